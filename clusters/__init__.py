@@ -1,0 +1,1 @@
+"""Runs any command line elsewhere; imports nothing of the rest of the project."""

@@ -1,0 +1,102 @@
+"""The index of a shard set: what lies where, so that a tar is read in place and its damage is known.
+
+A shard set is a folder (or URL) of WebDataset shards and `index.json`. A record is a class. Its images stand in the tar
+either as one uint8 array `KEY.images.npy` [count, channels, size, size], or encoded, as `KEY.0000.jpg`, `KEY.0001.jpg`, ...;
+`KEY.json` beside them tells class name, split, count and source.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+
+from datamodules.preprocess import Preprocess
+from lightning_meta.core import InputError
+
+FILE, VERSION = "index.json", 1
+
+
+class Blob(NamedTuple):
+    """A run of bytes in a shard: where, how many, and their CRC-32."""
+
+    offset: int
+    bytes: int
+    crc32: int
+
+
+class Record(NamedTuple):
+    """A class: its name, the number of its shard, and its images, one array of `count` or `count` encoded files."""
+
+    name: str
+    shard: int
+    count: int
+    blobs: tuple[Blob, ...]
+
+
+class Shard(NamedTuple):
+    """A tar file: its name within the set, length in bytes, and SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Index(NamedTuple):
+    """The whole set. `splits` maps a split's name to the numbers of its records; splits may overlap."""
+
+    title: str
+    preprocess: Preprocess
+    encoded: bool
+    shards: tuple[Shard, ...]
+    records: tuple[Record, ...]
+    splits: dict[str, list[int]]
+
+    def to_json(self) -> str:
+        fields = self._asdict() | {"version": VERSION, "preprocess": self.preprocess._asdict()}
+        return json.dumps(fields)
+
+    @staticmethod
+    def from_json(text: str, where: str) -> "Index":
+        """Parse; raises InputError where the text is no index of this version."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            if (version := fields.pop("version")) != VERSION:
+                raise InputError(
+                    f"{where} is of version {version}, this program reads version {VERSION}: write the shards again"
+                )
+            fields["preprocess"] = Preprocess(**fields["preprocess"])
+            fields["shards"] = tuple(Shard(*shard) for shard in fields["shards"])
+            fields["records"] = tuple(
+                Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
+                for name, shard, count, blobs in fields["records"]
+            )
+            return Index(**fields)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise InputError(f"{where} is damaged ({error!r}): write the shards again") from error
+
+    def split(self, name: str) -> list[int]:
+        """Record numbers of a split; InputError lists the legal names."""
+        if name not in self.splits:
+            raise InputError(f"{self.title} has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def is_remote(root: str) -> bool:
+    return "://" in root or "::" in root
+
+
+def read_index(root: str) -> Index:
+    """Read `index.json` below a folder or any fsspec URL; InputError where there is none."""
+    where = f"{root.rstrip('/')}/{FILE}"
+    if not is_remote(root) and not Path(where).is_file():
+        raise InputError(
+            f"no shards at {root!r}: there is no {FILE}. Write them first, for example"
+            f" `lightning-meta shards write glyphs --out {root}`"
+        )
+    try:
+        with fsspec.open(where, "rt") as file:
+            text = file.read()  # type: ignore[union-attr]  # fsspec leaves the type of what it opens open
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(f"cannot read {where}: {error}. Check the address and the network") from error
+    return Index.from_json(text, where)

@@ -1,0 +1,63 @@
+"""From an image file to the array that a learner sees: the same function when shards are written, read, and at use."""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from lightning_meta.core import InputError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Preprocess(NamedTuple):
+    """How an image becomes uint8 [channels, size, size]: fitted to a square (cropped at the centre), resized, inverted.
+
+    channels: 1 (grey) or 3 (RGB).  invert: 255 - value, so that dark ink on white becomes ink = 255 on 0.
+    """
+
+    size: int
+    channels: int = 3
+    invert: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size, self.size
+
+    def check(self) -> "Preprocess":
+        if self.size < 1 or self.channels not in (1, 3):
+            raise InputError(
+                f"size is {self.size} and channels {self.channels}: size must be 1 or more, channels 1 or 3"
+            )
+        return self
+
+    def __call__(self, file: Path | bytes, name: str = "") -> NDArray[np.uint8]:
+        """Decode; raises InputError, naming the file, where the bytes are no whole image."""
+        try:
+            with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+                return self.array(image)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(
+                f"cannot decode the image {name or file}: {error}. Mend or remove it, or skip it (skip)"
+            ) from error
+
+    def array(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The image as uint8 [channels, size, size]."""
+        image = ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
+        if image.size != (self.size, self.size):
+            image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
+        values = np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        return 255 - values if self.invert else values
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted; InputError where there is no folder or nothing in it."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give a folder of images ({', '.join(ENDINGS)})")
+    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not images:
+        raise InputError(f"{folder} holds no images: put files ending in {', '.join(ENDINGS)} there")
+    return images

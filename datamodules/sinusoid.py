@@ -1,0 +1,49 @@
+"""Sinusoid regression: Finn et al. 2017 (arXiv:1703.03400), section 5.1.  y = A sin(x - b), one (A, b) a task."""
+
+import math
+
+import torch
+
+from datamodules.episodes import EpisodeData
+from datamodules.stream import EpisodeSize, Key, Range, Tasks
+from lightning_meta.core import Episode, Examples
+
+
+class SinusoidTasks(Tasks):
+    """A uniform in [0.1, 5], b uniform in [0, pi], x uniform in [-5, 5]; every split draws from the same distribution."""
+
+    def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:  # noqa: ARG002  regression has no ways
+        rng = key.rng()
+        amplitude, phase = rng.uniform(0.1, 5.0), rng.uniform(0.0, math.pi)
+        x = torch.from_numpy(rng.uniform(-5.0, 5.0, (1, shots + queries, 1))).float()
+        y = amplitude * torch.sin(x - phase)
+        return Episode(Examples(x[:, :shots], y[:, :shots]), Examples(x[:, shots:], y[:, shots:]))
+
+
+class Sinusoid(EpisodeData):
+    """Episodes of sinusoids. `shots` and `queries` are points of a task; `eval_*` those of validation and test."""
+
+    outputs = 1
+
+    def __init__(
+        self,
+        shots: Range = 10,
+        queries: Range = 10,
+        eval_shots: Range | None = None,
+        eval_queries: Range | None = None,
+        meta_batch: int = 25,
+        epoch_batches: int = 1000,
+        val_episodes: int = 1000,
+        test_episodes: int = 2000,
+        seed: int = 0,
+        num_workers: int = 0,
+    ):
+        train = EpisodeSize(1, shots, queries)
+        evaluation = EpisodeSize(1, eval_shots or shots, eval_queries or queries)
+        splits = ("train", "val", "test")
+        super().__init__(
+            train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers
+        )
+
+    def open(self) -> Tasks:
+        return SinusoidTasks()

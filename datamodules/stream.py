@@ -1,0 +1,166 @@
+"""The global sequence of episodes, a pure function of (seed, epoch, index), and who reads what of it."""
+
+import os
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import webdataset as wds
+from torch.utils.data import DataLoader, IterableDataset
+
+from lightning_meta.core import Episode, Examples, InputError
+
+Range = int | tuple[int, int]  # a number, or the first and last of a range to draw from, both included
+
+
+class Key(NamedTuple):
+    """What an episode is a pure function of. `index` counts episodes from 0 within an epoch."""
+
+    seed: int
+    split: str
+    epoch: int
+    index: int
+
+    def rng(self, purpose: str = "") -> np.random.Generator:
+        """A generator of its own for every key and purpose."""
+        return np.random.default_rng(
+            [self.seed, zlib.crc32(f"{self.split}/{purpose}".encode()), self.epoch, self.index]
+        )
+
+
+class EpisodeSize(NamedTuple):
+    """Ways, shots and queries (per class) of an episode. Ranges are drawn once a meta-batch, which is one tensor."""
+
+    ways: Range
+    shots: Range
+    queries: Range
+
+    def check(self) -> None:
+        for name, value in self._asdict().items():
+            low, high = (value, value) if isinstance(value, int) else value
+            if not 1 <= low <= high:
+                raise InputError(f"{name} is {value}: give a number of 1 or more, or [first, last] with first <= last")
+
+    def largest(self) -> "EpisodeSize":
+        return EpisodeSize(*(value if isinstance(value, int) else value[1] for value in self))
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        ways, shots, queries = (v if isinstance(v, int) else int(rng.integers(v[0], v[1] + 1)) for v in self)
+        return ways, shots, queries
+
+
+class Tasks(ABC):
+    """p(T): a distribution of tasks, by split. To add one, write `draw`."""
+
+    @abstractmethod
+    def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
+        """The one task that `key` names, as an Episode with a tasks axis of 1."""
+
+    def check(self, split: str, size: EpisodeSize) -> None:
+        """Raise InputError where this split cannot give such episodes."""
+
+    def report(self) -> str | None:
+        """What was skipped while reading, if anything."""
+        return None
+
+
+class EpisodeStream(IterableDataset[Episode]):
+    """Meta-batches of one epoch of `split`, from meta-batch number `start` on.
+
+    Every rank takes its equal, contiguous share of each meta-batch, and every loader worker every k-th meta-batch, so
+    the loader yields the same global sequence in the same order for any number of either.
+
+    Raises InputError where `episodes` or `meta_batch` does not divide evenly among `world` ranks, or where several
+    processes run (WORLD_SIZE) and nobody said which share is whose.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        split: str,
+        size: EpisodeSize,
+        episodes: int,
+        meta_batch: int = 1,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+    ):
+        if rank is None or world is None:
+            if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+                raise InputError(
+                    "several processes would read the same episodes: give EpisodeStream its rank and world"
+                )
+            rank, world = 0, 1
+        for name, value in {"meta_batch": meta_batch, "episodes": episodes}.items():
+            if value < 1 or value % world:
+                raise InputError(
+                    f"{name} is {value}, which {world} processes cannot share evenly: make it a multiple of {world}"
+                )
+        size.check()
+        tasks.check(split, size)
+        self.tasks, self.split, self.size, self.seed = tasks, split, size, seed
+        self.episodes, self.meta_batch, self.rank, self.world = episodes, meta_batch, rank, world
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return -(-self.episodes // self.meta_batch)
+
+    def __iter__(self) -> Iterator[Episode]:
+        pipeline = wds.DataPipeline(
+            partial(iter, range(self.start, len(self))), wds.split_by_worker, partial(map, self.read)
+        )
+        return iter(pipeline)
+
+    def read(self, number: int) -> Episode:
+        """This rank's share of meta-batch `number`."""
+        first = number * self.meta_batch
+        share = my_share(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
+        ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
+        keys = [Key(self.seed, self.split, self.epoch, index) for index in share]
+        return collate([self.tasks.draw(key, ways, shots, queries) for key in keys])
+
+
+def my_share(indices: range, rank: int, world: int) -> range:
+    """The part of a meta-batch's episodes that `rank` of `world` reads: equal, contiguous, together the whole."""
+    size = len(indices) // world
+    return indices[rank * size : (rank + 1) * size]
+
+
+def collate(episodes: list[Episode]) -> Episode:
+    """Join along the tasks axis."""
+    support, query = zip(*episodes, strict=True)
+    return Episode(
+        *(Examples(torch.cat([e.x for e in part]), torch.cat([e.y for e in part])) for part in (support, query))
+    )
+
+
+class EpisodeLoader(DataLoader[Episode]):
+    """A loader whose every pass is the next epoch, and whose state is where it stands: epoch and meta-batch.
+
+    Lightning saves that state in a checkpoint; a loader that was given one goes on with the very next meta-batch. An
+    evaluation loader (`frozen`) yields epoch 0 each time.
+    """
+
+    def __init__(self, stream: EpisodeStream, num_workers: int = 0, frozen: bool = False):
+        super().__init__(stream, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available())
+        self.stream, self.frozen = stream, frozen
+        self.epoch, self.position, self._resumed = -1, 0, False
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, where DataLoader has its own iterator type
+        if self.frozen or not self._resumed or self.position >= len(self.stream):
+            self.epoch, self.position = 0 if self.frozen else self.epoch + 1, 0
+        self._resumed = False
+        self.stream.epoch, self.stream.start = self.epoch, self.position
+        for batch in super().__iter__():
+            self.position += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.position, self._resumed = state["epoch"], state["position"], True

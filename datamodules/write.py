@@ -1,0 +1,156 @@
+"""Write a shard set: class records packed into WebDataset shards beside an index, whole or not at all."""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import webdataset as wds
+from numpy.typing import NDArray
+
+from datamodules.index import FILE, Blob, Index, Record, Shard
+from datamodules.preprocess import Preprocess
+from lightning_meta.core import InputError
+
+
+class ClassImages(NamedTuple):
+    """A class to write. images: uint8 [count, channels, size, size], or encoded files as (ending, bytes) pairs."""
+
+    name: str
+    split: str
+    images: NDArray[np.uint8] | list[tuple[str, bytes]]
+    source: str = ""
+
+
+def check_out(out: Path) -> None:
+    """InputError where the folder to write exists already and is not empty."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists: nothing is overwritten. Choose another --out, or remove it first")
+
+
+def write_shards(
+    out: Path,
+    title: str,
+    preprocess: Preprocess,
+    classes: Iterable[ClassImages],
+    extra_splits: dict[str, set[str]] | None = None,
+    shard_megabytes: int = 64,
+    extra_files: Callable[[Index], dict[str, str]] | None = None,
+) -> Index:
+    """Write `classes` to the folder `out` and return the index.
+
+    Every split gets shards of its own, closed once they pass `shard_megabytes`. `extra_splits` name further splits over
+    the same classes, by class names. Everything is written to `out.partial` and renamed at the end, so a
+    killed writer leaves nothing that reads. The same input gives the same bytes.
+    """
+    check_out(out)
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    writer = _Writer(partial, shard_megabytes)
+    encoded = False
+    try:
+        for item in classes:
+            encoded = not isinstance(item.images, np.ndarray)
+            writer.add(item)
+    except BaseException:
+        writer.close()
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    writer.close()
+    shards, records = _scan(partial, writer.paths, writer.written)
+    splits: dict[str, list[int]] = {}
+    for number, item in enumerate(writer.written):
+        splits.setdefault(item.split, []).append(number)
+    for name, members in (extra_splits or {}).items():
+        splits[name] = [number for number, item in enumerate(writer.written) if item.name in members]
+    index = Index(title, preprocess, encoded, tuple(shards), tuple(records), splits)
+    for name, text in (extra_files(index) if extra_files else {}).items():
+        (partial / name).write_text(text)
+    (partial / FILE).write_text(index.to_json())
+    if out.exists():
+        out.rmdir()
+    partial.rename(out)
+    return index
+
+
+class _Written(NamedTuple):
+    name: str
+    split: str
+    count: int
+    shard: int
+    members: tuple[str, ...]
+
+
+class _Writer:
+    """One open WebDataset TarWriter a split."""
+
+    def __init__(self, folder: Path, megabytes: int):
+        self.folder, self.limit = folder, megabytes * 2**20
+        self.paths: list[str] = []
+        self.written: list[_Written] = []
+        self.open: dict[str, tuple[int, wds.TarWriter]] = {}
+
+    def add(self, item: ClassImages) -> None:
+        count = len(item.images)
+        key, shard = f"{len(self.written):06d}", self.shard(item.split)
+        about = {"name": item.name, "split": item.split, "count": count, "source": item.source}
+        images = _files(item.images)
+        sample = {"__key__": key, **images, "json": json.dumps(about).encode()}
+        self.open[item.split][1].write(sample)
+        self.written.append(_Written(item.name, item.split, count, shard, tuple(f"{key}.{name}" for name in images)))
+
+    def shard(self, split: str) -> int:
+        """Number of the split's open shard; a full one is closed and the next begun."""
+        if split in self.open and (self.folder / self.paths[self.open[split][0]]).stat().st_size > self.limit:
+            self.open.pop(split)[1].close()
+        if split not in self.open:
+            path = f"{split}-{sum(p.startswith(split + '-') for p in self.paths):06d}.tar"
+            writer = wds.TarWriter(str(self.folder / path), encoder=False, mtime=0, user="", group="")
+            self.open[split] = (len(self.paths), writer)
+            self.paths.append(path)
+        return self.open[split][0]
+
+    def close(self) -> None:
+        for _, writer in self.open.values():
+            writer.close()
+
+
+def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]]) -> dict[str, bytes]:
+    if isinstance(images, np.ndarray):
+        buffer = io.BytesIO()
+        np.save(buffer, images)
+        return {"images.npy": buffer.getvalue()}
+    return {f"{i:04d}{ending}": data for i, (ending, data) in enumerate(images)}
+
+
+def _scan(folder: Path, paths: list[str], written: list[_Written]) -> tuple[list[Shard], list[Record]]:
+    """Read the shards back: their checksums, and where in them each image array or file lies."""
+    shards, places = [], list[dict[str, Blob]]()
+    for path in paths:
+        data = memoryview((folder / path).read_bytes())
+        shards.append(Shard(path, len(data), hashlib.sha256(data).hexdigest()))
+        with tarfile.open(folder / path) as tar:
+            places.append({member.name: _blob(data, member) for member in tar})
+    records = [
+        Record(item.name, item.shard, item.count, tuple(places[item.shard][member] for member in item.members))
+        for item in written
+    ]
+    return shards, records
+
+
+def _blob(data: memoryview, member: tarfile.TarInfo) -> Blob:
+    """The payload of a tar member; of an array, what follows the npy header."""
+    offset, length = member.offset_data, member.size
+    if member.name.endswith(".npy"):
+        stream = io.BytesIO(data[offset : offset + 256])
+        np.lib.format.read_magic(stream)
+        np.lib.format.read_array_header_1_0(stream)
+        offset, length = offset + stream.tell(), length - stream.tell()
+    return Blob(offset, length, zlib.crc32(data[offset : offset + length]))

@@ -1,0 +1,73 @@
+"""One command: lightning-meta."""
+
+import os
+import sys
+
+from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.core import InputError
+
+HELP = """usage: lightning-meta COMMAND [options]
+
+Learn from many small tasks to learn a new one from a few examples.
+
+  shards     write, check and look at sharded image sets     lightning-meta shards write glyphs --out shards/glyphs
+  fit        meta-train: one task file, one learner file     lightning-meta fit --config glyphs.yaml --config protonet.yaml
+  validate   meta-validate a checkpoint
+  test       meta-test a checkpoint on held-out classes      lightning-meta test --config glyphs.yaml --config protonet.yaml --ckpt_path best
+  adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR
+  configs    list the packaged configurations
+  demo       all of the above on made-up handwriting, in minutes
+
+`lightning-meta COMMAND --help` tells more. Any option of a configuration can be given on the command line, for example
+`--data.shots 5` or `--model.learner.init_args.inner_lr 0.1`; `--print_config` shows them all.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command. A user's mistake ends with one message and status 2; LIGHTNING_META_DEBUG=1 shows the traceback."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    keep_freed_memory()
+    try:
+        run(argv[0], argv[1:])
+    except InputError as error:
+        if os.environ.get("LIGHTNING_META_DEBUG"):
+            raise
+        print(f"lightning-meta: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def run(command: str, argv: list[str]) -> None:
+    """Import what the command needs, and no more: `shards` starts without Lightning."""
+    if command in ("fit", "validate", "test"):
+        from lightning_meta.cli.train import run as train
+
+        train(command, argv)
+    elif command == "shards":
+        from lightning_meta.cli.shards import run as shards
+
+        shards(argv)
+    elif command == "adapt":
+        from lightning_meta.cli.adapt import run as adapt
+
+        adapt(argv)
+    elif command == "configs":
+        from lightning_meta.cli.configs import list_configs
+
+        print(list_configs())
+    elif command == "demo":
+        from lightning_meta.cli.demo import run as demo
+
+        demo(argv)
+    elif command == "--version":
+        from importlib.metadata import version
+
+        print(f"lightning-meta {version('lightning-meta')}")
+    else:
+        raise InputError(
+            f"no command {command!r}: choose shards, fit, validate, test, adapt, configs or demo (see --help)"
+        )

@@ -1,0 +1,84 @@
+"""Configuration files: bare names, merging, and where a run lives."""
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_meta.core import InputError
+
+PACKAGED = Path(str(files("lightning_meta.configs")))
+FOLDERS = ("tasks", "learners", "reproduce")
+
+
+def resolve(name: str) -> Path:
+    """The file that `--config name` means: a path if there is one, else a packaged file of that name."""
+    if Path(name).is_file():
+        return Path(name)
+    packaged = {path.name: path for folder in FOLDERS for path in (PACKAGED / folder).glob("*.yaml")}
+    wanted = name if name.endswith(".yaml") else f"{name}.yaml"
+    if wanted in packaged:
+        return packaged[wanted]
+    close = difflib.get_close_matches(wanted, packaged, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise InputError(f"no configuration {name!r}, neither here nor packaged.{hint} `lightning-meta configs` lists them")
+
+
+def list_configs() -> str:
+    """The packaged files, a line each: name and the comment on its first line."""
+    lines = []
+    for folder in FOLDERS:
+        lines.append(f"{folder}:")
+        for path in sorted((PACKAGED / folder).glob("*.yaml")):
+            first = path.read_text().splitlines()[0]
+            lines.append(f"  {path.name:28}{first.removeprefix('#').strip() if first.startswith('#') else ''}")
+    return "\n".join(lines)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A YAML file as a dictionary; InputError where it is none."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no configuration: it must be YAML with keys such as model, data and trainer")
+    return content
+
+
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`second` over `first`, key by key; where it names another class, the arguments of the first class are dropped."""
+    if {"class_path"} <= first.keys() & second.keys() and first["class_path"] != second["class_path"]:
+        first = {key: value for key, value in first.items() if key != "init_args"}
+    merged = dict(first)
+    for key, value in second.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The values of every --config (or -c), and the other arguments."""
+    names, rest = [], []
+    queue = list(argv)
+    while queue:
+        arg = queue.pop(0)
+        if arg in ("--config", "-c"):
+            if not queue:
+                raise InputError("--config needs the name of a configuration file")
+            names.append(queue.pop(0))
+        elif arg.startswith("--config="):
+            names.append(arg.removeprefix("--config="))
+        else:
+            rest.append(arg)
+    return names, rest
+
+
+def combine(names: list[str]) -> dict[str, Any]:
+    """The packaged base, then the named files, each over those before it."""
+    config = read(PACKAGED / "base.yaml")
+    for name in names:
+        config = merge(config, read(resolve(name)))
+    return config

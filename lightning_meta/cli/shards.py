@@ -1,0 +1,219 @@
+"""lightning-meta shards: write, verify and look at sharded image sets."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+from jsonargparse import auto_cli
+from PIL import Image
+from rich.progress import track
+
+from datamodules import folder, glyphs, omniglot
+from datamodules.index import Index
+from datamodules.preprocess import Preprocess
+from datamodules.shards import ShardSet
+from datamodules.write import ClassImages, check_out, write_shards
+from lightning_meta.core import InputError
+
+
+def write_glyphs(out: Path = Path("shards/glyphs"), classes: int = 1000, drawings: int = 20, seed: int = 0) -> None:
+    """Write made-up handwriting: random programs of strokes, each drawn by many hands. Needs no data.
+
+    Args:
+        out: folder to write.
+        classes: number of characters; 80 % meta-train, 5 % meta-validation, 15 % meta-test.
+        drawings: drawings of each character.
+        seed: names the set; another seed, other characters.
+    """
+    if classes < 20 or drawings < 2:
+        raise InputError(f"{classes} classes of {drawings} drawings: give 20 classes or more, of 2 drawings or more")
+    check_out(out)
+
+    def characters() -> Iterator[ClassImages]:
+        for i in track(range(classes), "characters"):
+            split = "train" if i < 0.8 * classes else "val" if i < 0.85 * classes else "test"
+            yield ClassImages(f"glyph{i:05d}", split, glyphs.draw_class(seed, i, drawings)[:, None], f"seed {seed}")
+
+    finish(out, write_shards(out, "glyphs", Preprocess(28, 1, invert=True), characters(), extra_files=task_file(out)))
+
+
+def write_omniglot(out: Path = Path("shards/omniglot"), data: str | None = None, download: bool = False) -> None:
+    """Write Omniglot, 28x28, ink = 1, each character in four rotations, from the two official zip files.
+
+    Splits: train, val, trainval, test (Vinyals et al. 2016) and background, evaluation (the data set's own).
+
+    Args:
+        out: folder to write.
+        data: folder with images_background.zip, images_evaluation.zip and splits_vinyals/; by default omniglot/ below
+            the folder that LIGHTNING_META_DATA names.
+        download: fetch what is missing from the official repository (18 MB) and check it.
+    """
+    check_out(out)
+    source = omniglot.find(data, download)
+    extra = omniglot.extra_splits(source)
+    finish(
+        out,
+        write_shards(out, "omniglot", omniglot.PREPROCESS, omniglot.classes(source), extra, extra_files=task_file(out)),
+    )
+
+
+def write_folder(
+    images: Path,
+    out: Path = Path("shards/images"),
+    size: int = 84,
+    channels: int = 3,
+    invert: bool = False,
+    fractions: tuple[float, float, float] = (0.64, 0.16, 0.2),
+    seed: int = 0,
+    encoded: bool = False,
+    skip: bool = False,
+) -> None:
+    """Write your own images: one sub-folder a class, JPEG, PNG or WebP of any size.
+
+    Args:
+        images: the folder; its classes are divided with a seed, unless it holds ready-made train/, val/ and test/.
+        out: folder to write.
+        size: side of the square that images are fitted to, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        invert: store 255 - value, so that dark ink on white paper becomes 1 on 0.
+        fractions: shares of the classes for train, val and test.
+        seed: names the division.
+        encoded: keep the files as they are and decode when read: smaller shards, slower episodes.
+        skip: pass over images that do not decode, and count them.
+    """
+    check_out(out)
+    classes = folder.FolderClasses(
+        folder.split_classes(images, fractions, seed), Preprocess(size, channels, invert), encoded, skip
+    )
+    index = write_shards(out, images.resolve().name, classes.preprocess, classes, extra_files=task_file(out))
+    for message in classes.skipped[:10]:
+        print(f"skipped: {message}")
+    if classes.skipped:
+        print(f"{len(classes.skipped)} images do not decode and were skipped")
+    finish(out, index)
+
+
+def verify(root: str) -> None:
+    """Read a whole shard set, local or remote, and compare it with its index by checksum."""
+    shards = ShardSet(root, on_error="skip")
+    found = shards.verify()
+    if found:
+        raise InputError("\n".join(found))
+    print(f"{root}: {len(shards.index.shards)} shards, {len(shards.index.records)} classes, all as the index says")
+
+
+def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes: int = 20, images: int = 12) -> None:
+    """Draw a picture of a shard set: some classes, a row each.
+
+    Args:
+        root: folder or URL of the shards.
+        out: PNG file to write.
+        split: which split.
+        classes: rows.
+        images: columns.
+    """
+    shards = ShardSet(root)
+    rows = []
+    for record in shards.index.split(split)[:classes]:
+        row = shards.images(record, np.arange(min(images, shards.count(record))))
+        blank = np.zeros((images - len(row), *row.shape[1:]), np.uint8)
+        rows.append(np.concatenate([row, blank]).transpose(1, 2, 0, 3).reshape(row.shape[1], row.shape[2], -1))
+    picture = np.concatenate(rows, axis=1).transpose(1, 2, 0)
+    if shards.index.preprocess.invert:
+        picture = 255 - picture
+    buffer = io.BytesIO()
+    Image.fromarray(picture.squeeze()).resize((picture.shape[1] * 2, picture.shape[0] * 2)).save(buffer, "PNG")
+    out.write_bytes(buffer.getvalue())
+    print(out)
+
+
+def export(
+    root: str,
+    out: Path = Path("export"),
+    split: str = "test",
+    classes: int = 5,
+    support: int = 1,
+    query: int = 5,
+    seed: int = 0,
+) -> None:
+    """Write images of some classes as PNG files, to try `adapt` on: OUT/support/CLASS/*.png and OUT/query/*.png.
+
+    Args:
+        root: folder or URL of the shards.
+        out: folder to write.
+        split: which split to draw from.
+        classes: how many classes.
+        support: labelled examples of each class.
+        query: images to classify, of each class; their names tell the true class.
+        seed: names the draw.
+    """
+    check_out(out)
+    shards, rng = ShardSet(root), np.random.default_rng(seed)
+    records = shards.index.split(split)
+    if classes > len(records) or support + query > min(map(shards.count, records)):
+        raise InputError(
+            f"split {split!r} has {len(records)} classes of {min(map(shards.count, records))} images or more"
+        )
+    for record in rng.choice(records, classes, replace=False):
+        name = shards.index.records[record].name.replace("/", "_")
+        pictures = shards.images(int(record), rng.permutation(shards.count(int(record)))[: support + query])
+        for i, picture in enumerate(255 - pictures if shards.index.preprocess.invert else pictures):
+            path = out / "support" / name / f"{i}.png" if i < support else out / "query" / f"{name}-{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(path)
+    print(f"{out}/support, {out}/query")
+
+
+def task_file(out: Path):  # noqa: ANN201  a closure for write_shards
+    """A task file beside the shards, so that `fit --config OUT/task.yaml` needs no further settings."""
+
+    def files(index: Index) -> dict[str, str]:
+        return {"task.yaml": task(out, index)}
+
+    return files
+
+
+def task(root: Path, index: Index) -> str:
+    """The YAML of a run on this set: as many ways and queries as its smallest split and class allow, up to 5 and 15."""
+    ways = min(5, *(len(index.splits[split]) for split in ("train", "val", "test")))
+    fewest = min(record.count for record in index.records)
+    channels, size, _ = index.preprocess.shape
+    backbone = "Conv4" if size <= 84 else "ResNet12"
+    config = {
+        "model": {
+            "learner": {
+                "init_args": {
+                    "backbone": {
+                        "class_path": f"lightning_meta.nn.{backbone}",
+                        "init_args": {"in_channels": channels, "image_size": size},
+                    }
+                }
+            }
+        },
+        "data": {
+            "class_path": "datamodules.images.ImageEpisodes",
+            "init_args": {"root": str(root), "ways": ways, "shots": 1, "queries": max(1, min(15, fewest - 1))},
+        },
+        "trainer": {"max_epochs": 20},
+    }
+    return f"# {index.title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
+
+
+def finish(out: Path, index: Index) -> None:
+    """Say what was written and what to do with it."""
+    sizes = ", ".join(f"{name} {len(records)}" for name, records in index.splits.items())
+    megabytes = sum(shard.bytes for shard in index.shards) / 1e6
+    print(f"{out}: {len(index.records)} classes ({sizes}), {len(index.shards)} shards, {megabytes:.1f} MB")
+    print(f"next: lightning-meta fit --config {out}/task.yaml --config protonet.yaml")
+
+
+def run(argv: list[str]) -> None:
+    commands = {
+        "write": {"glyphs": write_glyphs, "omniglot": write_omniglot, "folder": write_folder},
+        "verify": verify,
+        "sheet": sheet,
+        "export": export,
+    }
+    auto_cli(commands, args=argv, prog="lightning-meta shards")

@@ -1,0 +1,1 @@
+"""Packaged configurations: `tasks/` and `learners/`, one of each makes a run; `reproduce/`, whole runs of a paper."""

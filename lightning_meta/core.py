@@ -1,0 +1,100 @@
+"""The formula as types: phi = f_theta(D_train), y = f_phi(x).
+
+Axis names used everywhere: `tasks` (the meta-batch), `n` (examples of one task), `ways` (classes of one task),
+`d` (features or regression outputs). Every tensor leads with `tasks`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+
+class InputError(ValueError):
+    """A user's mistake. The message says what came, what is legal and what to do; the command line prints it alone."""
+
+
+class Examples(NamedTuple):
+    """Labelled examples of a batch of tasks.
+
+    x: [tasks, n, *shape].
+    y: [tasks, n] class numbers 0..ways-1 (long), local to each task; or [tasks, n, d] regression targets (float).
+    """
+
+    x: Shaped[Tensor, "tasks n *shape"]
+    y: Shaped[Tensor, "tasks n *d"]
+
+    @property
+    def ways(self) -> int:
+        """Number of classes. Every class of a task has support examples, so the largest label tells it."""
+        if self.y.is_floating_point():
+            raise InputError("ways came for regression targets (float y); only class numbers (long y) have ways")
+        return int(self.y.max()) + 1
+
+
+class Episode(NamedTuple):
+    """One meta-batch: per task i, support is D_i^tr (adapt on it) and query is D_i^ts (be judged on it)."""
+
+    support: Examples
+    query: Examples
+
+
+class Predictor(ABC):
+    """phi, the adapted model, as a value: call it, keep it, save it with `torch.save`.
+
+    It may refer to theta (an embedding that all tasks share), never to another task.
+    """
+
+    @abstractmethod
+    def __call__(self, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n out"]:
+        """Predict x: [tasks, n, *shape] -> logits [tasks, n, ways], or regression outputs [tasks, n, d]."""
+
+
+class Outcome(NamedTuple):
+    """What a meta-objective gives: the loss to minimise (a scalar) and the query predictions [tasks, n, out]."""
+
+    loss: Float[Tensor, ""]
+    prediction: Float[Tensor, "tasks n out"]
+
+
+class FewShotLearner(nn.Module, ABC):
+    """f_theta. Its parameters are theta; `adapt` makes phi; `loss` is the meta-objective over a batch of tasks.
+
+    To add a learner, write `adapt`. Override `loss` only where the meta-objective is not the query loss of phi.
+    """
+
+    test_steps: int = 0  # inner steps from theta to phi at test; 0 for learners without an inner loop
+    transductive: bool = False  # whether predictions for one query see the other queries
+
+    @abstractmethod
+    def adapt(self, support: Examples) -> Predictor:
+        """phi = f_theta(D^tr). Pure: writes nothing on the learner, so several phi live side by side."""
+
+    def loss(self, episode: Episode) -> Outcome:
+        """L(phi, D^ts), the mean over tasks and queries."""
+        prediction = self.adapt(episode.support)(episode.query.x)
+        return Outcome(prediction_loss(prediction, episode.query.y), prediction)
+
+    def adapt_steps(self, support: Examples, steps: int) -> Predictor:
+        """phi after `steps` inner steps, for learners with `test_steps` > 0 (the adaptation curve)."""
+        raise InputError(f"{type(self).__name__} has no inner loop, so it has no predictor after {steps} steps")
+
+    def diagnostics(self) -> dict[str, float]:
+        """Scalars of theta worth a curve, such as learned inner rates."""
+        return {}
+
+
+def prediction_loss(prediction: Float[Tensor, "*tasks n out"], y: Shaped[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Cross-entropy for class numbers (long y), mean squared error for targets (float y); mean over all examples."""
+    if y.is_floating_point():
+        return F.mse_loss(prediction, y)
+    return F.cross_entropy(prediction.flatten(0, -2), y.flatten())
+
+
+def score(prediction: Float[Tensor, "tasks n out"], y: Shaped[Tensor, "tasks n *d"]) -> Float[Tensor, " tasks"]:
+    """Each task's score [tasks]: accuracy in 0..1 for class numbers, mean squared error for regression targets."""
+    if y.is_floating_point():
+        return (prediction - y).square().mean(dim=(1, 2))
+    return (prediction.argmax(-1) == y).float().mean(1)

@@ -1,0 +1,7 @@
+"""The meta-learners: one idea, one file, one citation."""
+
+from lightning_meta.learners.maml import MAML
+from lightning_meta.learners.protonet import ProtoNet
+from lightning_meta.learners.reptile import Reptile
+
+__all__ = ["MAML", "ProtoNet", "Reptile"]

@@ -1,0 +1,55 @@
+"""Prototypical Networks.
+
+Jake Snell, Kevin Swersky and Richard Zemel. Prototypical Networks for Few-shot Learning. NeurIPS 2017, arXiv:1703.05175.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor
+from lightning_meta.nn.embed import embed
+
+Distance = Literal["euclidean", "cosine"]
+
+
+class ProtoNet(FewShotLearner):
+    """theta: an embedding network. phi: one prototype a class, the mean of its embedded support examples (eq. 1).
+
+    A query's logits are its negative squared Euclidean distances to the prototypes (eq. 2), or its cosine similarities
+    to them times `temperature`. Any number of ways and shots, in training and at test. Batch norm uses its running
+    statistics in evaluation mode, so predictions are inductive.
+    """
+
+    def __init__(self, backbone: nn.Module, distance: Distance = "euclidean", temperature: float = 10.0):
+        super().__init__()
+        if distance not in ("euclidean", "cosine"):
+            raise InputError(f"distance is {distance!r}; choose euclidean or cosine")
+        self.backbone, self.distance, self.temperature = backbone, distance, temperature
+
+    def adapt(self, support: Examples) -> "Prototypes":
+        if support.y.is_floating_point():
+            raise InputError(
+                "ProtoNet classifies, but the targets are real numbers: for regression use MAML or Reptile"
+            )
+        member = F.one_hot(support.y, support.ways).mT.to(support.x.dtype)  # [tasks, ways, n]
+        mean = member / member.sum(-1, keepdim=True)
+        return Prototypes(self, mean @ embed(self.backbone, support.x))
+
+
+@dataclass(frozen=True)
+class Prototypes(Predictor):
+    """phi of a ProtoNet: `centres` [tasks, ways, d] in the embedding of `learner`."""
+
+    learner: ProtoNet
+    centres: Float[Tensor, "tasks ways d"]
+
+    def __call__(self, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n ways"]:
+        z = embed(self.learner.backbone, x)
+        if self.learner.distance == "cosine":
+            return self.learner.temperature * F.normalize(z, dim=-1) @ F.normalize(self.centres, dim=-1).mT
+        return -torch.cdist(z, self.centres).square()

@@ -1,0 +1,66 @@
+"""Backbones: modules from [n, *shape] to features [n, d]. A user's own needs nothing more; `out_features` helps MAML."""
+
+from collections import OrderedDict
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_meta.core import InputError
+
+
+class MLP(nn.Sequential):
+    """Multi-layer perceptron with a ReLU after each layer, over flattened inputs.
+
+    `sizes` starts with the input size: MLP([1, 40, 40]) and a linear head make the sinusoid regressor of Finn et al.
+    (2017), section 5.1.
+    """
+
+    def __init__(self, sizes: list[int]):
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise InputError(f"MLP sizes {sizes}: give the input size and at least one layer size, all positive")
+        layers = OrderedDict[str, nn.Module](flatten=nn.Flatten())
+        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            layers[f"linear{i}"] = nn.Linear(fan_in, fan_out)
+            layers[f"relu{i}"] = nn.ReLU()
+        super().__init__(layers)
+        self.out_features = sizes[-1]
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3x3 convolution, batch norm and ReLU: the few-shot field's standard small backbone.
+
+    `pool=True` halves the image by 2x2 max-pooling after each block (Vinyals et al. 2016; Snell et al. 2017);
+    `pool=False` by convolutions of stride 2 (Finn et al. 2017, their Omniglot network, 3.7 times cheaper).
+    Images are [n, in_channels, image_size, image_size]; features [n, d] are the flattened last map: d = 64 for 28x28
+    pooled; strided maps shrink as 28, 14, 7, 4, 2 and are averaged over space, so d = width.
+    """
+
+    def __init__(self, in_channels: int = 1, image_size: int = 28, width: int = 64, pool: bool = True):
+        super().__init__()
+        if pool and image_size < 16:
+            raise InputError(
+                f"Conv4 halves the image four times: image_size {image_size} must be 16 or more, or pool=false"
+            )
+        channels = [in_channels, width, width, width, width]
+        self.blocks = nn.Sequential(*(_block(a, b, pool) for a, b in zip(channels, channels[1:], strict=False)))
+        self.flatten = nn.Flatten() if pool else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.in_shape = (in_channels, image_size, image_size)
+        self.out_features = width * (image_size // 16) ** 2 if pool else width
+
+    def forward(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n d"]:
+        check_image(self, x, self.in_shape)
+        return self.flatten(self.blocks(x))
+
+
+def _block(in_channels: int, out_channels: int, pool: bool) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride=1 if pool else 2, padding=1)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(), nn.MaxPool2d(2) if pool else nn.Identity())
+
+
+def check_image(backbone: nn.Module, x: Tensor, expected: tuple[int, ...]) -> None:
+    """Raise InputError where images do not have the shape that the backbone was built for."""
+    if tuple(x.shape[1:]) != expected:
+        raise InputError(
+            f"{type(backbone).__name__} was built for inputs of shape {list(expected)}, but these are"
+            f" {list(x.shape[1:])}: set the backbone's in_channels and image_size to those of the data"
+        )

@@ -1,0 +1,41 @@
+"""The inner loop of the gradient family: from shared weights theta to fast weights phi, one task at a time, lifted over
+the `tasks` axis."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+from torch.utils._pytree import tree_map
+
+Weights = dict[str, Tensor]  # a parameter set by name; with a leading `tasks` axis once lifted
+
+
+def descend(
+    loss: Callable[[Weights], Tensor], weights: Weights, rates: Mapping[str, Tensor], steps: int, first_order: bool
+) -> Weights:
+    """phi after `steps` gradient steps on one task: phi <- phi - rate * dL/dphi.  Finn et al. 2017, equation 1.
+
+    With `first_order` the gradient is a constant to whoever differentiates phi, so no second derivative is built.
+    """
+    for _ in range(steps):
+        if first_order:
+            constant = {name: w.detach() for name, w in weights.items()}
+            gradient = {name: g.detach() for name, g in grad(loss)(constant).items()}
+        else:
+            gradient = grad(loss)(weights)
+        weights = {name: w - rates[name] * gradient[name] for name, w in weights.items()}
+    return weights
+
+
+def over_tasks(function: Callable[..., Any], *args: Any, vectorize: bool) -> Any:
+    """Lift a function of one task over the leading axis of every tensor in `args`; results are stacked likewise.
+
+    By `vmap` (one batched kernel a layer) or by a loop over the tasks; the results are the same.
+    """
+    if vectorize:
+        return vmap(function, randomness="different")(*args)
+    tasks = len(next(leaf for leaf in torch.utils._pytree.tree_leaves(args)))
+    results = [function(*tree_map(lambda leaf, i=i: leaf[i], args)) for i in range(tasks)]
+    return tree_map(lambda *leaves: torch.stack(leaves), *results)

@@ -1,0 +1,89 @@
+"""From a checkpoint file back to a learner."""
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_meta.core import FewShotLearner, InputError
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The checkpoint as a dictionary of tensors and plain values; no code in it is run.
+
+    Raises InputError where there is no such file or it is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no checkpoint at {path}: `fit` prints where it wrote the best and the last one")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no checkpoint of lightning-meta ({str(error).splitlines()[0]})") from error
+    return checkpoint
+
+
+def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLearner:
+    """The learner of a checkpoint, in evaluation mode on the CPU:
+
+        learner = load(path); phi = learner.adapt(support); logits = phi(x)
+
+    A checkpoint that the command line wrote names its learner. For another, give a `learner` built like the one that was
+    trained. Raises InputError where the file is no checkpoint, names no learner, or holds the weights of another one.
+    """
+    checkpoint = read(path)
+    if learner is None:
+        spec = checkpoint.get("hyper_parameters", {}).get("learner")
+        if not isinstance(spec, dict):
+            raise InputError(
+                f"{path} does not say which learner it holds: call load(path, learner) with one built like it"
+            )
+        learner = build(spec)
+    prefix = "learner."
+    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    load_weights(learner, weights, str(path))
+    return learner.eval()
+
+
+def load_weights(learner: FewShotLearner, weights: dict[str, Any], path: str) -> None:
+    """Copy weights into the learner; InputError names the first differences where they are not its own."""
+    own = learner.state_dict()
+    differ = [f"{name} is missing" for name in own if name not in weights]
+    differ += [f"{name} is not the learner's" for name in weights if name not in own]
+    differ += [
+        f"{name} is {list(weights[name].shape)}, the learner's {list(w.shape)}"
+        for name, w in own.items()
+        if name in weights and weights[name].shape != w.shape
+    ]
+    if differ:
+        raise InputError(
+            f"{path} is of another learner than {type(learner).__name__} as configured ({'; '.join(differ[:3])}"
+            f"{', ...' if len(differ) > 3 else ''}): use the configuration that it was trained with"
+        )
+    learner.load_state_dict(weights)
+
+
+def build(spec: dict[str, Any]) -> FewShotLearner:
+    """The learner that a configuration describes: `class_path` and `init_args`, nested for a backbone.
+
+    Only subclasses of torch's modules are built.
+    """
+
+    def value(v: Any) -> Any:
+        return module(v) if isinstance(v, dict) and "class_path" in v else v
+
+    def module(node: dict[str, Any]) -> nn.Module:
+        path, _, name = node["class_path"].rpartition(".")
+        found = getattr(importlib.import_module(path), name, None)
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise InputError(f"the checkpoint names {node['class_path']!r}, which is no torch module")
+        return found(**{key: value(v) for key, v in (node.get("init_args") or {}).items()})
+
+    learner = module(spec)
+    if not isinstance(learner, FewShotLearner):
+        raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner")
+    return learner

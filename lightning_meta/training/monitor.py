@@ -1,0 +1,90 @@
+"""What TensorBoard shows beside the curves that MetaTraining logs."""
+
+import time
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from lightning_meta.core import Episode, Examples
+
+
+class Throughput(Callback):
+    """Logs `speed/episodes_per_second` over all devices, and `speed/waiting`, the share of time spent on the loader."""
+
+    def __init__(self) -> None:
+        self.last, self.started, self.waited, self.episodes = 0.0, 0.0, 0.0, 0
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.last = self.started = time.perf_counter()
+        self.waited, self.episodes = 0.0, 0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.waited += time.perf_counter() - self.last
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Episode, *_: Any
+    ) -> None:  # noqa: ARG002
+        self.episodes += len(batch.query.x) * trainer.world_size
+        now = time.perf_counter()
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            elapsed = now - self.started
+            module.log_dict(
+                {"speed/episodes_per_second": self.episodes / elapsed, "speed/waiting": self.waited / elapsed}
+            )
+            self.started, self.waited, self.episodes = now, 0.0, 0
+        self.last = time.perf_counter()
+
+
+class EpisodePictures(Callback):
+    """One sheet of the first training episode (support, a rule, queries; a class a row), and one adaptation curve at test."""
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Episode, batch_idx: int) -> None:  # noqa: ARG002
+        board = _board(trainer)
+        if board and trainer.global_step == 0 and batch.support.x.ndim == 5:
+            board.add_image("episode", sheet(batch), 0)
+
+    def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:  # noqa: ARG002
+        if board := _board(trainer):
+            for name, value in trainer.callback_metrics.items():
+                prefix, _, steps = name.rpartition("/")
+                if prefix == "meta_test/steps" and steps.isdigit():
+                    board.add_scalar("meta_test/adaptation_curve", value, int(steps))
+
+
+class RunSummary(Callback):
+    """HParams: the run's configuration beside the best validation score it reached."""
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if _board(trainer) and isinstance(trainer.logger, TensorBoardLogger):
+            scores = {
+                n: float(v) for n, v in trainer.callback_metrics.items() if n in ("meta_val/loss", "meta_val/error")
+            }
+            if (
+                trainer.checkpoint_callback
+                and (best := getattr(trainer.checkpoint_callback, "best_model_score", None)) is not None
+            ):
+                scores["meta_val/best_error"] = float(best)
+            trainer.logger.log_hyperparams(module.hparams, scores)
+
+
+def sheet(episode: Episode, rows: int = 10, columns: int = 16) -> Tensor:
+    """Picture [channels, height, width] of the first task: a class a row, support left of a white rule, queries right."""
+
+    def block(examples: Examples, limit: int) -> Tensor:
+        x, y = examples.x[0].cpu(), examples.y[0].cpu()
+        classes = range(min(rows, int(y.max()) + 1))
+        return torch.cat([torch.cat(list(x[y == c][:limit]), dim=2) for c in classes], dim=1)
+
+    support = block(episode.support, columns // 2)
+    query = block(episode.query, columns // 2)
+    rule = torch.ones(*support.shape[:2], 3)
+    return torch.cat([support, rule, query], dim=2)
+
+
+def _board(trainer: Trainer) -> Any:
+    """TensorBoard's writer on the process that logs, or None."""
+    logger = trainer.logger
+    return logger.experiment if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero else None
