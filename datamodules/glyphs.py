@@ -20,6 +20,7 @@ CLASSES_PER_ALPHABET = 20
 CANDIDATES = 12  # programs invented for a class, of which the most legible one is kept
 DRAFT_DENSITY = 24  # pen positions per unit of length when judging a candidate
 
+Anchor = tuple[int, float]  # a point on an earlier stroke: the stroke's number, and how far along it as a fraction
 # A motif: the lean of its first move from the writing direction (degrees), then its moves, each of them a length
 # (units), a turn over that length (degrees) and a corner after it (degrees).
 Motif = tuple[float, list[tuple[float, float, float]]]
@@ -51,9 +52,6 @@ CURVED: list[Motif] = [
     (0, [(0.9, 250, 0), (1.9, 270, 0)]),  # a spiral
     (0, [(1.4, 0, -150), (1.5, 250, 0)]),  # b
 ]
-
-
-Anchor = tuple[int, float]  # a point on an earlier stroke: the stroke's number, and how far along it as a fraction
 
 
 class Stroke(NamedTuple):
@@ -119,7 +117,7 @@ def _write(strokes: list[Stroke], tremor: Callable[..., NDArray[np.float64]], de
 
 def _program(seed: int, index: int) -> list[Stroke]:
     """Invents the program of a class, a character of one unit high or wide (the larger of the two)."""
-    rng = np.random.default_rng([seed, 0, index // CLASSES_PER_ALPHABET])
+    rng = np.random.default_rng([seed, 0, index // CLASSES_PER_ALPHABET])  # streams: 0 alphabets, 1 programs, 2 hands
     curviness = rng.beta(0.7, 0.7)
     pools = [CURVED if rng.random() < curviness else ANGULAR for _ in range(rng.integers(5, 9))]
     motifs = [pool[rng.integers(len(pool))] for pool in pools]
@@ -166,7 +164,6 @@ def draw_class(seed: int, index: int, drawings: int = 20, size: int = 28) -> NDA
     fill, pen, across, down = frames.T[..., None]
     plane = (plane - (low + high) / 2) / (high - low).max(axis=0) * fill
     plane = size * (plane + 0.5 + np.stack([across, down]) * (0.46 - fill / 2))
-
     squares_x, squares_y = ((plane[..., None] - np.arange(0.5, size)) ** 2).astype(np.float32)
     nearest = np.full((drawings, size, size), np.inf, dtype=np.float32)  # squared distance to the pen's path, pixels
     for k in range(plane.shape[2]):
