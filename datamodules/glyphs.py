@@ -125,7 +125,6 @@ def _program(seed: int, index: int) -> list[Stroke]:
     octants = rng.choice(8, size=4, replace=False, p=[0.26, 0.05, 0.26, 0.05, 0.16, 0.05, 0.12, 0.05])
     headings = np.pi / 4 * octants + rng.normal(0, 0.1)
     stroke_odds = rng.dirichlet([0.5, 3.0, 3.0, 1.5])
-
     rng = np.random.default_rng([seed, 1, index])
     programs, faults = [], []
     for _ in range(CANDIDATES):

@@ -166,7 +166,7 @@ def export(
     print(f"{out}/support, {out}/query")
 
 
-def task_file(out: Path):  # noqa: ANN201  a closure for write_shards
+def task_file(out: Path):
     """A task file beside the shards, so that `fit --config OUT/task.yaml` needs no further settings."""
 
     def files(index: Index) -> dict[str, str]:

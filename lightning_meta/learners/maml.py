@@ -9,7 +9,7 @@ Meta-SGD: Zhenguo Li et al. Meta-SGD: Learning to Learn Quickly for Few-Shot Lea
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_meta.core import Episode, Examples, InputError, Outcome
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize

@@ -1,5 +1,6 @@
 """Backbones: modules from [n, *shape] to features [n, d]. A user's own needs nothing more; `out_features` helps MAML."""
 
+import itertools
 from collections import OrderedDict
 
 from jaxtyping import Float
@@ -19,7 +20,7 @@ class MLP(nn.Sequential):
         if len(sizes) < 2 or min(sizes) < 1:
             raise InputError(f"MLP sizes {sizes}: give the input size and at least one layer size, all positive")
         layers = OrderedDict[str, nn.Module](flatten=nn.Flatten())
-        for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             layers[f"linear{i}"] = nn.Linear(fan_in, fan_out)
             layers[f"relu{i}"] = nn.ReLU()
         super().__init__(layers)
@@ -42,7 +43,7 @@ class Conv4(nn.Module):
                 f"Conv4 halves the image four times: image_size {image_size} must be 16 or more, or pool=false"
             )
         channels = [in_channels, width, width, width, width]
-        self.blocks = nn.Sequential(*(_block(a, b, pool) for a, b in zip(channels, channels[1:], strict=False)))
+        self.blocks = nn.Sequential(*(_block(a, b, pool) for a, b in itertools.pairwise(channels)))
         self.flatten = nn.Flatten() if pool else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.in_shape = (in_channels, image_size, image_size)
         self.out_features = width * (image_size // 16) ** 2 if pool else width

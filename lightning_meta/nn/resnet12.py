@@ -1,5 +1,7 @@
 """ResNet-12, the field's standard larger backbone."""
 
+import itertools
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class ResNet12(nn.Module):
     ):
         super().__init__()
         channels = [in_channels, *widths]
-        self.blocks = nn.Sequential(*(_Block(a, b, dropout) for a, b in zip(channels, channels[1:], strict=False)))
+        self.blocks = nn.Sequential(*(_Block(a, b, dropout) for a, b in itertools.pairwise(channels)))
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.in_shape = (in_channels, image_size, image_size)
         self.out_features = widths[-1]

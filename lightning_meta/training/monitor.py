@@ -26,7 +26,7 @@ class Throughput(Callback):
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Episode, *_: Any
-    ) -> None:  # noqa: ARG002
+    ) -> None:
         self.episodes += len(batch.query.x) * trainer.world_size
         now = time.perf_counter()
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]

@@ -1,7 +1,5 @@
 """What a command prints when it is done."""
 
-from typing import Any
-
 from pytorch_lightning import LightningDataModule, Trainer
 from rich.console import Console
 from rich.table import Table
