@@ -2,11 +2,14 @@
 
 import hashlib
 import os
-import shutil
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import fsspec
+import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.index import Shard
 from lightning_meta.core import InputError
@@ -25,41 +28,54 @@ class ShardCache:
         default = os.environ.get("LIGHTNING_META_CACHE", "~/.cache/lightning-meta")
         self.shards, self.folder = shards, Path(folder or default).expanduser()
 
-    def fetch(self, url: str, shard: Shard) -> Path:
-        """The local copy of `url`. Raises InputError where it cannot be fetched or is not what the index says."""
-        path = self.folder / f"{shard.sha256}.tar"
-        if path.is_file() and path.stat().st_size == shard.bytes:
-            path.touch()
-            return path
+    def open(self, url: str, shard: Shard, in_use: Sequence[Shard] = ()) -> NDArray[np.uint8]:
+        """The bytes of `url`, memory-mapped from a local copy. The copies of shards `in_use` stay.
+
+        Raises InputError where it cannot be copied or is not what the index says.
+        """
+        path = self._path(shard)
+        with suppress(FileNotFoundError, ValueError):  # there is no copy, or an empty one
+            os.utime(path)
+            copy = np.memmap(path, np.uint8, mode="r")
+            if len(copy) == shard.bytes:
+                return copy
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
-            with fsspec.open(url, "rb") as source, aside.open("wb") as target:
-                shutil.copyfileobj(source, target, 2**20)  # type: ignore[arg-type]  # fsspec leaves its type open
-            with aside.open("rb") as copy:
-                digest = hashlib.file_digest(copy, "sha256").hexdigest()
+            _copy(url, aside)
+            with aside.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != shard.sha256:
                 raise InputError(
-                    f"{url} came with {aside.stat().st_size} bytes and another checksum than the index says"
-                    f" ({shard.bytes} bytes): it is truncated or was written again. Copy the set again, or skip (on_error: skip)"
+                    f"{url} came with {aside.stat().st_size} bytes and another checksum than the index says ({shard.bytes}"
+                    " bytes): it is truncated or of another writing. Copy the set again, or skip (on_error: skip)"
                 )
+            copy = np.memmap(aside, np.uint8, mode="r")  # before another process can evict it
             aside.rename(path)
-        except (OSError, ValueError, ImportError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"cannot read {url}: {error}. Check the address and the network") from error
         finally:
             aside.unlink(missing_ok=True)
-        self._evict(keep=path)
-        return path
+        self._evict({path, *map(self._path, in_use)})
+        return copy
 
-    def _evict(self, keep: Path) -> None:
+    def _path(self, shard: Shard) -> Path:
+        return self.folder / f"{shard.sha256}.tar"
+
+    def _evict(self, keep: set[Path]) -> None:
         def last_use(path: Path) -> float:
             try:
                 return path.stat().st_mtime
             except FileNotFoundError:  # another process was first
                 return 0.0
 
-        copies = sorted((path for path in self.folder.glob("*.tar") if path != keep), key=last_use)
-        for path in copies[: max(0, len(copies) + 1 - self.shards)]:
+        copies = list(self.folder.glob("*.tar"))
+        old = sorted((path for path in copies if path not in keep), key=last_use)
+        for path in old[: max(0, len(copies) - self.shards)]:
             path.unlink(missing_ok=True)
+
+
+def _copy(url: str, target: Path) -> None:
+    try:
+        storage, path = fsspec.url_to_fs(url)
+        storage.get_file(path, str(target))
+    except Exception as error:  # every kind of storage raises its own
+        raise InputError(f"cannot copy {url} here: {error}. Check the address, the network and the disk") from error

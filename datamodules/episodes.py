@@ -8,6 +8,8 @@ from pytorch_lightning.utilities import rank_zero_warn
 from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream, Tasks
 from lightning_meta.core import InputError
 
+STAGES: tuple[str, ...] = ("train", "val", "test")
+
 
 class EpisodeData(LightningDataModule):
     """The loaders of a task distribution. A concrete data module's signature is its configuration; it writes `tasks`.
@@ -31,8 +33,8 @@ class EpisodeData(LightningDataModule):
         super().__init__()
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
             raise InputError("meta_batch, epoch_batches, val_episodes and test_episodes must be 1 or more")
-        self.sizes = dict(zip(("train", "val", "test"), (train, evaluation, evaluation), strict=True))
-        self.splits = dict(zip(("train", "val", "test"), splits, strict=True))
+        self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
+        self.splits = dict(zip(STAGES, splits, strict=True))
         self.meta_batch, self.seed, self.num_workers = meta_batch, seed, num_workers
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self._tasks: Tasks | None = None
@@ -76,6 +78,6 @@ class EpisodeData(LightningDataModule):
     def test_dataloader(self) -> EpisodeLoader:
         return EpisodeLoader(self.stream("test"), self.num_workers, frozen=True)
 
-    def teardown(self, stage: str) -> None:
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  the same after every stage
         if self._tasks is not None and (skipped := self._tasks.report()):
             rank_zero_warn(skipped)

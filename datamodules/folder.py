@@ -16,7 +16,7 @@ SPLITS = ("train", "val", "test")
 def split_classes(images: Path, fractions: tuple[float, float, float], seed: int) -> dict[str, list[Path]]:
     """Class folders by split: those of ready-made `train`, `val` and `test` folders, else all, divided with a seed.
 
-    Every split gets at least one class. InputError where there are no classes, or too few to divide.
+    Every split gets at least two classes. InputError where there are too few.
     """
     if not images.is_dir():
         raise InputError(f"{images} is not a folder: give a folder with one sub-folder of images a class")
@@ -26,27 +26,24 @@ def split_classes(images: Path, fractions: tuple[float, float, float], seed: int
             raise InputError(
                 f"{images} holds {', '.join(ready)}, but not all of train, val and test: add what is missing"
             )
-        return {split: _class_folders(images / split) for split in SPLITS}
+        return {split: _class_folders(images / split, least=2) for split in SPLITS}
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
-    folders = _class_folders(images)
-    if len(folders) < 3:
-        raise InputError(
-            f"{images} has {len(folders)} class folder(s): meta-training needs at least 3, one each for"
-            " train, val and test; 15 or more for 5-way episodes"
-        )
-    order = np.random.default_rng(seed).permutation(len(folders))
-    held_out = [max(1, round(fraction * len(folders))) for fraction in fractions[1:]]
-    cuts = np.cumsum([len(folders) - sum(held_out), *held_out])[:-1]
-    return {
-        split: [folders[i] for i in sorted(part)] for split, part in zip(SPLITS, np.split(order, cuts), strict=True)
-    }
+    folders = _class_folders(images, least=6)
+    count = len(folders)
+    train = np.clip(round(fractions[0] * count), 2, count - 4)
+    val = np.clip(round((fractions[0] + fractions[1]) * count), train + 2, count - 2)
+    parts = np.split(np.random.default_rng(seed).permutation(count), [train, val])
+    return {split: [folders[i] for i in sorted(part)] for split, part in zip(SPLITS, parts, strict=True)}
 
 
-def _class_folders(folder: Path) -> list[Path]:
+def _class_folders(folder: Path, least: int) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not found:
-        raise InputError(f"{folder} holds no class folders: put the images of each class in a sub-folder of its own")
+    if len(found) < least:
+        raise InputError(
+            f"{folder} has {len(found)} class folders; a split needs two or more, and all three six: put the images of each"
+            " class in a sub-folder of its own"
+        )
     return found
 
 
@@ -70,7 +67,7 @@ class FolderClasses:
                     arrays.append(self.preprocess(path))
                 except InputError as error:
                     if not self.skip:
-                        raise
+                        raise InputError(f"{error}, or pass over all such images with --skip true") from error
                     self.skipped.append(str(error))
                     continue
                 files.append((path.suffix.lower(), path.read_bytes()) if self.encoded else ("", b""))

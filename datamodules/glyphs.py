@@ -23,7 +23,7 @@ DRAFT_DENSITY = 24  # pen positions per unit of length when judging a candidate
 Anchor = tuple[int, float]  # a point on an earlier stroke: the stroke's number, and how far along it as a fraction
 # A motif: the lean of its first move from the writing direction (degrees), then its moves, each of them a length
 # (units), a turn over that length (degrees) and a corner after it (degrees).
-Motif = tuple[float, list[tuple[float, float, float]]]
+Motif = tuple[int, list[tuple[float, int, int]]]
 ANGULAR: list[Motif] = [
     (0, [(1.2, 0, 0)]),  # a line, listed twice because scripts are full of them
     (0, [(1.2, 0, 0)]),
@@ -82,7 +82,7 @@ def _stroke(rng: np.random.Generator, motifs: list[Motif], headings: NDArray[np.
     return Stroke(heading + mirror * np.deg2rad(lean), moves, start, held=rng.choice([0.0, 0.0, 0.0, 0.5, 1.0]))
 
 
-def _write(strokes: list[Stroke], tremor: Callable[..., NDArray[np.float64]], density: float) -> NDArray[np.complex128]:
+def _write(strokes: list[Stroke], tremor: Callable[..., NDArray[np.float64]], density: int) -> NDArray[np.complex128]:
     """Runs a program once per hand.
 
     ``tremor(*shape)`` gives standard normal deviations [hands, *shape], or zeros for the exact run; ``density`` is the

@@ -1,6 +1,6 @@
 """Few-shot image classification from a shard set: draw classes, then images of each."""
 
-from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,92 +17,102 @@ class ImageTasks(Tasks):
     """A task is `ways` classes of a split, uniformly without replacement, and of each `shots + queries` images likewise.
 
     Where the split has more shards than the cache of a remote set holds, the classes come from a window of as many
-    shards; every `window_episodes` episodes it moves on by one shard, in an order drawn anew each epoch.
+    shards, in an order drawn anew each epoch; every `window_episodes` episodes it moves on by one shard. An epoch of
+    `window_episodes` times the split's shards gives every class the same chance.
     """
 
-    def __init__(self, shards: ShardSet, window_episodes: int = 1000):
+    def __init__(self, shards: ShardSet, window_episodes: int = 200):
         self.shards, self.window_episodes = shards, window_episodes
-        self._damaged = shards.damaged.tolist()  # as found at opening: what is found later must not change the sequence
-        self._classes: dict[tuple[int, str, int, int], NDArray[np.integer]] = {}
+        self._damaged = shards.damaged.numpy().copy()  # as found at opening: finding more must not change the sequence
+        self._pools: dict[str, _Pool] = {}
+        self._window: tuple[Key, NDArray[np.integer]] | None = None
 
     def check(self, split: str, size: EpisodeSize) -> None:
-        largest = size.largest()
-        classes = self._usable(split)
-        if largest.ways > len(classes):
+        ways, shots, queries = size.largest()
+        pool = self._pool(split)
+        if ways > len(pool.records):
             raise InputError(
-                f"{largest.ways} ways were asked of split {split!r} of {self.shards.root}, which has {len(classes)} classes:"
-                f" ask for {len(classes)} ways or fewer"
+                f"{ways} ways were asked of split {split!r} of {self.shards.root}, which has"
+                f" {len(pool.records)} classes to draw from: ask for {len(pool.records)} ways or fewer"
             )
-        needed = largest.shots + largest.queries
-        smallest = min(classes, key=self.shards.count)
+        needed = shots + queries
+        smallest = min(pool.records.tolist(), key=self.shards.count)
         if needed > (count := self.shards.count(smallest)):
             raise InputError(
-                f"{largest.shots} shots and {largest.queries} queries were asked, {needed} images a class, but class"
+                f"{shots} shots and {queries} queries were asked, {needed} images a class, but class"
                 f" {self.shards.index.records[smallest].name!r} of split {split!r} has {count}: ask for {count} or fewer in all"
             )
-        per_shard = Counter(self.shards.index.records[record].shard for record in classes)
-        fewest = sum(sorted(per_shard.values())[: self._window(split) or len(per_shard)])
-        if largest.ways > fewest:
+        fewest = int(np.sort(np.bincount(pool.shard_of)[pool.shards])[: pool.window].sum())
+        if ways > fewest:
             raise InputError(
-                f"{largest.ways} ways were asked, but a window of {self._window(split)} shards may hold only {fewest}"
-                " classes: let the cache hold more shards (cache_shards)"
+                f"{ways} ways were asked, but a window of {pool.window} shards may hold only {fewest} classes:"
+                " let the cache hold more shards (cache_shards)"
             )
 
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
         rng, classes = key.rng(), self.classes(key)
-        support, query = [], []
-        for record in rng.choice(classes, ways, replace=False):
-            images = self._images(int(record), classes, rng, shots + queries)
-            support.append(images[:shots])
-            query.append(images[shots:])
-        return Episode(_examples(support), _examples(query))
-
-    def classes(self, key: Key) -> NDArray[np.integer]:
-        """Numbers of the records that an episode may draw from."""
-        window = self._window(key.split)
-        position = key.index // self.window_episodes if window else 0
-        place = (key.seed, key.split, key.epoch if window else 0, position)
-        if place not in self._classes:
-            records = self._usable(key.split)
-            if window:
-                order = key._replace(index=0).rng("window").permutation(self._shard_numbers(key.split))
-                shown = order[(position + np.arange(window)) % len(order)]
-                records = [record for record in records if self.shards.index.records[record].shard in shown]
-            self._classes = {place: np.asarray(records)}
-        return self._classes[place]
-
-    def report(self) -> str | None:
-        return self.shards.report()
-
-    def _images(self, record: int, classes: NDArray[np.integer], rng: np.random.Generator, n: int) -> NDArray[np.uint8]:
-        """`n` different images of a class; of another one, drawn from the same generator, where it is damaged."""
-        for _ in range(100):
+        records = rng.choice(classes, ways, replace=False).tolist()
+        images = []
+        for record in records:
             try:
-                return self.shards.images(record, rng.permutation(self.shards.count(record))[:n])
+                images.append(self.shards.images(record, rng.permutation(self.shards.count(record))[: shots + queries]))
             except InputError:
                 if self.shards.on_error == "raise":
                     raise
                 self.shards.forget(record)
-                record = int(rng.choice(classes))
-        raise InputError(f"100 damaged classes in a row in {self.shards.root}: write the shards again")
+                records.append(self._another(rng, classes, records))  # the loop comes to it
+        return Episode(_examples([x[:shots] for x in images]), _examples([x[shots:] for x in images]))
 
-    def _usable(self, split: str) -> list[int]:
-        """Records of a split but those found damaged when the set was opened."""
-        return [record for record in self.shards.index.split(split) if not self._damaged[record]]
+    def classes(self, key: Key) -> NDArray[np.integer]:
+        """Numbers of the records that an episode may draw from."""
+        pool = self._pool(key.split)
+        if pool.window == len(pool.shards):
+            return pool.records
+        place = key._replace(index=key.index // self.window_episodes)
+        if self._window is None or self._window[0] != place:
+            order = key._replace(index=0).rng("window").permutation(pool.shards)
+            shown = order[(place.index + np.arange(pool.window)) % len(order)]
+            self._window = place, pool.records[np.isin(pool.shard_of, shown)]
+        return self._window[1]
 
-    def _shard_numbers(self, split: str) -> list[int]:
-        return sorted({self.shards.index.records[record].shard for record in self._usable(split)})
+    def report(self) -> str | None:
+        return self.shards.report()
 
-    def _window(self, split: str) -> int:
-        """Shards in the moving window; 0 where all fit at once."""
-        cache = self.shards.cache
-        return cache.shards if cache and cache.shards < len(self._shard_numbers(split)) else 0
+    def _another(self, rng: np.random.Generator, classes: NDArray[np.integer], tried: list[int]) -> int:
+        """A class in place of a damaged one."""
+        left = np.setdiff1d(classes, tried)
+        if not len(left):
+            raise InputError(
+                f"too many classes of {self.shards.root} are damaged to fill an episode: write the shards again"
+            )
+        return int(rng.choice(left))
+
+    def _pool(self, split: str) -> "_Pool":
+        if split not in self._pools:
+            records = np.array([record for record in self.shards.index.split(split) if not self._damaged[record]], int)
+            shard_of = np.array([self.shards.index.records[record].shard for record in records], int)
+            shards = np.unique(shard_of)
+            cache = self.shards.cache
+            self._pools[split] = _Pool(
+                records, shard_of, shards, min(cache.shards, len(shards)) if cache else len(shards)
+            )
+        return self._pools[split]
+
+
+class _Pool(NamedTuple):
+    """What a split draws from: its records but those found damaged at opening, the shard of each, the numbers of all
+    these shards, and how many of them are in use at a time."""
+
+    records: NDArray[np.integer]
+    shard_of: NDArray[np.integer]
+    shards: NDArray[np.integer]
+    window: int
 
 
 def _examples(classes: list[NDArray[np.uint8]]) -> Examples:
     """One task's examples, class by class: x float in 0..1."""
     y = torch.arange(len(classes)).repeat_interleave(len(classes[0]))
-    return Examples(torch.from_numpy(np.concatenate(classes)).unsqueeze(0).float() / 255, y.unsqueeze(0))
+    return Examples(torch.from_numpy(np.concatenate(classes)).unsqueeze(0).float().div_(255), y.unsqueeze(0))
 
 
 class ImageEpisodes(EpisodeData):
@@ -119,7 +129,9 @@ class ImageEpisodes(EpisodeData):
         splits: names of the meta-train, meta-validation and meta-test splits.
         seed: names the sequence of episodes, the frozen ones too.
         on_error: damaged records end the run (`raise`), or are passed over and counted (`skip`).
-        cache_shards: how many remote shards are kept on this machine.
+        cache_shards: how many remote shards are kept on this machine. Where a split has more, its episodes come from a
+            moving window of as many.
+        window_episodes: episodes after which that window moves on by one shard.
         num_workers: loader processes.
     """
 
@@ -140,22 +152,25 @@ class ImageEpisodes(EpisodeData):
         seed: int = 0,
         on_error: OnError = "raise",
         cache_shards: int = 64,
+        window_episodes: int = 200,
         num_workers: int = 0,
     ):
         train = EpisodeSize(ways, shots, queries)
-        evaluation = EpisodeSize(eval_ways or ways, eval_shots or shots, eval_queries or queries)
+        evaluation = train.replaced(eval_ways, eval_shots, eval_queries)
         super().__init__(
             train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers
         )
-        self.root, self.on_error, self.cache_shards = root, on_error, cache_shards
+        self.root = root
+        self.on_error: OnError = on_error
+        self.cache, self.window_episodes = ShardCache(cache_shards), window_episodes
 
     @property
     def outputs(self) -> int:
         """Logits of a learner with a head of fixed width: the largest number of ways in training."""
-        return self.sizes["train"].largest().ways
+        return self.sizes["train"].largest()[0]
 
     def open(self) -> ImageTasks:
-        return ImageTasks(ShardSet(self.root, self.on_error, ShardCache(self.cache_shards)))
+        return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`)."""

@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
     name: str
     shard: int
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method of this name is not wanted
     blobs: tuple[Blob, ...]
 
 
@@ -57,23 +57,23 @@ class Index(NamedTuple):
         return json.dumps(fields)
 
     @staticmethod
-    def from_json(text: str, where: str) -> "Index":
+    def from_json(text: str | bytes, where: str) -> "Index":
         """Parse; raises InputError where the text is no index of this version."""
         try:
             fields: dict[str, Any] = json.loads(text)
-            if (version := fields.pop("version")) != VERSION:
-                raise InputError(
-                    f"{where} is of version {version}, this program reads version {VERSION}: write the shards again"
+            if (version := fields.pop("version")) == VERSION:
+                fields["preprocess"] = Preprocess(**fields["preprocess"])
+                fields["shards"] = tuple(Shard(*shard) for shard in fields["shards"])
+                fields["records"] = tuple(
+                    Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
+                    for name, shard, count, blobs in fields["records"]
                 )
-            fields["preprocess"] = Preprocess(**fields["preprocess"])
-            fields["shards"] = tuple(Shard(*shard) for shard in fields["shards"])
-            fields["records"] = tuple(
-                Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
-                for name, shard, count, blobs in fields["records"]
-            )
-            return Index(**fields)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+                return Index(**fields)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"{where} is damaged ({error!r}): write the shards again") from error
+        raise InputError(
+            f"{where} is of version {version}; this lightning-meta reads version {VERSION}: write the shards again"
+        )
 
     def split(self, name: str) -> list[int]:
         """Record numbers of a split; InputError lists the legal names."""
@@ -95,8 +95,8 @@ def read_index(root: str) -> Index:
             f" `lightning-meta shards write glyphs --out {root}`"
         )
     try:
-        with fsspec.open(where, "rt") as file:
+        with fsspec.open(where, "rb") as file:
             text = file.read()  # type: ignore[union-attr]  # fsspec leaves the type of what it opens open
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # every kind of storage raises its own
         raise InputError(f"cannot read {where}: {error}. Check the address and the network") from error
     return Index.from_json(text, where)

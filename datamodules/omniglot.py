@@ -9,6 +9,7 @@ import os
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def _download(url: str, checksum: str, path: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
             data = response.read()
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise InputError(f"cannot download {url}: {error}. Fetch it by other means as {path}") from error
     kind, expected = checksum.split(":")
     if (digest := hashlib.new(kind, data).hexdigest()) != expected:
@@ -73,27 +74,21 @@ def classes(folder: Path) -> Iterator[ClassImages]:
     """Each character in each of four rotations, a class, in the Vinyals split: names like `Greek/character01/rot090`."""
     split_of = _vinyals(folder)
     for name in ARCHIVES:
-        with zipfile.ZipFile(folder / f"{name}.zip") as archive:
-            drawings: dict[str, list[str]] = {}
-            for path in sorted(archive.namelist()):
-                if path.endswith(".png"):
-                    drawings.setdefault("/".join(path.split("/")[1:3]), []).append(path)
-            for character, paths in track(drawings.items(), name.replace("_", " ")):
+        with _open(folder, name) as archive:
+            for character, paths in track(_drawings(archive).items(), name.replace("_", " ")):
                 pictures = [Image.open(io.BytesIO(archive.read(path))).convert("L") for path in paths]
-                for angle in (0, 90, 180, 270):
+                for angle, label in _rotations(character).items():
                     images = np.stack([PREPROCESS.array(picture.rotate(angle)) for picture in pictures])
-                    label = f"{character}/rot{angle:03d}"
                     yield ClassImages(label, split_of[label], images, f"{name}.zip")
 
 
 def extra_splits(folder: Path) -> dict[str, set[str]]:
     """`trainval` of the Vinyals split, and the data set's own background and evaluation alphabets, as class names."""
-    split_of = _vinyals(folder)
-    own: dict[str, set[str]] = {"trainval": {label for label, split in split_of.items() if split != "test"}}
+    own = {"trainval": {label for label, split in _vinyals(folder).items() if split != "test"}}
     for name in ARCHIVES:
-        with zipfile.ZipFile(folder / f"{name}.zip") as archive:
-            characters = {"/".join(path.split("/")[1:3]) for path in archive.namelist() if path.endswith(".png")}
-        own[name.removeprefix("images_")] = {f"{c}/rot{angle:03d}" for c in characters for angle in (0, 90, 180, 270)}
+        with _open(folder, name) as archive:
+            labels = {label for character in _drawings(archive) for label in _rotations(character).values()}
+        own[name.removeprefix("images_")] = labels
     return own
 
 
@@ -101,3 +96,25 @@ def _vinyals(folder: Path) -> dict[str, str]:
     """Split of each class, from the lists `splits_vinyals/{train,val,test}.txt`."""
     lists = folder / "splits_vinyals"
     return {label: split for split in LISTS for label in (lists / f"{split}.txt").read_text().split()}
+
+
+def _open(folder: Path, name: str) -> zipfile.ZipFile:
+    path = folder / f"{name}.zip"
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is no whole zip file ({error}): remove it and fetch it again") from error
+
+
+def _drawings(archive: zipfile.ZipFile) -> dict[str, list[str]]:
+    """Members of the archive by character, such as `Greek/character01`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(archive.namelist()):
+        if path.endswith(".png"):
+            found.setdefault("/".join(path.split("/")[1:3]), []).append(path)
+    return found
+
+
+def _rotations(character: str) -> dict[int, str]:
+    """Class names of a character by angle, in degrees."""
+    return {angle: f"{character}/rot{angle:03d}" for angle in (0, 90, 180, 270)}

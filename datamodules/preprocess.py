@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lightning_meta.core import InputError
 
@@ -39,10 +39,8 @@ class Preprocess(NamedTuple):
         try:
             with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
                 return self.array(image)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(
-                f"cannot decode the image {name or file}: {error}. Mend or remove it, or skip it (skip)"
-            ) from error
+        except Exception as error:  # damaged bytes make Pillow's decoders fail in many ways
+            raise InputError(f"cannot decode the image {name or file} ({error}): mend or remove it") from error
 
     def array(self, image: Image.Image) -> NDArray[np.uint8]:
         """The image as uint8 [channels, size, size]."""

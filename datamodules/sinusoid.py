@@ -39,7 +39,7 @@ class Sinusoid(EpisodeData):
         num_workers: int = 0,
     ):
         train = EpisodeSize(1, shots, queries)
-        evaluation = EpisodeSize(1, eval_shots or shots, eval_queries or queries)
+        evaluation = train.replaced(1, eval_shots, eval_queries)
         splits = ("train", "val", "test")
         super().__init__(
             train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers

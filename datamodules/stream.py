@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset
+from webdataset.pipeline import DataPipeline
+from webdataset.shardlists import split_by_worker
 
 from lightning_meta.core import Episode, Examples, InputError
 
@@ -23,7 +24,7 @@ class Key(NamedTuple):
     seed: int
     split: str
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of this name is not wanted
 
     def rng(self, purpose: str = "") -> np.random.Generator:
         """A generator of its own for every key and purpose."""
@@ -45,8 +46,14 @@ class EpisodeSize(NamedTuple):
             if not 1 <= low <= high:
                 raise InputError(f"{name} is {value}: give a number of 1 or more, or [first, last] with first <= last")
 
-    def largest(self) -> "EpisodeSize":
-        return EpisodeSize(*(value if isinstance(value, int) else value[1] for value in self))
+    def replaced(self, ways: Range | None, shots: Range | None, queries: Range | None) -> "EpisodeSize":
+        """This size but for what is given."""
+        given = {"ways": ways, "shots": shots, "queries": queries}
+        return self._replace(**{name: value for name, value in given.items() if value is not None})
+
+    def largest(self) -> tuple[int, int, int]:
+        ways, shots, queries = (value if isinstance(value, int) else value[1] for value in self)
+        return ways, shots, queries
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
         ways, shots, queries = (v if isinstance(v, int) else int(rng.integers(v[0], v[1] + 1)) for v in self)
@@ -100,6 +107,8 @@ class EpisodeStream(IterableDataset[Episode]):
                 raise InputError(
                     f"{name} is {value}, which {world} processes cannot share evenly: make it a multiple of {world}"
                 )
+        if seed < 0:
+            raise InputError(f"seed is {seed}: give 0 or more")
         size.check()
         tasks.check(split, size)
         self.tasks, self.split, self.size, self.seed = tasks, split, size, seed
@@ -110,9 +119,7 @@ class EpisodeStream(IterableDataset[Episode]):
         return -(-self.episodes // self.meta_batch)
 
     def __iter__(self) -> Iterator[Episode]:
-        pipeline = wds.DataPipeline(
-            partial(iter, range(self.start, len(self))), wds.split_by_worker, partial(map, self.read)
-        )
+        pipeline = DataPipeline(partial(iter, range(self.start, len(self))), split_by_worker, partial(map, self.read))
         return iter(pipeline)
 
     def read(self, number: int) -> Episode:
@@ -155,9 +162,12 @@ class EpisodeLoader(DataLoader[Episode]):
             self.epoch, self.position = 0 if self.frozen else self.epoch + 1, 0
         self._resumed = False
         self.stream.epoch, self.stream.start = self.epoch, self.position
-        for batch in super().__iter__():
-            self.position += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self.position += 1
+                yield batch
+        except InputError as error:  # a worker's comes with its traceback before the message
+            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}

@@ -6,13 +6,13 @@ import json
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import webdataset as wds
 from numpy.typing import NDArray
+from webdataset.writer import TarWriter
 
 from datamodules.index import FILE, Blob, Index, Record, Shard
 from datamodules.preprocess import Preprocess
@@ -29,8 +29,8 @@ class ClassImages(NamedTuple):
 
 
 def check_out(out: Path) -> None:
-    """InputError where the folder to write exists already and is not empty."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    """InputError where the folder to write exists already."""
+    if out.exists():
         raise InputError(f"{out} exists: nothing is overwritten. Choose another --out, or remove it first")
 
 
@@ -40,8 +40,7 @@ def write_shards(
     preprocess: Preprocess,
     classes: Iterable[ClassImages],
     extra_splits: dict[str, set[str]] | None = None,
-    shard_megabytes: int = 64,
-    extra_files: Callable[[Index], dict[str, str]] | None = None,
+    shard_megabytes: float = 64.0,
 ) -> Index:
     """Write `classes` to the folder `out` and return the index.
 
@@ -71,11 +70,7 @@ def write_shards(
     for name, members in (extra_splits or {}).items():
         splits[name] = [number for number, item in enumerate(writer.written) if item.name in members]
     index = Index(title, preprocess, encoded, tuple(shards), tuple(records), splits)
-    for name, text in (extra_files(index) if extra_files else {}).items():
-        (partial / name).write_text(text)
     (partial / FILE).write_text(index.to_json())
-    if out.exists():
-        out.rmdir()
     partial.rename(out)
     return index
 
@@ -83,7 +78,7 @@ def write_shards(
 class _Written(NamedTuple):
     name: str
     split: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple's method of this name is not wanted
     shard: int
     members: tuple[str, ...]
 
@@ -91,11 +86,11 @@ class _Written(NamedTuple):
 class _Writer:
     """One open WebDataset TarWriter a split."""
 
-    def __init__(self, folder: Path, megabytes: int):
+    def __init__(self, folder: Path, megabytes: float):
         self.folder, self.limit = folder, megabytes * 2**20
         self.paths: list[str] = []
         self.written: list[_Written] = []
-        self.open: dict[str, tuple[int, wds.TarWriter]] = {}
+        self.open: dict[str, tuple[int, TarWriter]] = {}
 
     def add(self, item: ClassImages) -> None:
         count = len(item.images)
@@ -112,7 +107,7 @@ class _Writer:
             self.open.pop(split)[1].close()
         if split not in self.open:
             path = f"{split}-{sum(p.startswith(split + '-') for p in self.paths):06d}.tar"
-            writer = wds.TarWriter(str(self.folder / path), encoder=False, mtime=0, user="", group="")
+            writer = TarWriter(str(self.folder / path), encoder=False, mtime=0, user="", group="")
             self.open[split] = (len(self.paths), writer)
             self.paths.append(path)
         return self.open[split][0]

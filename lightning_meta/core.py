@@ -77,7 +77,7 @@ class FewShotLearner(nn.Module, ABC):
         prediction = self.adapt(episode.support)(episode.query.x)
         return Outcome(prediction_loss(prediction, episode.query.y), prediction)
 
-    def adapt_steps(self, support: Examples, steps: int) -> Predictor:
+    def adapt_steps(self, support: Examples, steps: int) -> Predictor:  # noqa: ARG002  its default refuses
         """phi after `steps` inner steps, for learners with `test_steps` > 0 (the adaptation curve)."""
         raise InputError(f"{type(self).__name__} has no inner loop, so it has no predictor after {steps} steps")
 

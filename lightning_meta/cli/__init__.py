@@ -1,5 +1,6 @@
 """One command: lightning-meta."""
 
+import difflib
 import os
 import sys
 
@@ -68,6 +69,7 @@ def run(command: str, argv: list[str]) -> None:
 
         print(f"lightning-meta {version('lightning-meta')}")
     else:
-        raise InputError(
-            f"no command {command!r}: choose shards, fit, validate, test, adapt, configs or demo (see --help)"
-        )
+        commands = ("shards", "fit", "validate", "test", "adapt", "configs", "demo")
+        close = difflib.get_close_matches(command, commands, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise InputError(f"no command {command!r}: {hint}choose from {', '.join(commands)} (see --help)")

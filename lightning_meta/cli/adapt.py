@@ -25,10 +25,13 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
         out: CSV file to write.
         batch: images classified at a time.
     """
+    if batch < 1:
+        raise InputError(f"--batch is {batch}: give 1 or more")
     preprocess = image_preprocess(ckpt)
     names, examples = read_support(support, preprocess)
     paths = list_images(query)
     phi = load(ckpt).adapt(examples)
+    out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with torch.no_grad():
         for start in track(range(0, len(paths), batch), "images"):

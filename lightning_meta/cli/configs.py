@@ -77,8 +77,17 @@ def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def combine(names: list[str]) -> dict[str, Any]:
-    """The packaged base, then the named files, each over those before it."""
+    """The packaged base, then the named files, each over those before it. The run is named after the files.
+
+    A learner file may say under `for_task` what suits a task of some name better; that goes over the rest of it.
+    """
     config = read(PACKAGED / "base.yaml")
+    if names:
+        config["trainer"]["logger"]["init_args"]["name"] = "-".join(Path(name).stem for name in names)
     for name in names:
-        config = merge(config, read(resolve(name)))
+        file = read(resolve(name))
+        for_task = file.pop("for_task", {})
+        config = merge(config, file)
+        for other in names:
+            config = merge(config, for_task.get(Path(other).stem, {}))
     return config

@@ -1,6 +1,5 @@
 """lightning-meta shards: write, verify and look at sharded image sets."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +26,9 @@ def write_glyphs(out: Path = Path("shards/glyphs"), classes: int = 1000, drawing
         drawings: drawings of each character.
         seed: names the set; another seed, other characters.
     """
-    if classes < 20 or drawings < 2:
-        raise InputError(f"{classes} classes of {drawings} drawings: give 20 classes or more, of 2 drawings or more")
+    require(40, classes=classes)  # 5 % of them are two classes to tell apart
+    require(2, drawings=drawings)
+    require(0, seed=seed)
     check_out(out)
 
     def characters() -> Iterator[ClassImages]:
@@ -36,7 +36,7 @@ def write_glyphs(out: Path = Path("shards/glyphs"), classes: int = 1000, drawing
             split = "train" if i < 0.8 * classes else "val" if i < 0.85 * classes else "test"
             yield ClassImages(f"glyph{i:05d}", split, glyphs.draw_class(seed, i, drawings)[:, None], f"seed {seed}")
 
-    finish(out, write_shards(out, "glyphs", Preprocess(28, 1, invert=True), characters(), extra_files=task_file(out)))
+    finish(out, write_shards(out, "glyphs", Preprocess(28, 1, invert=True), characters()))
 
 
 def write_omniglot(out: Path = Path("shards/omniglot"), data: str | None = None, download: bool = False) -> None:
@@ -52,11 +52,8 @@ def write_omniglot(out: Path = Path("shards/omniglot"), data: str | None = None,
     """
     check_out(out)
     source = omniglot.find(data, download)
-    extra = omniglot.extra_splits(source)
-    finish(
-        out,
-        write_shards(out, "omniglot", omniglot.PREPROCESS, omniglot.classes(source), extra, extra_files=task_file(out)),
-    )
+    classes, extra_splits = omniglot.classes(source), omniglot.extra_splits(source)
+    finish(out, write_shards(out, "omniglot", omniglot.PREPROCESS, classes, extra_splits))
 
 
 def write_folder(
@@ -83,11 +80,11 @@ def write_folder(
         encoded: keep the files as they are and decode when read: smaller shards, slower episodes.
         skip: pass over images that do not decode, and count them.
     """
+    require(0, seed=seed)
     check_out(out)
-    classes = folder.FolderClasses(
-        folder.split_classes(images, fractions, seed), Preprocess(size, channels, invert), encoded, skip
-    )
-    index = write_shards(out, images.resolve().name, classes.preprocess, classes, extra_files=task_file(out))
+    splits = folder.split_classes(images, fractions, seed)
+    classes = folder.FolderClasses(splits, Preprocess(size, channels, invert), encoded, skip)
+    index = write_shards(out, images.resolve().name, classes.preprocess, classes)
     for message in classes.skipped[:10]:
         print(f"skipped: {message}")
     if classes.skipped:
@@ -114,6 +111,7 @@ def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes
         classes: rows.
         images: columns.
     """
+    require(1, classes=classes, images=images)
     shards = ShardSet(root)
     rows = []
     for record in shards.index.split(split)[:classes]:
@@ -123,9 +121,8 @@ def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes
     picture = np.concatenate(rows, axis=1).transpose(1, 2, 0)
     if shards.index.preprocess.invert:
         picture = 255 - picture
-    buffer = io.BytesIO()
-    Image.fromarray(picture.squeeze()).resize((picture.shape[1] * 2, picture.shape[0] * 2)).save(buffer, "PNG")
-    out.write_bytes(buffer.getvalue())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture.squeeze()).resize((picture.shape[1] * 2, picture.shape[0] * 2)).save(out, "PNG")
     print(out)
 
 
@@ -149,12 +146,16 @@ def export(
         query: images to classify, of each class; their names tell the true class.
         seed: names the draw.
     """
+    require(1, classes=classes, support=support, query=query)
+    require(0, seed=seed)
     check_out(out)
     shards, rng = ShardSet(root), np.random.default_rng(seed)
     records = shards.index.split(split)
-    if classes > len(records) or support + query > min(map(shards.count, records)):
+    fewest = min(map(shards.count, records), default=0)
+    if classes > len(records) or support + query > fewest:
         raise InputError(
-            f"split {split!r} has {len(records)} classes of {min(map(shards.count, records))} images or more"
+            f"{classes} classes of {support} + {query} images were asked of split {split!r} of {root}, which has {len(records)}"
+            f" classes of {fewest} images or more: ask for as many or fewer"
         )
     for record in rng.choice(records, classes, replace=False):
         name = shards.index.records[record].name.replace("/", "_")
@@ -166,16 +167,14 @@ def export(
     print(f"{out}/support, {out}/query")
 
 
-def task_file(out: Path):
-    """A task file beside the shards, so that `fit --config OUT/task.yaml` needs no further settings."""
-
-    def files(index: Index) -> dict[str, str]:
-        return {"task.yaml": task(out, index)}
-
-    return files
+def require(least: int, **values: int) -> None:
+    """InputError where one of the options is less than `least`."""
+    for name, value in values.items():
+        if value < least:
+            raise InputError(f"--{name} is {value}: give {least} or more")
 
 
-def task(root: Path, index: Index) -> str:
+def task_yaml(root: Path, index: Index) -> str:
     """The YAML of a run on this set: as many ways and queries as its smallest split and class allow, up to 5 and 15."""
     ways = min(5, *(len(index.splits[split]) for split in ("train", "val", "test")))
     fewest = min(record.count for record in index.records)
@@ -202,7 +201,8 @@ def task(root: Path, index: Index) -> str:
 
 
 def finish(out: Path, index: Index) -> None:
-    """Say what was written and what to do with it."""
+    """Put a task file beside the shards, so that `fit` needs no further settings, and say what was written."""
+    (out / "task.yaml").write_text(task_yaml(out, index))
     sizes = ", ".join(f"{name} {len(records)}" for name, records in index.splits.items())
     megabytes = sum(shard.bytes for shard in index.shards) / 1e6
     print(f"{out}: {len(index.records)} classes ({sizes}), {len(index.shards)} shards, {megabytes:.1f} MB")

@@ -1,49 +1,68 @@
 """fit, validate and test: LightningCLI over merged configuration files."""
 
-import re
+import logging
+import signal
 import sys
 import warnings
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, Namespace
 from pytorch_lightning import LightningDataModule
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from lightning_meta.cli.complaints import explain
 from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.report import after_evaluation, after_fit
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import load_weights, read
-from lightning_meta.training.report import print_report
+
+USES = {
+    "fit": "Meta-train a learner on a distribution of tasks.",
+    "validate": "Score a checkpoint on the frozen meta-validation episodes.",
+    "test": "Score a checkpoint on the frozen meta-test episodes.",
+}
 
 
 class Parser(LightningArgumentParser):
     """A parser whose complaints name what is legal."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        if not self.exit_on_error:
+        if not self.exit_on_error:  # a parser within the parser, whose complaint the outer one passes on
             super().error(message, ex)
-        raise InputError(message.strip() + legal_options(message)) from ex
+        options = [action.dest for action in self._actions if not action.dest.startswith(("help", "print_shtab"))]
+        raise InputError(explain(message, options)) from ex
 
 
 class MetaCLI(LightningCLI):
     """LightningCLI for MetaTraining on any data module."""
 
+    ckpt_path: str | None
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = Parser(**kwargs)
-        parser.add_argument("-c", "--config", action=ActionConfigFile, help="Configuration file; may be given again.")
+        parser.add_argument(
+            "-c", "--config", action=ActionConfigFile, help="A YAML file, or the name of a packaged one; repeatable."
+        )
         return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--ckpt_path", type=str | None, help="A checkpoint file, or best or last: of the newest run of these --config."
+        )
+        parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs)
+
+    def before_instantiate_classes(self) -> None:
+        self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
 
     def instantiate_classes(self) -> None:
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
         super().instantiate_classes()
         self.model.save_hyperparameters({**self.config_dump["model"], "data": self.config_dump["data"]})
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs)
 
 
 def outputs(data: Namespace) -> int:
@@ -56,43 +75,60 @@ def run(command: str, argv: list[str]) -> None:
     """`command` is fit, validate or test."""
     names, rest = split_argv(argv)
     config = combine(names)
-    if "-h" not in rest and "--help" not in rest:
+    if not {"-h", "--help"} & set(rest):
         require(config, rest)
-    ckpt, rest = take(rest, "--ckpt_path")
-    ckpt = ckpt or config.pop("ckpt_path", None)
-    logger = config["trainer"].get("logger")
-    if isinstance(logger, dict) and names:
-        logger["init_args"]["name"] = "-".join(Path(name).stem for name in names)
-        ckpt = place(ckpt, logger["init_args"])
-    if command != "fit" and ckpt is None and "--print_config" not in rest:
-        raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
     sys.argv[1:] = [command, *argv]  # what Lightning starts further processes with
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        cli = MetaCLI(
-            MetaTraining,
-            LightningDataModule,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            run=False,
-            parser_kwargs={"prog": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml"},
-            save_config_kwargs={"overwrite": True},
-            args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
-        )
-    if ckpt:
-        check(ckpt, cli.model)
-    getattr(cli.trainer, command)(cli.model, datamodule=cli.datamodule, ckpt_path=ckpt, weights_only=True)
-    print_report(command, cli.trainer, cli.datamodule)
+        quiet()
+        try:
+            execute(command, parse(command, config, rest), argv)
+        except MisconfigurationException as error:
+            raise InputError(str(error)) from error
+        except SIGTERMException:
+            sys.exit(128 + signal.SIGTERM)  # Lightning's own status would be 0
 
 
-def check(path: str, model: MetaTraining) -> None:
-    """InputError where the file is no checkpoint, or one of another learner."""
-    weights = read(path)["state_dict"]
-    load_weights(model.learner, {name.removeprefix("learner."): w for name, w in weights.items()}, path)
+def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
+    """Trainer, model and data as configured; `--help` and `--print_config` end here."""
+    return MetaCLI(
+        MetaTraining,
+        LightningDataModule,
+        save_config_callback=SaveConfigCallback if command == "fit" else None,
+        save_config_kwargs={"overwrite": True},
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        run=False,
+        parser_kwargs={
+            "usage": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml [--KEY VALUE ...]",
+            "description": f"{USES[command]} `lightning-meta configs` lists tasks and learners.",
+            "allow_abbrev": False,
+        },
+        args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
+    )
+
+
+def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
+    """Check the checkpoint, run, report."""
+    learner = cli.model.learner
+    if cli.ckpt_path:
+        load_weights(learner, read(cli.ckpt_path), cli.ckpt_path)
+    elif command != "fit":
+        raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
+    given = {"datamodule": cli.datamodule, "ckpt_path": cli.ckpt_path, "weights_only": True}
+    if command == "fit":
+        rank_zero_info(f"{type(learner).__name__}, {sum(w.numel() for w in learner.parameters()):,} parameters")
+        cli.trainer.fit(cli.model, **given)
+        after_fit(cli.trainer, argv)
+    else:
+        getattr(cli.trainer, command)(cli.model, verbose=False, **given)
+        after_evaluation({"test": "meta_test", "validate": "meta_val"}[command], cli.trainer, cli.datamodule, learner)
 
 
 def require(config: dict[str, Any], rest: list[str]) -> None:
     """A run needs a task and a learner."""
+    for key in ("trainer", "model"):
+        if not isinstance(config.get(key, {}), dict):
+            raise InputError(f"{key} is {config[key]!r}: give it keys (--print_config shows them)")
     for key, kind, example in (("data", "task", "glyphs.yaml"), ("model.learner", "learner", "protonet.yaml")):
         node: Any = config
         for part in key.split("."):
@@ -101,35 +137,33 @@ def require(config: dict[str, Any], rest: list[str]) -> None:
             raise InputError(f"no {kind} is given: add --config {example}, say (`lightning-meta configs` lists them)")
 
 
-def place(ckpt: str | None, logger: dict[str, Any]) -> str | None:
+def place(ckpt: str | None, logger: Any) -> str | None:
     """Resolve `best` and `last` to the newest run of this name that has one, and let the run go on in its folder."""
     if ckpt not in ("best", "last"):
         return ckpt
-    runs = Path(logger["save_dir"]) / logger["name"]
+    if not (isinstance(logger, Namespace) and "save_dir" in logger.init_args):
+        raise InputError(f"--ckpt_path {ckpt} looks in the logger's folder, but there is no logger: give a file")
+    runs = Path(logger.init_args.save_dir, logger.init_args.name)
     found = sorted(runs.glob(f"version_*/checkpoints/{ckpt}.ckpt"), key=lambda path: int(path.parts[-3].split("_")[1]))
     if not found:
         raise InputError(
             f"no {ckpt} checkpoint below {runs}: run `lightning-meta fit` with the same --config files first"
         )
-    logger["version"] = found[-1].parts[-3]
+    logger.init_args.version = found[-1].parts[-3]
     return str(found[-1])
 
 
-def take(argv: list[str], option: str) -> tuple[str | None, list[str]]:
-    """The value of an option and the arguments without it."""
-    for i, arg in enumerate(argv):
-        if arg == option and i + 1 < len(argv):
-            return argv[i + 1], argv[:i] + argv[i + 2 :]
-        if arg.startswith(f"{option}="):
-            return arg.partition("=")[2], argv[:i] + argv[i + 1 :]
-    return None, argv
+def quiet() -> None:
+    """Keep off the screen what tells a user nothing: an advertisement, and warnings between libraries."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(worth_reading)
+    for noise in (
+        "LightningCLI's args parameter",
+        ".*LeafSpec",
+        "Your `IterableDataset` has `__len__` defined",  # every loader worker reads its own meta-batches
+        ".*does not have many workers",  # speed/waiting tells whether more would help
+    ):
+        warnings.filterwarnings("ignore", noise)
 
 
-def legal_options(message: str) -> str:
-    """What a class accepts, where the parser says only that something is not accepted."""
-    found = re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message)
-    if not found:
-        return ""
-    module, _, name = found[1].rpartition(".")
-    names = [p for p in signature(getattr(import_module(module), name)).parameters if p != "self"]
-    return f"\n{name} accepts: {', '.join(names)}"
+def worth_reading(record: logging.LogRecord) -> bool:
+    return not any(noise in record.getMessage() for noise in ("litlogger", "TPU available"))

@@ -46,13 +46,16 @@ class GradientLearner(FewShotLearner):
             raise InputError(f"outputs {outputs} must be 1 or more, inner steps {inner_steps}, {test_steps} 0 or more")
         if batch_stats not in ("running", "support", "transductive"):
             raise InputError(f"batch_stats is {batch_stats!r}; choose running, support or transductive")
+        norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if batch_stats == "running" and not all(m.track_running_stats for m in norms):
+            raise InputError("batch_stats is running, but this backbone keeps none: choose support or transductive")
         if vectorize not in ("auto", "vmap", "loop"):
             raise InputError(f"vectorize is {vectorize!r}; choose auto, vmap or loop")
         self.network = nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(features, outputs)))
         self.outputs, self.inner_steps, self.test_steps = outputs, inner_steps, test_steps
         self.batch_stats: BatchStats = batch_stats
         self.vectorize = vectorize
-        self._normalises = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in backbone.modules())
+        self._normalises = bool(norms)
         self.transductive = batch_stats == "transductive" and self._normalises
 
     @abstractmethod
@@ -64,63 +67,73 @@ class GradientLearner(FewShotLearner):
         return dict(self.network.named_parameters())
 
     def adapt(self, support: Examples) -> "FastWeights":
+        """phi after `inner_steps` in training mode; in evaluation mode after `test_steps`, and without its graph."""
         return self.adapt_steps(support, self.inner_steps if self.training else self.test_steps)
 
     def adapt_steps(self, support: Examples, steps: int) -> "FastWeights":
-        if not support.y.is_floating_point() and support.ways != self.outputs:
-            raise InputError(
-                f"{type(self).__name__} was built with {self.outputs} outputs and adapts to exactly {self.outputs} classes;"
-                f" this task has {support.ways}. Train it for {support.ways} ways, or use a learner of any ways (ProtoNet)"
+        self._check_outputs(support)
+        graph = self.training and torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(graph), _without_half(support.x.device.type):
+            support = Examples(*(part.clone() if part.is_inference() else part for part in support))
+            weights = over_tasks(
+                lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
             )
-        with torch.inference_mode(False), torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            x = support.x.clone() if support.x.is_inference() else support.x
-            with _without_half(x):
-                weights = over_tasks(
-                    lambda x, y: self.descend(self.start(), Examples(x, y), steps),
-                    x,
-                    support.y.clone() if support.y.is_inference() else support.y,
-                    vectorize=self._vectorized(x),
-                )
-        return FastWeights(self, weights, x)
+            see = self.batch_stats == "support" and self._normalises
+            return FastWeights(self, weights, support.x if see else torch.empty_like(support.x[:, :0]))
+
+    def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
+        """Outputs [n, outputs] of one task for x [n, *shape], by `weights` and, what is not there, by theta's."""
+        return self.run(self.network, weights, x, seen)
+
+    def run(self, module: nn.Module, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
+        """The network, or a part of it, on x; for `batch_stats: support` normalised by `seen` [n', *shape]."""
+        rows = torch.cat([seen, x]) if len(seen) else x
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        with BatchStatistics(self.batch_stats, len(seen)):
+            return functional_call(module, {**buffers, **weights}, (rows,))[len(seen) :]
 
     def support_loss(self, weights: Weights, support: Examples) -> Tensor:
-        """L(phi, D^tr) of one task (no tasks axis), a scalar."""
-        return prediction_loss(self.predict(weights, support.x), support.y)
-
-    def predict(self, weights: Weights, x: Tensor, support: Tensor | None = None) -> Tensor:
-        """Outputs [n, outputs] of one task for x [n, *shape]; `support` [n', *shape] is its support set, if x is not."""
-        see_support = self._normalises and self.batch_stats == "support" and support is not None
-        rows = torch.cat([support, x]) if see_support and support is not None else x
-        buffers = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
-        with BatchStatistics(self.batch_stats, len(rows) - len(x)) if self._normalises else nullcontext():
-            return functional_call(self.network, {**buffers, **weights}, (rows,))[len(rows) - len(x) :]
+        """L(phi, D^tr) of one task, a scalar."""
+        return prediction_loss(self.predict(weights, support.x, seen=support.x[:0]), support.y)
 
     def gather_statistics(self, x: Tensor) -> None:
         """For `batch_stats: running`: let theta's running statistics see a training batch x [tasks, n, *shape]."""
         if self.training and self._normalises and self.batch_stats == "running":
             with torch.no_grad():
-                embed(self.network.backbone, x)
+                embed(self.network.get_submodule("backbone"), x)
 
-    def _vectorized(self, x: Tensor) -> bool:
+    def vectorized(self, x: Tensor) -> bool:
         """auto: vmap, but on a CPU a loop for large images, where grouped convolutions lose more than the loop costs."""
         return self.vectorize == "vmap" or (self.vectorize == "auto" and (x.is_cuda or x[0, 0].numel() < 2048))
 
+    def _check_outputs(self, support: Examples) -> None:
+        regression = support.y.is_floating_point()
+        found = support.y.shape[-1] if regression else support.ways
+        if found != self.outputs:
+            raise InputError(
+                f"{type(self).__name__} was built with {self.outputs} outputs and adapts to exactly {self.outputs}"
+                f" {'target dimensions' if regression else 'classes'}; this task has {found}. Train it with outputs {found}"
+                f"{'' if regression else ', or use a learner of any ways (ProtoNet)'}"
+            )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class FastWeights(Predictor):
-    """phi of a gradient-based learner: `weights` by name, each [tasks, *its shape]; what is not there is theta's."""
+    """phi of a gradient-based learner: `weights` by name, each [tasks, *its shape]; what is not there is theta's.
+
+    `seen` [tasks, n', *shape] is what queries are normalised by, besides themselves: with `batch_stats: support` the
+    support images, else nothing, n' = 0.
+    """
 
     learner: GradientLearner
     weights: Weights
-    support: Tensor
+    seen: Tensor
 
     def __call__(self, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n out"]:
-        return over_tasks(self.learner.predict, self.weights, x, self.support, vectorize=self.learner._vectorized(x))
+        return over_tasks(self.learner.predict, self.weights, x, self.seen, vectorize=self.learner.vectorized(x))
 
 
-def _without_half(x: Tensor) -> AbstractContextManager[object]:
+def _without_half(device: str) -> AbstractContextManager[object]:
     """float16's range is too short for inner gradients, which no loss scaler sees: there the inner loop is float32."""
-    device = x.device.type
-    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16:
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
+    half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    return torch.autocast(device, enabled=False) if half else nullcontext()

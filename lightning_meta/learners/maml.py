@@ -6,12 +6,14 @@ ANIL: Aniruddh Raghu et al. Rapid Learning or Feature Reuse? ICLR 2020, arXiv:19
 Meta-SGD: Zhenguo Li et al. Meta-SGD: Learning to Learn Quickly for Few-Shot Learning. arXiv:1707.09835.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from lightning_meta.core import Episode, Examples, InputError, Outcome
+from lightning_meta.core import Episode, Examples, InputError, Outcome, prediction_loss
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.inner_loop import Weights, descend
@@ -56,26 +58,35 @@ class MAML(GradientLearner):
             raise InputError(f"adapt is {adapt!r}; choose all or head")
         if learn_inner_lr not in ("no", "layer", "parameter"):
             raise InputError(f"learn_inner_lr is {learn_inner_lr!r}; choose no, layer or parameter")
-        self.first_order = first_order
-        adapted = {name: w for name, w in self.network.named_parameters() if adapt == "all" or name.startswith("head.")}
-        self.adapted = tuple(adapted)
-        shapes = [w.shape if learn_inner_lr == "parameter" else () for w in adapted.values()]
-        rates = [torch.full(shape, inner_lr, dtype=torch.get_default_dtype()) for shape in shapes]
-        self.rates = nn.ParameterList(nn.Parameter(rate, requires_grad=learn_inner_lr != "no") for rate in rates)
+        self.inner_lr, self.first_order, self.head_only = inner_lr, first_order, adapt == "head"
+        shapes = [w.shape if learn_inner_lr == "parameter" else () for w in self.start().values()]
+        self.rates = nn.ParameterList(torch.full(shape, inner_lr) for shape in shapes if learn_inner_lr != "no")
 
     def start(self) -> Weights:
         theta = super().start()
-        return {name: theta[name] for name in self.adapted}
+        return {name: w for name, w in theta.items() if name.startswith("head.")} if self.head_only else theta
 
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
-        rates = dict(zip(self.adapted, self.rates, strict=True))
-        return descend(lambda w: self.support_loss(w, support), weights, rates, steps, self.first_order)
+        return descend(self.inner_loss(support), weights, self.inner_rates(), steps, self.first_order)
+
+    def inner_loss(self, support: Examples) -> Callable[[Weights], Tensor]:
+        """The support loss as a function of the adapted weights. A body that does not adapt runs once, not at each step."""
+        if not self.head_only:
+            return lambda w: self.support_loss(w, support)
+        z = self.run(self.network.get_submodule("backbone"), {}, support.x, seen=support.x[:0])
+        return lambda w: prediction_loss(F.linear(z, w["head.weight"], w["head.bias"]), support.y)
+
+    def inner_rates(self) -> Mapping[str, Tensor | float]:
+        """alpha by weight name: the learned ones, or `inner_lr` for all."""
+        names = self.start()
+        return dict(zip(names, self.rates, strict=True)) if self.rates else dict.fromkeys(names, self.inner_lr)
 
     def loss(self, episode: Episode) -> Outcome:
+        outcome = super().loss(episode)
         self.gather_statistics(episode.support.x)
-        return super().loss(episode)
+        return outcome
 
     def diagnostics(self) -> dict[str, float]:
         """Mean inner rate of each adapted weight tensor, if they are learned."""
-        learned = [(name, rate) for name, rate in zip(self.adapted, self.rates, strict=True) if rate.requires_grad]
-        return {f"inner_lr/{name}": float(rate.mean()) for name, rate in learned}
+        learned = {name: rate for name, rate in self.inner_rates().items() if isinstance(rate, Tensor)}
+        return {f"inner_lr/{name}": rate.mean().item() for name, rate in learned.items()}

@@ -36,12 +36,12 @@ class ProtoNet(FewShotLearner):
             raise InputError(
                 "ProtoNet classifies, but the targets are real numbers: for regression use MAML or Reptile"
             )
-        member = F.one_hot(support.y, support.ways).mT.to(support.x.dtype)  # [tasks, ways, n]
-        mean = member / member.sum(-1, keepdim=True)
-        return Prototypes(self, mean @ embed(self.backbone, support.x))
+        z = embed(self.backbone, support.x)
+        member = F.one_hot(support.y, support.ways).mT.to(z.dtype)  # [tasks, ways, n]
+        return Prototypes(self, member @ z / member.sum(-1, keepdim=True))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prototypes(Predictor):
     """phi of a ProtoNet: `centres` [tasks, ways, d] in the embedding of `learner`."""
 

@@ -56,7 +56,6 @@ class Reptile(GradientLearner):
 
     def loss(self, episode: Episode) -> Outcome:
         """Half the squared distance from theta to phi, summed over weights: its gradient is theta - phi."""
-        self.gather_statistics(episode.support.x)
         phi = self.adapt(episode.support)
         with torch.no_grad():
             prediction = phi(episode.query.x)
@@ -64,4 +63,5 @@ class Reptile(GradientLearner):
             (w - phi.weights[name].detach()).square().sum(tuple(range(1, w.ndim + 1)))
             for name, w in self.start().items()
         ]
+        self.gather_statistics(episode.support.x)
         return Outcome(0.5 * torch.stack(distance).sum(0).mean(), prediction)

@@ -3,7 +3,7 @@
 import itertools
 from collections import OrderedDict
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
@@ -24,7 +24,14 @@ class MLP(nn.Sequential):
             layers[f"linear{i}"] = nn.Linear(fan_in, fan_out)
             layers[f"relu{i}"] = nn.ReLU()
         super().__init__(layers)
-        self.out_features = sizes[-1]
+        self.in_features, self.out_features = sizes[0], sizes[-1]
+
+    def forward(self, x: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n d"]:
+        if (found := x.shape[1:].numel()) != self.in_features:
+            raise InputError(
+                f"MLP was built for {self.in_features} inputs, but these are {found}: set sizes[0] to that"
+            )
+        return super().forward(x)
 
 
 class Conv4(nn.Module):

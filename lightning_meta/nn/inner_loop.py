@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Weights = dict[str, Tensor]  # a parameter set by name; with a leading `tasks` axis once lifted
 
 
 def descend(
-    loss: Callable[[Weights], Tensor], weights: Weights, rates: Mapping[str, Tensor], steps: int, first_order: bool
+    loss: Callable[[Weights], Tensor],
+    weights: Weights,
+    rates: Mapping[str, Tensor | float],
+    steps: int,
+    first_order: bool,
 ) -> Weights:
     """phi after `steps` gradient steps on one task: phi <- phi - rate * dL/dphi.  Finn et al. 2017, equation 1.
 
@@ -36,6 +40,6 @@ def over_tasks(function: Callable[..., Any], *args: Any, vectorize: bool) -> Any
     """
     if vectorize:
         return vmap(function, randomness="different")(*args)
-    tasks = len(next(leaf for leaf in torch.utils._pytree.tree_leaves(args)))
-    results = [function(*tree_map(lambda leaf, i=i: leaf[i], args)) for i in range(tasks)]
+    leaves, structure = tree_flatten(args)
+    results = [function(*tree_unflatten(task, structure)) for task in zip(*leaves, strict=True)]
     return tree_map(lambda *leaves: torch.stack(leaves), *results)

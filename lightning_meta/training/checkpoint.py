@@ -1,4 +1,4 @@
-"""From a checkpoint file back to a learner."""
+"""Checkpoint files: written whole, read safely, and back to a learner."""
 
 import importlib
 import pickle
@@ -6,9 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from torch import nn
 
 from lightning_meta.core import FewShotLearner, InputError
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, then moves it there: a kill while it writes leaves the earlier file whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if "://" in str(path):
+            return super().save_checkpoint(checkpoint, path, storage_options)
+        aside = Path(f"{path}.partial")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, aside)
+        aside.replace(path)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -21,9 +34,11 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"no checkpoint at {path}: `fit` prints where it wrote the best and the last one")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no checkpoint of lightning-meta ({str(error).splitlines()[0]})") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error).splitlines() or ["the file ends early"])[0]
+        raise InputError(f"{path} is no checkpoint of lightning-meta ({reason})") from error
+    if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)):
+        raise InputError(f"{path} is no checkpoint of lightning-meta: it holds no state_dict")
     return checkpoint
 
 
@@ -43,15 +58,14 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
                 f"{path} does not say which learner it holds: call load(path, learner) with one built like it"
             )
         learner = build(spec)
-    prefix = "learner."
-    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
-    load_weights(learner, weights, str(path))
+    load_weights(learner, checkpoint, path)
     return learner.eval()
 
 
-def load_weights(learner: FewShotLearner, weights: dict[str, Any], path: str) -> None:
-    """Copy weights into the learner; InputError names the first differences where they are not its own."""
-    own = learner.state_dict()
+def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Copy a checkpoint's weights into the learner; InputError names the first differences where they are not its own."""
+    prefix, own = "learner.", learner.state_dict()
+    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
     differ = [f"{name} is missing" for name in own if name not in weights]
     differ += [f"{name} is not the learner's" for name in weights if name not in own]
     differ += [
@@ -78,9 +92,12 @@ def build(spec: dict[str, Any]) -> FewShotLearner:
 
     def module(node: dict[str, Any]) -> nn.Module:
         path, _, name = node["class_path"].rpartition(".")
-        found = getattr(importlib.import_module(path), name, None)
+        try:
+            found = getattr(importlib.import_module(path), name, None)
+        except (ImportError, ValueError):
+            found = None
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise InputError(f"the checkpoint names {node['class_path']!r}, which is no torch module")
+            raise InputError(f"the checkpoint names {node['class_path']!r}, which is no torch module that Python finds")
         return found(**{key: value(v) for key, v in (node.get("init_args") or {}).items()})
 
     learner = module(spec)

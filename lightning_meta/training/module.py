@@ -50,16 +50,17 @@ class MetaTraining(LightningModule):
             return optimizer
         return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
-    def training_step(self, episode: Episode, batch_idx: int) -> Tensor:  # noqa: ARG002  Lightning's signature
+    def training_step(self, episode: Episode, batch_idx: int) -> Tensor:
         # The noise of a step is a pure function of the step, as the episodes are: a resumed run draws the same.
-        torch.manual_seed(hash((self.noise_seed, self.global_step, self.global_rank)) % 2**63)
+        torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
         outcome = self.learner.loss(episode)
-        self.log("meta_train/loss", outcome.loss, prog_bar=True)
-        self.log(f"meta_train/{score_name(episode)}", score(outcome.prediction, episode.query.y).mean(), prog_bar=True)
+        scores = score(outcome.prediction, episode.query.y)
+        self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
+        self.log(f"meta_train/{score_name(episode)}", scores.mean(), prog_bar=True, sync_dist=True)
         return outcome.loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Buffers (running statistics) become their mean over processes, as gradients do."""
+    def on_after_backward(self) -> None:
+        """Buffers (running statistics) become their mean over processes, as the gradients just did."""
         if self.trainer.world_size > 1:
             buffers = [buffer for buffer in self.learner.buffers() if buffer.is_floating_point()]
             if buffers:
@@ -69,7 +70,8 @@ class MetaTraining(LightningModule):
                     buffer.copy_(mean.view_as(buffer))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002  Lightning's signature
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             norms = [w.grad.norm() for w in self.learner.parameters() if w.grad is not None]
             self.log("meta_train/gradient_norm", torch.stack(norms).norm())
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})

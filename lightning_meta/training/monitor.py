@@ -29,7 +29,8 @@ class Throughput(Callback):
     ) -> None:
         self.episodes += len(batch.query.x) * trainer.world_size
         now = time.perf_counter()
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and trainer.global_step % every == 0:
             elapsed = now - self.started
             module.log_dict(
                 {"speed/episodes_per_second": self.episodes / elapsed, "speed/waiting": self.waited / elapsed}
@@ -42,8 +43,8 @@ class EpisodePictures(Callback):
     """One sheet of the first training episode (support, a rule, queries; a class a row), and one adaptation curve at test."""
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Episode, batch_idx: int) -> None:  # noqa: ARG002
-        board = _board(trainer)
-        if board and trainer.global_step == 0 and batch.support.x.ndim == 5:
+        board, x = _board(trainer), batch.support.x
+        if board and trainer.global_step == 0 and x.ndim == 5 and x.shape[2] in (1, 3):
             board.add_image("episode", sheet(batch), 0)
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:  # noqa: ARG002
@@ -58,14 +59,11 @@ class RunSummary(Callback):
     """HParams: the run's configuration beside the best validation score it reached."""
 
     def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if _board(trainer) and isinstance(trainer.logger, TensorBoardLogger):
-            scores = {
-                n: float(v) for n, v in trainer.callback_metrics.items() if n in ("meta_val/loss", "meta_val/error")
-            }
-            if (
-                trainer.checkpoint_callback
-                and (best := getattr(trainer.checkpoint_callback, "best_model_score", None)) is not None
-            ):
+        if isinstance(trainer.logger, TensorBoardLogger):
+            seen = trainer.callback_metrics
+            scores = {name: float(seen[name]) for name in ("meta_val/loss", "meta_val/error") if name in seen}
+            best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+            if best is not None:
                 scores["meta_val/best_error"] = float(best)
             trainer.logger.log_hyperparams(module.hparams, scores)
 

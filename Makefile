@@ -1,0 +1,54 @@
+# make demo: from nothing to two meta-trained learners.  make test: everything CI runs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test slow bench check clean
+
+help:
+	@echo "make install   a virtual environment in $(VENV) with lightning-meta in it"
+	@echo "make demo      write a data set, meta-train and meta-test ProtoNet and MAML (minutes)"
+	@echo "make test      set up, check style, types and floors, run the tests with coverage"
+	@echo "make slow      the longer tests, the wheel check and a quick run of the benchmarks"
+	@echo "make bench     the benchmarks in full"
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "lightning-meta needs Python 3.11 or later, but $(PYTHON) is `$(PYTHON) --version`: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/lightning-meta demo
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term-missing:skip-covered --durations=10
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/pytest -m slow
+	$(BIN)/python tools/check_wheel.py
+	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
+	$(BIN)/python tools/bench_streams.py --quick
+	$(BIN)/python tools/bench_learners.py --quick
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
+	$(BIN)/python tools/bench_streams.py
+	$(BIN)/python tools/bench_learners.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage* dist

@@ -1,0 +1,52 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+from datamodules.preprocess import Preprocess
+from datamodules.write import ClassImages, write_shards
+from lightning_meta.core import Episode, Examples
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_type_checker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in production: a wrong option reaches the constructor, whose own message the user reads."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+def separable_episode(tasks: int, ways: int, shots: int, queries: int, shape=(1, 28, 28), seed: int = 0) -> Episode:
+    """Classes are fixed random patterns, examples of them are noisy copies."""
+    g = torch.Generator().manual_seed(seed)
+    patterns = torch.rand(tasks, ways, 1, *shape, generator=g)
+
+    def examples(n: int) -> Examples:
+        x = patterns + 0.1 * torch.randn(tasks, ways, n, *shape, generator=g)
+        return Examples(x.flatten(1, 2), torch.arange(ways).repeat_interleave(n).expand(tasks, -1))
+
+    return Episode(examples(shots), examples(queries))
+
+
+@pytest.fixture(scope="session")
+def shard_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small shard set: 30 classes of 12 noisy 28x28 patterns in splits train 16, val 6, test 8. Read only."""
+    rng = np.random.default_rng(0)
+    splits = ["train"] * 16 + ["val"] * 6 + ["test"] * 8
+
+    def classes():
+        for i, split in enumerate(splits):
+            pattern = rng.integers(0, 200, (1, 1, 28, 28))
+            images = (pattern + rng.integers(0, 55, (12, 1, 28, 28))).astype(np.uint8)
+            yield ClassImages(f"class{i:02d}", split, images)
+
+    root = tmp_path_factory.mktemp("shards") / "patterns"
+    write_shards(root, "patterns", Preprocess(28, 1), classes())
+    return root

@@ -1,0 +1,252 @@
+"""The laws that every learner obeys (law 8, processes, is in test_ddp.py). A learner is tested by having a YAML."""
+
+import copy
+import importlib
+import inspect
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import separable_episode
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_meta.cli.configs import PACKAGED, read
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, prediction_loss, score
+from lightning_meta.training.checkpoint import build, load
+
+SPECS = {path.stem: read(path)["model"]["learner"] for path in sorted((PACKAGED / "learners").glob("*.yaml"))}
+
+CLASSIFIERS = {"protonet": "a prototype is the mean of a class"}  # and so no regression
+ONE_OUTPUT_A_LABEL = "the head, a part of theta, starts with other weights for each label"
+NOT_EQUIVARIANT = dict.fromkeys(("anil", "fomaml", "maml", "metasgd", "reptile"), ONE_OUTPUT_A_LABEL)
+
+# Batch statistics cancel the bias of the convolution before them: its gradient is rounding error.
+CANCELLED = tuple(f"blocks.{i}.0.bias" for i in range(4))
+
+IMAGE = (1, 16, 16)
+CONV = {"class_path": "lightning_meta.nn.Conv4", "init_args": {"in_channels": 1, "image_size": 16, "width": 8}}
+MLP = {"class_path": "lightning_meta.nn.MLP", "init_args": {"sizes": [256, 32]}}
+
+exempt = partial(pytest.mark.xfail, strict=True)
+every_learner = pytest.mark.parametrize("name", SPECS)
+every_backbone = pytest.mark.parametrize("backbone", [CONV, MLP], ids=["conv", "mlp"])
+
+
+def spec(name: str, backbone: dict = CONV, outputs: int = 5, **changes: object) -> dict:
+    """The learner's YAML with a backbone put in, and the number of outputs where it has one."""
+    args = {**SPECS[name]["init_args"], "backbone": backbone, **changes}
+    return {**SPECS[name], "init_args": args | ({"outputs": outputs} if takes(name, "outputs") else {})}
+
+
+def make(name: str, *args: object, **changes: object) -> FewShotLearner:
+    return build(spec(name, *args, **changes))
+
+
+def takes(name: str, argument: str) -> bool:
+    module, _, cls = SPECS[name]["class_path"].rpartition(".")
+    return argument in inspect.signature(getattr(importlib.import_module(module), cls)).parameters
+
+
+def episodes(tasks: int = 3, ways: int = 5, shots: int = 2, seed: int = 0, shape: tuple[int, ...] = IMAGE) -> Episode:
+    return separable_episode(tasks, ways, shots, queries=3, shape=shape, seed=seed)
+
+
+def regression(tasks: int, n: int, outputs: int) -> Examples:
+    x = torch.randn(tasks, n, *IMAGE)
+    return Examples(x, torch.sin(x.flatten(2)[..., :outputs]))
+
+
+def map_tensors(episode: Episode, function) -> Episode:
+    return Episode(*(Examples(*map(function, part)) for part in episode))
+
+
+def double(t: Tensor) -> Tensor:
+    return t.double() if t.is_floating_point() else t
+
+
+def gradients(learner: FewShotLearner, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
+    """The meta-loss and its gradient, None taken as none."""
+    learner.zero_grad(set_to_none=True)
+    loss = learner.loss(episode).loss
+    loss.backward()
+    return loss.detach(), {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in learner.named_parameters()}
+
+
+def state(learner: FewShotLearner) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in learner.state_dict().items()}
+
+
+@every_learner
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize(("ways", "shots"), [(2, 1), (5, 1), (7, 3)])
+def test_law_1_one_finite_logit_a_query_and_way(name: str, ways: int, shots: int, training: bool):
+    learner = make(name, outputs=ways).train(training)
+    episode = episodes(ways=ways, shots=shots)
+    logits = learner.adapt(episode.support)(episode.query.x)
+    assert logits.shape == (3, ways * 3, ways)
+    assert logits.isfinite().all()
+
+
+@every_learner
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_law_1_regression(name: str, outputs: int):
+    learner, support = make(name, outputs=outputs), regression(3, 10, outputs)
+    if name in CLASSIFIERS:
+        with pytest.raises(InputError, match="regression"):
+            learner.adapt(support)
+    else:
+        prediction = learner.adapt(support)(torch.randn(3, 7, *IMAGE))
+        assert prediction.shape == (3, 7, outputs)
+        assert prediction.isfinite().all()
+        assert all(g.isfinite().all() for g in gradients(learner, Episode(support, support))[1].values())
+
+
+@every_learner
+def test_law_2_adapting_to_b_changes_neither_theta_nor_phi_of_a(name: str):
+    learner = make(name).eval()
+    a, b = episodes(seed=1), episodes(seed=2)
+    theta, phi = state(learner), learner.adapt(a.support)
+    first = phi(a.query.x)
+    other = learner.adapt(b.support)(b.query.x)
+    assert_close(phi(a.query.x), first, rtol=0, atol=0)
+    assert not torch.equal(other, first)
+    assert_close(state(learner), theta, rtol=0, atol=0)
+
+
+@every_learner
+def test_law_2_in_training_mode_only_running_statistics_move(name: str):
+    learner, episode = make(name).train(), episodes()
+    theta = {n: w.clone() for n, w in learner.named_parameters()}
+    learner.loss(episode).loss.backward()
+    assert_close(dict(learner.named_parameters()), theta, rtol=0, atol=0)
+
+
+@every_learner
+def test_law_2_phi_is_a_value_that_can_be_saved(name: str, tmp_path: Path):
+    learner, episode = make(name).eval(), episodes()
+    phi = learner.adapt(episode.support)
+    torch.save(phi, tmp_path / "phi.pt")
+    again = torch.load(tmp_path / "phi.pt", weights_only=False)
+    assert_close(again(episode.query.x), phi(episode.query.x), rtol=0, atol=0)
+
+
+@every_learner
+@every_backbone
+@pytest.mark.parametrize(("cast", "bound"), [(lambda t: t, 1e-5), (double, 1e-10)], ids=["float32", "float64"])
+def test_law_3_a_batch_of_tasks_is_its_tasks_one_by_one(name: str, backbone: dict, cast, bound: float):
+    learner = make(name, backbone).eval()
+    learner = learner.double() if cast is double else learner
+    batch = map_tensors(episodes(), cast)
+    tasks = [map_tensors(batch, lambda t, i=i: t[i : i + 1]) for i in range(3)]
+
+    one_by_one = torch.cat([learner.adapt(task.support)(task.query.x) for task in tasks])
+    assert_close(learner.adapt(batch.support)(batch.query.x), one_by_one, rtol=bound, atol=bound)
+
+    learner.train()
+    single = copy.deepcopy(learner)
+    buffers = copy.deepcopy(dict(single.named_buffers()))
+    losses, grads, moved = [], [], []
+    for task in tasks:
+        single.load_state_dict(buffers, strict=False)
+        loss, grad = gradients(single, task)
+        losses.append(loss)
+        grads.append(grad)
+        moved.append(copy.deepcopy(dict(single.named_buffers())))
+    loss, grad = gradients(learner, batch)
+    assert_close(loss, torch.stack(losses).mean(), rtol=bound, atol=bound)
+    assert_close(audible(grad), audible(mean(grads)), rtol=bound, atol=bound)
+    assert_close(dict(learner.named_buffers()), mean(moved), rtol=bound, atol=bound)
+
+
+def audible(grads: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: grad for name, grad in grads.items() if not name.endswith(CANCELLED)}
+
+
+def mean(values: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    stacked = {name: torch.stack([v[name] for v in values]) for name in values[0]}
+    return {name: v.mean(0) if v.is_floating_point() else v[0] for name, v in stacked.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in SPECS if takes(name, "vectorize")])
+@every_backbone
+def test_law_3_vmap_is_the_loop(name: str, backbone: dict):
+    vmap, loop = (make(name, backbone, vectorize=v).double() for v in ("vmap", "loop"))
+    loop.load_state_dict(vmap.state_dict())
+    batch = map_tensors(episodes(), double)
+    results = [(gradients(each, batch), each.adapt(batch.support)(batch.query.x)) for each in (vmap, loop)]
+    assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[exempt(reason=NOT_EQUIVARIANT[n])] if n in NOT_EQUIVARIANT else []) for n in SPECS]
+)
+def test_law_4_permuting_labels_permutes_logits(name: str):
+    learner, (support, query) = make(name).eval(), episodes()
+    new_label = torch.tensor([3, 0, 4, 1, 2])
+    logits = learner.adapt(support)(query.x)
+    permuted = learner.adapt(Examples(support.x, new_label[support.y]))(query.x)
+    assert_close(permuted[..., new_label], logits, rtol=1e-5, atol=1e-5)
+
+
+@every_learner
+@every_backbone
+def test_law_5_every_parameter_has_a_finite_gradient_and_moves(name: str, backbone: dict):
+    learner = make(name, backbone).double().train()
+    _, grads = gradients(learner, map_tensors(episodes(), double))
+    for parameter, grad in grads.items():
+        assert grad.isfinite().all(), parameter
+        if not parameter.endswith(CANCELLED) and not (backbone is CONV and parameter.startswith("rates")):
+            assert grad.abs().max() > 1e-9, f"{parameter} does not move"
+
+
+@every_learner
+def test_law_6_it_learns_in_seconds(name: str):
+    """Training lowers the loss on fresh tasks, which are then solved far above chance, 0.2."""
+    learner = make(name, {"class_path": "lightning_meta.nn.MLP", "init_args": {"sizes": [64, 32]}})
+    optimizer = torch.optim.Adam(learner.parameters(), lr=0.003)
+
+    def task_batch(tasks: int, seed: int) -> Episode:
+        return episodes(tasks, shots=1, seed=seed, shape=(1, 8, 8))
+
+    def evaluate() -> tuple[float, float]:
+        learner.eval()
+        fresh = task_batch(50, seed=10_000)
+        with torch.no_grad():
+            prediction = learner.adapt(fresh.support)(fresh.query.x)
+        learner.train()
+        return float(prediction_loss(prediction, fresh.query.y)), float(score(prediction, fresh.query.y).mean())
+
+    loss_before, _ = evaluate()
+    for step in range(250):
+        optimizer.zero_grad()
+        learner.loss(task_batch(4, seed=step)).loss.backward()
+        optimizer.step()
+    loss, accuracy = evaluate()
+    assert loss < 0.9 * loss_before
+    assert accuracy > 0.6
+
+
+@every_learner
+def test_law_7_a_checkpoint_gives_the_same_phi(name: str, tmp_path: Path):
+    learner, episode = make(name), episodes()
+    gradients(learner.train(), episode)  # running statistics that are not the initial ones
+    weights = {f"learner.{key}": value for key, value in learner.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {"learner": spec(name)}}, tmp_path / "theta.ckpt")
+    again = load(tmp_path / "theta.ckpt")
+    phi = learner.eval().adapt(episode.support)
+    assert_close(again.adapt(episode.support)(episode.query.x), phi(episode.query.x), rtol=0, atol=0)
+
+
+@every_learner
+@every_backbone
+def test_law_7_bfloat16_is_close_to_float32(name: str, backbone: dict):
+    learner, episode = make(name, backbone).train(), episodes(shots=5)
+    other = copy.deepcopy(learner)
+    loss, grads = gradients(learner, episode)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, half_grads = gradients(other, episode)
+    assert half == pytest.approx(float(loss), rel=0.05)
+    full, half = (torch.cat([g.flatten() for g in each.values()]) for each in (grads, half_grads))
+    assert torch.cosine_similarity(full, half, dim=0) > 0.9
