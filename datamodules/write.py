@@ -103,7 +103,7 @@ class _Writer:
 
     def shard(self, split: str) -> int:
         """Number of the split's open shard; a full one is closed and the next begun."""
-        if split in self.open and (self.folder / self.paths[self.open[split][0]]).stat().st_size > self.limit:
+        if split in self.open and self.open[split][1].tarstream.offset > self.limit:
             self.open.pop(split)[1].close()
         if split not in self.open:
             path = f"{split}-{sum(p.startswith(split + '-') for p in self.paths):06d}.tar"

@@ -289,6 +289,7 @@ def test_other_ways_than_it_was_built_for_are_refused(episode):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal, no_type_checker):
+@pytest.mark.usefixtures("no_type_checker")
+def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal):
     with pytest.raises(InputError, match=legal):
         MAML(**{"backbone": nn.Identity(), "outputs": 3, "features": 12, **wrong})

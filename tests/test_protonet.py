@@ -40,12 +40,10 @@ def test_cosine_logits_are_similarities_times_the_temperature():
 
 @pytest.mark.parametrize("queries", [3, 300])
 def test_distances_stay_exact_for_many_queries_far_from_the_origin(queries):
-    """Expanding the square would lose the digits that tell these classes apart."""
-    offset = 1000.0
-    support = Examples(offset + torch.tensor([[[0.0, 0], [1, 0]]]), torch.tensor([[0, 1]]))
-    x = torch.full((1, queries, 2), offset)
-    logits = ProtoNet(nn.Identity()).adapt(support)(x)
-    assert_close(logits, torch.tensor([0.0, -1]).expand(1, queries, 2))
+    """The square expanded into three terms would lose the digits that tell these classes apart."""
+    centres, x = 1234.5 + torch.rand(1, 2, 2), 1234.5 + torch.rand(1, queries, 2)
+    logits = ProtoNet(nn.Identity()).adapt(Examples(centres, torch.tensor([[0, 1]])))(x)
+    assert_close(logits, -(x.unsqueeze(2) - centres.unsqueeze(1)).square().sum(-1))
 
 
 @pytest.mark.parametrize("distance", ["euclidean", "cosine"])
@@ -69,7 +67,8 @@ def test_trained_on_five_ways_it_classifies_twenty():
     assert learner.adapt(support)(query.x).shape == (1, 20, 20)
 
 
-def test_an_unknown_distance_is_refused(no_type_checker):
+@pytest.mark.usefixtures("no_type_checker")
+def test_an_unknown_distance_is_refused():
     with pytest.raises(InputError, match="euclidean or cosine"):
         ProtoNet(nn.Identity(), distance="manhattan")
 

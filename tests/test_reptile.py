@@ -78,6 +78,7 @@ def test_running_statistics_see_the_support_set_in_training():
 
 
 @pytest.mark.parametrize(("wrong", "legal"), [({"inner_lr": -1.0}, "positive"), ({"inner_rule": "rms"}, "adam or sgd")])
-def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal, no_type_checker):
+@pytest.mark.usefixtures("no_type_checker")
+def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal):
     with pytest.raises(InputError, match=legal):
         Reptile(MLP([36, 8]), 3, **wrong)

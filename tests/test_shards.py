@@ -83,6 +83,8 @@ def test_the_index_tells_where_the_bytes_lie(tmp_path: Path, kind: str) -> None:
         assert [zlib.crc32(blob) for blob in blobs] == [blob.crc32 for blob in record.blobs]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves that to the collector
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_shards_are_ordinary_webdataset_shards(tmp_path: Path, kind: str) -> None:
     index = write(tmp_path / "set", kind).index

@@ -32,14 +32,14 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{where}: give `class_path`, a {found[0]}, and its `init_args`, with nothing beside them"
     if found := said(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)"):
         return f"{where}: {found[0]} is no {found[1]}"
+    if found := said(r"Expected a dot import path string: (\S+)"):
+        return f"{where} is {found[0]}, which names no class: give its full path, as package.module.Class"
     if found := said(r"(?s).*Subtypes: (.+?)\n.*?Given value: (.+?)(?:\n|$)"):  # the innermost
         return f"{where} is {found[1]}, which is none of {plain(found[0])}"
     if found := said(r"Expected a (.+)\. Got value: (.+)"):
         return f"{where} is {found[1]}, which is no {plain(found[0])}"
     if found := said(r"No module named '([\w.]+)'"):
         return f"{where}: Python finds no module {found[0]!r}; is it installed, or below PYTHONPATH?"
-    if found := said(r"Expected a dot import path string: (\S+)"):
-        return f"{where} is {found[0]}, which names no class: give its full path, such as lightning_meta.learners.ProtoNet"
     return message
 
 
@@ -61,7 +61,9 @@ def no_key(path: str, options: Iterable[str]) -> str:
     while depth < len(parts) - 1 and any(option[: depth + 1] == parts[: depth + 1] for option in legal):
         depth += 1
     names = dict.fromkeys(o[depth] for o in legal if len(o) > depth and o[:depth] == parts[:depth])
-    return f"{'.'.join(parts[:depth]) or 'the configuration'} has no key {parts[depth]!r}. {choose(parts[depth], names)}"
+    return (
+        f"{'.'.join(parts[:depth]) or 'the configuration'} has no key {parts[depth]!r}. {choose(parts[depth], names)}"
+    )
 
 
 def choose(name: str, legal: Iterable[str]) -> str:

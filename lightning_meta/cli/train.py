@@ -52,7 +52,9 @@ class MetaCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--ckpt_path", type=str | None, help="A checkpoint file, or best or last: of the newest run of these --config."
+            "--ckpt_path",
+            type=str | None,
+            help="A checkpoint file, or best or last: of the newest run of these --config.",
         )
         parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs)
 
@@ -90,21 +92,24 @@ def run(command: str, argv: list[str]) -> None:
 
 def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
     """Trainer, model and data as configured; `--help` and `--print_config` end here."""
-    return MetaCLI(
-        MetaTraining,
-        LightningDataModule,
-        save_config_callback=SaveConfigCallback if command == "fit" else None,
-        save_config_kwargs={"overwrite": True},
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        run=False,
-        parser_kwargs={
-            "usage": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml [--KEY VALUE ...]",
-            "description": f"{USES[command]} `lightning-meta configs` lists tasks and learners.",
-            "allow_abbrev": False,
-        },
-        args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
-    )
+    try:
+        return MetaCLI(
+            MetaTraining,
+            LightningDataModule,
+            save_config_callback=SaveConfigCallback if command == "fit" else None,
+            save_config_kwargs={"overwrite": True},
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            run=False,
+            parser_kwargs={
+                "usage": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml [--KEY VALUE ...]",
+                "description": f"{USES[command]} `lightning-meta configs` lists tasks and learners.",
+                "allow_abbrev": False,
+            },
+            args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
+        )
+    except ValueError as error:  # a constructor's, ours or Lightning's
+        raise InputError(str(error)) from error
 
 
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:

@@ -52,4 +52,5 @@ class Prototypes(Predictor):
         z = embed(self.learner.backbone, x)
         if self.learner.distance == "cosine":
             return self.learner.temperature * F.normalize(z, dim=-1) @ F.normalize(self.centres, dim=-1).mT
-        return -torch.cdist(z, self.centres).square()
+        # The square as it stands: expanded, as cdist would for many queries, it loses digits far from the origin.
+        return -torch.cdist(z, self.centres, compute_mode="donot_use_mm_for_euclid_dist").square()

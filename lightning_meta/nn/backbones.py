@@ -26,12 +26,12 @@ class MLP(nn.Sequential):
         super().__init__(layers)
         self.in_features, self.out_features = sizes[0], sizes[-1]
 
-    def forward(self, x: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n d"]:
-        if (found := x.shape[1:].numel()) != self.in_features:
+    def forward(self, input: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n d"]:
+        if (found := input.shape[1:].numel()) != self.in_features:
             raise InputError(
                 f"MLP was built for {self.in_features} inputs, but these are {found}: set sizes[0] to that"
             )
-        return super().forward(x)
+        return super().forward(input)
 
 
 class Conv4(nn.Module):

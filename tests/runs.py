@@ -1,0 +1,61 @@
+"""Real runs of the command line, for tests: start one, read its curve, kill it at a chosen moment."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pytorch_lightning import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+
+class NoisyMLP(nn.Sequential):
+    """A backbone with running statistics, and with noise of its own where dropout > 0."""
+
+    def __init__(self, inputs: int = 1, width: int = 8, dropout: float = 0.0):
+        layers = (nn.Flatten(), nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout))
+        super().__init__(*layers)
+        self.out_features = width
+
+
+class Kill(Callback):
+    """kill -9 at the start of a training step (counted from 0), or of an epoch."""
+
+    def __init__(self, step: int = -1, epoch: int = -1, sign: str = "SIGKILL"):
+        self.step, self.epoch, self.signal = step, epoch, signal.Signals[sign]
+
+    def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            os.kill(os.getpid(), self.signal)
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.signal)
+
+
+def lightning_meta(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `lightning-meta ARGUMENTS` below `cwd` in a process of its own."""
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lightning_meta", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def curve(run: Path, tag: str) -> dict[int, float]:
+    """A scalar's curve, by step, from the event files that a run wrote."""
+    points: dict[int, float] = {}
+    for file in sorted(run.glob("events*")):
+        events = EventAccumulator(str(file)).Reload()
+        if tag in events.Tags()["scalars"]:
+            points |= {event.step: event.value for event in events.Scalars(tag)}
+    return points
+
+
+def write_yaml(path: Path, config: dict[str, Any]) -> str:
+    path.write_text(yaml.safe_dump(config))
+    return str(path)

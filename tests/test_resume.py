@@ -1,0 +1,86 @@
+"""A killed run goes on with the very next meta-batch, as if it had never been killed."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import curve, lightning_meta, write_yaml
+
+EPOCHS, BATCHES, EVERY = 3, 8, 3  # `last` is written every 3 steps and after each epoch of 8
+
+
+def config(callbacks: list[dict[str, Any]], dropout: float) -> dict[str, Any]:
+    """MAML on sinusoids; its backbone has running statistics and, with dropout, draws noise in every step."""
+    checkpoint = "pytorch_lightning.callbacks.ModelCheckpoint"
+    last = {"filename": "last", "enable_version_counter": False}
+    return {
+        "model": {
+            "learner": {
+                "class_path": "lightning_meta.learners.MAML",
+                "init_args": {
+                    "backbone": {"class_path": "runs.NoisyMLP", "init_args": {"dropout": dropout}},
+                    "batch_stats": "running",
+                },
+            },
+            "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}},
+            "scheduler": {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 5}},
+        },
+        "data": {
+            "class_path": "datamodules.sinusoid.Sinusoid",
+            "init_args": {"meta_batch": 4, "epoch_batches": BATCHES, "val_episodes": 8},
+        },
+        "trainer": {
+            "max_epochs": EPOCHS,
+            "log_every_n_steps": 1,
+            "enable_progress_bar": False,
+            "callbacks": [
+                {"class_path": checkpoint, "init_args": {**last, "every_n_train_steps": EVERY}},
+                {"class_path": checkpoint, "init_args": {**last, "save_on_train_epoch_end": True}},
+                *callbacks,
+            ],
+        },
+    }
+
+
+def fit(folder: Path, *arguments: str, kill: dict[str, Any] | None = None, dropout: float = 0.3) -> Path:
+    """Fit below `folder`, with or without a kill on the way, and return the run's folder."""
+    folder.mkdir(exist_ok=True)
+    callbacks = [{"class_path": "runs.Kill", "init_args": kill}] if kill else []
+    file = write_yaml(folder / "run.yaml", config(callbacks, dropout))
+    done = lightning_meta(folder, "fit", "--config", file, *arguments)
+    assert done.returncode == (-signal.SIGKILL if kill else 0), done.stderr
+    return folder / "runs" / "run" / "version_0"
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("unbroken"))
+
+
+@pytest.mark.parametrize(
+    ("kill", "workers", "first"),
+    [
+        ({"step": 12}, "0", 12 // EVERY * EVERY - EVERY),  # on the way from step 9, the last that was saved
+        ({"step": 13}, "2", 12),
+        ({"epoch": 2}, "0", 2 * BATCHES),
+        ({"step": 9}, "2", BATCHES),
+    ],
+)
+def test_a_killed_run_goes_on_as_the_unbroken_one(
+    kill: dict[str, Any], workers: str, first: int, unbroken: Path, tmp_path: Path
+) -> None:
+    workers = f"--data.num_workers={workers}"
+    fit(tmp_path, workers, kill=kill)
+    for file in (tmp_path / "runs/run/version_0").glob("events*"):
+        file.unlink()  # so that only the resumed run's points are read
+    run = fit(tmp_path, workers, "--ckpt_path", "last")
+    whole = curve(unbroken, "meta_train/loss")
+    assert len(whole) == EPOCHS * BATCHES
+    assert curve(run, "meta_train/loss") == {step: loss for step, loss in whole.items() if step >= first}
+    assert all(torch.equal(weight, state(unbroken)[name]) for name, weight in state(run).items())
