@@ -70,13 +70,15 @@ class EpisodeData(LightningDataModule):
             self.stream(name)
 
     def train_dataloader(self) -> EpisodeLoader:
-        return EpisodeLoader(self.stream("train"), self.num_workers)
+        # Lightning gives a loader its state back in mid-epoch only, so the epoch is the trainer's.
+        trainer = self.trainer
+        return EpisodeLoader(self.stream("train"), self.num_workers, trainer and (lambda: trainer.current_epoch))
 
     def val_dataloader(self) -> EpisodeLoader:
-        return EpisodeLoader(self.stream("val"), self.num_workers, frozen=True)
+        return EpisodeLoader(self.stream("val"), self.num_workers, epoch=lambda: 0)
 
     def test_dataloader(self) -> EpisodeLoader:
-        return EpisodeLoader(self.stream("test"), self.num_workers, frozen=True)
+        return EpisodeLoader(self.stream("test"), self.num_workers, epoch=lambda: 0)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  the same after every stage
         if self._tasks is not None and (skipped := self._tasks.report()):

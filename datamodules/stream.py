@@ -3,7 +3,7 @@
 import os
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -146,20 +146,20 @@ def collate(episodes: list[Episode]) -> Episode:
 
 
 class EpisodeLoader(DataLoader[Episode]):
-    """A loader whose every pass is the next epoch, and whose state is where it stands: epoch and meta-batch.
+    """A loader whose every pass is an epoch: the next one, or the one that `epoch` tells when the pass begins.
 
-    Lightning saves that state in a checkpoint; a loader that was given one goes on with the very next meta-batch. An
-    evaluation loader (`frozen`) yields epoch 0 each time.
+    Its state is where it stands: epoch and meta-batch. Lightning saves that in a checkpoint; a loader that was given a
+    state goes on with the very next meta-batch.
     """
 
-    def __init__(self, stream: EpisodeStream, num_workers: int = 0, frozen: bool = False):
+    def __init__(self, stream: EpisodeStream, num_workers: int = 0, epoch: Callable[[], int] | None = None):
         super().__init__(stream, batch_size=None, num_workers=num_workers, pin_memory=torch.cuda.is_available())
-        self.stream, self.frozen = stream, frozen
+        self.stream, self.tell_epoch = stream, epoch or (lambda: self.epoch + 1)
         self.epoch, self.position, self._resumed = -1, 0, False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, where DataLoader has its own iterator type
-        if self.frozen or not self._resumed or self.position >= len(self.stream):
-            self.epoch, self.position = 0 if self.frozen else self.epoch + 1, 0
+        if not self._resumed or self.position >= len(self.stream):
+            self.epoch, self.position = self.tell_epoch(), 0
         self._resumed = False
         self.stream.epoch, self.stream.start = self.epoch, self.position
         try:

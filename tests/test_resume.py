@@ -66,10 +66,10 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kill", "workers", "first"),
     [
-        ({"step": 12}, "0", 12 // EVERY * EVERY - EVERY),  # on the way from step 9, the last that was saved
-        ({"step": 13}, "2", 12),
+        ({"step": 11}, "0", 9),  # two steps after the last that was saved
+        ({"step": 14}, "2", 12),
         ({"epoch": 2}, "0", 2 * BATCHES),
-        ({"step": 9}, "2", BATCHES),
+        ({"step": BATCHES}, "2", BATCHES),
     ],
 )
 def test_a_killed_run_goes_on_as_the_unbroken_one(

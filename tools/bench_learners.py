@@ -35,7 +35,14 @@ def main() -> None:
     rows = [
         protonet("ProtoNet 60-way 1-shot 5-query, Conv4 28x28", 60, peak, repeats),
         protonet("ProtoNet 5-way 1-shot 5-query, Conv4 28x28", 5, peak, repeats),
-        maml("MAML 5-way 1-shot, 1 step, strided Conv4 28x28", image_episode(8 if args.quick else 32), False, 1, peak, repeats),
+        maml(
+            "MAML 5-way 1-shot, 1 step, strided Conv4 28x28",
+            image_episode(8 if args.quick else 32),
+            False,
+            1,
+            peak,
+            repeats,
+        ),
         maml("MAML 5-way 1-shot, 5 steps, pooled Conv4 28x28", image_episode(4), True, 5, peak, repeats),
         maml("MAML sinusoid 10-shot, 1 step, MLP 1-40-40-1", sinusoid_episode(25), None, 1, peak, repeats),
     ]
@@ -62,7 +69,7 @@ def maml(item: str, episode: Episode, pool: bool | None, steps: int, peak: float
 
     def plain() -> Tensor:
         losses = []
-        for (x, y), (query_x, query_y) in zip(zip(*episode.support), zip(*episode.query), strict=True):
+        for x, y, query_x, query_y in zip(*episode.support, *episode.query, strict=True):
             weights: dict[str, Tensor] = dict(network.named_parameters())
             for _ in range(steps):
                 loss = prediction_loss(functional_call(network, weights, (x,)), y)
@@ -92,7 +99,9 @@ def contest(
 
 def image_episode(tasks: int, ways: int = 5, queries: int = 1) -> Episode:
     def examples(n: int) -> Examples:
-        return Examples(torch.rand(tasks, ways * n, 1, 28, 28), torch.arange(ways).repeat_interleave(n).expand(tasks, -1))
+        return Examples(
+            torch.rand(tasks, ways * n, 1, 28, 28), torch.arange(ways).repeat_interleave(n).expand(tasks, -1)
+        )
 
     return Episode(examples(1), examples(queries))
 

@@ -14,10 +14,9 @@ import time
 import types
 from pathlib import Path
 
-from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
-
 import numpy as np
 import torch
+from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules import glyphs
@@ -47,7 +46,11 @@ def main() -> None:
             peer = easyfsl_loader(memory(tasks), ways, shots, queries, n)
             item = f"episodes/s, {ways}-way {shots}-shot {queries}-query, 28x28"
             limit = gather_rate(tasks, ways * (shots + queries))
-            rows.append(race(item, lambda ours=ours: sum(1 for _ in ours), lambda peer=peer: sum(1 for _ in peer), limit, repeats))
+            rows.append(
+                race(
+                    item, lambda ours=ours: sum(1 for _ in ours), lambda peer=peer: sum(1 for _ in peer), limit, repeats
+                )
+            )
         rows.append(waiting(tasks, steps=5 if args.quick else 50))
     show(rows, args.json)
 
@@ -73,7 +76,9 @@ def memory(tasks: ImageTasks) -> Memory:
     return Memory(torch.from_numpy(every), [record for record in range(CLASSES) for _ in range(DRAWINGS)])
 
 
-def easyfsl_loader(data: Memory, ways: int, shots: int, queries: int, episodes: int) -> DataLoader[tuple[torch.Tensor, int]]:
+def easyfsl_loader(
+    data: Memory, ways: int, shots: int, queries: int, episodes: int
+) -> DataLoader[tuple[torch.Tensor, int]]:
     """easyfsl 1.5.0's TaskSampler; its data sets, which want torchvision, are not imported, and torch's Sampler takes no
     `data_source` any more."""
     if "easyfsl.datasets" not in sys.modules:

@@ -24,10 +24,11 @@ for name in ("lightning_meta", "datamodules", "clusters"):
 for name in ("tools", "tests", "bench"):
     assert importlib.util.find_spec(name) is None, f"{name} must not be installed"
 """
-TRAIN = (
-    "fit --config sinusoid.yaml --config maml.yaml --trainer.max_epochs 1 --data.epoch_batches 20 --data.val_episodes 25"
-    " --trainer.enable_progress_bar false --trainer.accelerator cpu"
-).split()
+TRAIN = [
+    *("fit", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--trainer.max_epochs", "1"),
+    *("--data.epoch_batches", "20", "--data.val_episodes", "25", "--trainer.accelerator", "cpu"),
+    *("--trainer.enable_progress_bar", "false"),
+]
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ Learn from many small tasks to learn a new one from a few examples.
   shards     write, check and look at sharded image sets     lightning-meta shards write glyphs --out shards/glyphs
   fit        meta-train: one task file, one learner file     lightning-meta fit --config glyphs.yaml --config protonet.yaml
   validate   meta-validate a checkpoint
-  test       meta-test a checkpoint on held-out classes      lightning-meta test --config glyphs.yaml --config protonet.yaml --ckpt_path best
+  test       meta-test a checkpoint on held-out classes      lightning-meta test --config ... --config ... --ckpt_path best
   adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR
   configs    list the packaged configurations
   demo       all of the above on made-up handwriting, in minutes

@@ -17,22 +17,27 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self.last, self.started, self.waited, self.episodes = 0.0, 0.0, 0.0, 0
 
-    def on_train_epoch_start(self, *_: Any) -> None:
+    def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
         self.last = self.started = time.perf_counter()
         self.waited, self.episodes = 0.0, 0
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         self.waited += time.perf_counter() - self.last
 
     def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Episode, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ARG002  Lightning's signature
+        batch: Episode,
+        batch_idx: int,  # noqa: ARG002
     ) -> None:
         self.episodes += len(batch.query.x) * trainer.world_size
         now = time.perf_counter()
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and trainer.global_step % every == 0:
             elapsed = now - self.started
-            module.log_dict(
+            pl_module.log_dict(
                 {"speed/episodes_per_second": self.episodes / elapsed, "speed/waiting": self.waited / elapsed}
             )
             self.started, self.waited, self.episodes = now, 0.0, 0
@@ -42,12 +47,18 @@ class Throughput(Callback):
 class EpisodePictures(Callback):
     """One sheet of the first training episode (support, a rule, queries; a class a row), and one adaptation curve at test."""
 
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Episode, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
+        batch: Episode,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
         board, x = _board(trainer), batch.support.x
         if board and trainer.global_step == 0 and x.ndim == 5 and x.shape[2] in (1, 3):
             board.add_image("episode", sheet(batch), 0)
 
-    def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:  # noqa: ARG002
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         if board := _board(trainer):
             for name, value in trainer.callback_metrics.items():
                 prefix, _, steps = name.rpartition("/")
@@ -58,14 +69,14 @@ class EpisodePictures(Callback):
 class RunSummary(Callback):
     """HParams: the run's configuration beside the best validation score it reached."""
 
-    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
             seen = trainer.callback_metrics
             scores = {name: float(seen[name]) for name in ("meta_val/loss", "meta_val/error") if name in seen}
             best = getattr(trainer.checkpoint_callback, "best_model_score", None)
             if best is not None:
                 scores["meta_val/best_error"] = float(best)
-            trainer.logger.log_hyperparams(module.hparams, scores)
+            trainer.logger.log_hyperparams(dict(pl_module.hparams), scores)
 
 
 def sheet(episode: Episode, rows: int = 10, columns: int = 16) -> Tensor:
