@@ -37,12 +37,17 @@ class Kill(Callback):
             os.kill(os.getpid(), self.signal)
 
 
-def lightning_meta(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def lightning_meta(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `lightning-meta ARGUMENTS` below `cwd` in a process of its own."""
+    return python(cwd, "-m", "lightning_meta", *arguments, **environment)
+
+
+def python(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` below `cwd`, on one thread; it can import what the tests can."""
     here = Path(__file__).parent
     paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lightning_meta", *arguments]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 

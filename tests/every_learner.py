@@ -1,0 +1,59 @@
+"""Meta-trains and meta-tests every learner on one or more processes:  python every_learner.py DEVICES SHARDS OUT
+
+Writes to OUT, by run, the final theta (running statistics included) and the meta-test scores.
+"""
+
+import sys
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from test_laws import SPECS, spec
+
+from datamodules.images import ImageEpisodes
+from lightning_meta.core import FewShotLearner
+from lightning_meta.training import MetaTraining
+from lightning_meta.training.checkpoint import build
+
+BACKBONE = {"class_path": "lightning_meta.nn.Conv4", "init_args": {"width": 8}}
+# In bfloat16 a loop computes each task alone; one batch of all rounds by how many there are, 8 bits or not.
+RUNS: dict[str, dict[str, Any]] = {name: {"name": name} for name in SPECS}
+RUNS["maml in bfloat16"] = {"name": "maml", "precision": "bf16-mixed", "vectorize": "loop"}
+
+
+def make(name: str, **changes: Any) -> FewShotLearner:
+    torch.manual_seed(0)
+    return build(spec(name, BACKBONE, **changes))
+
+
+def train(devices: int, shards: str, name: str, precision: Any = "32-true", **changes: Any) -> dict[str, Any]:
+    learner = make(name, **changes)
+    module = MetaTraining(learner, partial(torch.optim.SGD, lr=0.1))
+    data = ImageEpisodes(shards, queries=3, meta_batch=4, epoch_batches=5, test_episodes=8)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        precision=precision,
+        max_epochs=2,
+        limit_val_batches=0,
+        inference_mode=False,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    return {"theta": dict(learner.state_dict()), "scores": dict(trainer.callback_metrics)}
+
+
+def main(devices: int, shards: str, out: str) -> None:
+    results = {run: train(devices, shards, **options) for run, options in RUNS.items()}
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        torch.save(results, out)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
