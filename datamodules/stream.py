@@ -51,6 +51,10 @@ class EpisodeSize(NamedTuple):
         given = {"ways": ways, "shots": shots, "queries": queries}
         return self._replace(**{name: value for name, value in given.items() if value is not None})
 
+    def smallest(self) -> tuple[int, int, int]:
+        ways, shots, queries = (value if isinstance(value, int) else value[0] for value in self)
+        return ways, shots, queries
+
     def largest(self) -> tuple[int, int, int]:
         ways, shots, queries = (value if isinstance(value, int) else value[1] for value in self)
         return ways, shots, queries

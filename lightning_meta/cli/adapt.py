@@ -9,6 +9,7 @@ from jsonargparse import auto_cli
 from rich.progress import track
 
 from datamodules.preprocess import Preprocess, list_images
+from lightning_meta.cli.complaints import Complaining
 from lightning_meta.core import Examples, InputError
 from lightning_meta.training.checkpoint import load, read
 
@@ -73,4 +74,4 @@ def tensor(paths: list[Path], preprocess: Preprocess) -> torch.Tensor:
 
 
 def run(argv: list[str]) -> None:
-    auto_cli(adapt, args=argv, prog="lightning-meta adapt", as_positional=False)
+    auto_cli(adapt, args=argv, prog="lightning-meta adapt", parser_class=Complaining, as_positional=False)

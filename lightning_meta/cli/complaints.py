@@ -5,6 +5,21 @@ import re
 from collections.abc import Iterable
 from importlib import import_module
 from inspect import getmembers, isclass, signature
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+from lightning_meta.core import InputError
+
+
+class Complaining(ArgumentParser):
+    """A parser whose complaints are an InputError that names what is legal."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser within the parser, whose complaint the outer one passes on
+            super().error(message, ex)
+        options = [action.dest for action in self._actions if not action.dest.startswith(("help", "print_shtab"))]
+        raise InputError(explain(message, options)) from ex
 
 
 def explain(message: str, options: Iterable[str]) -> str:
@@ -36,6 +51,8 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{where} is {found[0]}, which names no class: give its full path, as package.module.Class"
     if found := said(r"(?s).*Subtypes: (.+?)\n.*?Given value: (.+?)(?:\n|$)"):  # the innermost
         return f"{where} is {found[1]}, which is none of {plain(found[0])}"
+    if found := said(r"Expected a typing\.Literal\[(.+)\]\. Got value: (.+)"):
+        return f"{where} is {found[1]}: choose {found[0].replace(chr(39), '')}"
     if found := said(r"Expected a (.+)\. Got value: (.+)"):
         return f"{where} is {found[1]}, which is no {plain(found[0])}"
     if found := said(r"No module named '([\w.]+)'"):

@@ -9,6 +9,8 @@ from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
+from lightning_meta.cli.complaints import Complaining
+
 SHARDS = Path("shards/glyphs")
 RUNS = {"protonet": "ProtoNet", "maml": "MAML"}
 
@@ -53,4 +55,4 @@ def newest_result(run: str) -> Path:
 
 
 def run(argv: list[str]) -> None:
-    auto_cli(demo, args=argv, prog="lightning-meta demo")
+    auto_cli(demo, args=argv, prog="lightning-meta demo", parser_class=Complaining)

@@ -14,6 +14,7 @@ from datamodules.index import Index
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.write import ClassImages, check_out, write_shards
+from lightning_meta.cli.complaints import Complaining
 from lightning_meta.core import InputError
 
 
@@ -216,4 +217,4 @@ def run(argv: list[str]) -> None:
         "sheet": sheet,
         "export": export,
     }
-    auto_cli(commands, args=argv, prog="lightning-meta shards")
+    auto_cli(commands, args=argv, prog="lightning-meta shards", parser_class=Complaining)

@@ -15,7 +15,8 @@ from pytorch_lightning import LightningDataModule
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_meta.cli.complaints import explain
+from lightning_meta.cli.checks import check_precision, rehearse, require
+from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.report import after_evaluation, after_fit
 from lightning_meta.core import InputError
@@ -29,14 +30,8 @@ USES = {
 }
 
 
-class Parser(LightningArgumentParser):
-    """A parser whose complaints name what is legal."""
-
-    def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        if not self.exit_on_error:  # a parser within the parser, whose complaint the outer one passes on
-            super().error(message, ex)
-        options = [action.dest for action in self._actions if not action.dest.startswith(("help", "print_shtab"))]
-        raise InputError(explain(message, options)) from ex
+class Parser(Complaining, LightningArgumentParser):
+    """Lightning's parser, complaining in a line."""
 
 
 class MetaCLI(LightningCLI):
@@ -116,10 +111,12 @@ def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     """Check the checkpoint, run, report."""
     learner = cli.model.learner
+    check_precision(cli.config.trainer.precision, cli.trainer)
     if cli.ckpt_path:
         load_weights(learner, read(cli.ckpt_path), cli.ckpt_path)
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
+    rehearse(command, learner, cli.datamodule, cli.trainer)
     given = {"datamodule": cli.datamodule, "ckpt_path": cli.ckpt_path, "weights_only": True}
     if command == "fit":
         rank_zero_info(f"{type(learner).__name__}, {sum(w.numel() for w in learner.parameters()):,} parameters")
@@ -128,19 +125,6 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     else:
         getattr(cli.trainer, command)(cli.model, verbose=False, **given)
         after_evaluation({"test": "meta_test", "validate": "meta_val"}[command], cli.trainer, cli.datamodule, learner)
-
-
-def require(config: dict[str, Any], rest: list[str]) -> None:
-    """A run needs a task and a learner."""
-    for key in ("trainer", "model"):
-        if not isinstance(config.get(key, {}), dict):
-            raise InputError(f"{key} is {config[key]!r}: give it keys (--print_config shows them)")
-    for key, kind, example in (("data", "task", "glyphs.yaml"), ("model.learner", "learner", "protonet.yaml")):
-        node: Any = config
-        for part in key.split("."):
-            node = node.get(part, {}) if isinstance(node, dict) else {}
-        if "class_path" not in node and not any(arg.startswith(f"--{key}") for arg in rest):
-            raise InputError(f"no {kind} is given: add --config {example}, say (`lightning-meta configs` lists them)")
 
 
 def place(ckpt: str | None, logger: Any) -> str | None:
@@ -167,6 +151,9 @@ def quiet() -> None:
         ".*LeafSpec",
         "Your `IterableDataset` has `__len__` defined",  # every loader worker reads its own meta-batches
         ".*does not have many workers",  # speed/waiting tells whether more would help
+        "The number of training batches",  # of a short run
+        "Checkpoint directory .* exists",  # a resumed run goes on in its own
+        "The dirpath has changed",  # a checkpoint file is tested in a run of its own
     ):
         warnings.filterwarnings("ignore", noise)
 

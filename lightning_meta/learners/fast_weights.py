@@ -110,10 +110,11 @@ class GradientLearner(FewShotLearner):
         regression = support.y.is_floating_point()
         found = support.y.shape[-1] if regression else support.ways
         if found != self.outputs:
+            kind = "target dimensions" if regression else "classes"
+            other = "" if regression else ", or use a learner of any ways (ProtoNet)"
             raise InputError(
-                f"{type(self).__name__} was built with {self.outputs} outputs and adapts to exactly {self.outputs}"
-                f" {'target dimensions' if regression else 'classes'}; this task has {found}. Train it with outputs {found}"
-                f"{'' if regression else ', or use a learner of any ways (ProtoNet)'}"
+                f"{type(self).__name__} was built for exactly {self.outputs} {kind}; this task has {found}: train one"
+                f" for {found}{other}"
             )
 
 

@@ -35,8 +35,9 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).splitlines() or ["the file ends early"])[0]
-        raise InputError(f"{path} is no checkpoint of lightning-meta ({reason})") from error
+        raise InputError(
+            f"{path} is no checkpoint of lightning-meta: it is truncated, no file of PyTorch's, or holds code"
+        ) from error
     if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)):
         raise InputError(f"{path} is no checkpoint of lightning-meta: it holds no state_dict")
     return checkpoint

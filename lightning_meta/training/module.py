@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, FewShotLearner, InputError, prediction_loss, score
+from lightning_meta.core import Episode, FewShotLearner, prediction_loss, score
 from lightning_meta.training.metrics import EpisodeMean
 
 
@@ -36,12 +36,6 @@ class MetaTraining(LightningModule):
         self.learner = learner
         self.make_optimizer, self.make_scheduler, self.noise_seed = optimizer, scheduler, noise_seed
         self.means: dict[str, EpisodeMean] = {}  # of the evaluation under way
-
-    def setup(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
-        if self.trainer.precision == "16-mixed" and self.trainer.strategy.root_device.type == "cpu":
-            raise InputError(
-                "precision 16-mixed on a CPU would silently be bfloat16: choose bf16-mixed or 32, or a GPU"
-            )
 
     def configure_optimizers(self) -> Any:
         theta = [w for w in self.learner.parameters() if w.requires_grad]
