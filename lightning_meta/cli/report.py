@@ -16,19 +16,21 @@ Scores = dict[str, tuple[float, float]]  # name: mean and half-width of its 95 %
 
 def after_fit(trainer: Trainer, argv: list[str]) -> None:
     """Where things are and which command comes next. `argv`: what `fit` was given, less its checkpoint."""
+    folder = trainer.log_dir  # asked of every process, for they agree on it
     if not trainer.is_global_zero:
         return
     paths = dict.fromkeys(getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
     for path in filter(None, paths):
         print(f"checkpoint: {path}")
-    if trainer.log_dir:
-        print(f"curves:     tensorboard --logdir {trainer.log_dir}")
+    if folder:
+        print(f"curves:     tensorboard --logdir {folder}")
     if any(paths):
         print(f"next:       lightning-meta test {shlex.join(argv)} --ckpt_path best")
 
 
 def after_evaluation(stage: str, trainer: Trainer, data: LightningDataModule, learner: FewShotLearner) -> None:
     """Print scores, their intervals and the protocol of `meta_val` or `meta_test`; write them to STAGE.json in the run."""
+    folder = trainer.log_dir
     if not trainer.is_global_zero:
         return
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -46,9 +48,12 @@ def after_evaluation(stage: str, trainer: Trainer, data: LightningDataModule, le
         "scores": scores,
     }
     print(text(result))
-    if trainer.log_dir:
-        Path(trainer.log_dir).mkdir(parents=True, exist_ok=True)
-        Path(trainer.log_dir, f"{stage}.json").write_text(json.dumps(result, indent=1) + "\n")
+    if folder:
+        path = Path(folder, f"{stage}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".partial")
+        aside.write_text(json.dumps(result, indent=1) + "\n")
+        aside.replace(path)
 
 
 def protocol(data: LightningDataModule, name: str) -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""The command line: the whole way as a user goes it, and a clear end, status 2, for every mistake."""
+
+import csv
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from runs import curve, lightning_meta
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_meta.cli import main
+
+QUICK = "--trainer.max_epochs 1 --data.epoch_batches 4 --data.val_episodes 6 --trainer.enable_progress_bar false"
+QUICK += " --trainer.accelerator cpu --trainer.log_every_n_steps 1"
+GLYPHS = "--config glyphs.yaml --config protonet.yaml"
+
+
+def run(folder: Path, command: str, status: int = 0) -> str:
+    """Run `lightning-meta COMMAND` as a process of its own; its output."""
+    done = lightning_meta(folder, *shlex.split(command))
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where a user wrote glyphs, trained ProtoNet on them, and exported images to try `adapt` on."""
+    folder = tmp_path_factory.mktemp("workplace")
+    run(folder, "shards write glyphs --classes 100 --drawings 20 --out shards/glyphs")
+    said = run(folder, f"fit {GLYPHS} {QUICK}")
+    assert "next:" in said
+    run(folder, "shards export shards/glyphs --classes 3 --support 2 --query 4 --out try --split train")
+    return folder
+
+
+def test_fit_writes_curves_checkpoints_and_its_configuration(workplace: Path) -> None:
+    version = workplace / "runs/glyphs-protonet/version_0"
+    assert {path.name for path in (version / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert list(curve(version, "meta_train/loss")) == [0, 1, 2, 3]
+    assert list(curve(version, "meta_val/accuracy_ci95")) == [3]
+    assert 0 <= curve(version, "speed/waiting")[1] <= 1
+    assert curve(version, "meta_train/gradient_norm")[0] > 0
+    (events,) = version.glob("events*")
+    board = EventAccumulator(str(events)).Reload()
+    assert board.Tags()["images"] == ["episode"]
+    assert "_hparams_/session_start_info" in board.summary_metadata
+    assert yaml.safe_load((version / "config.yaml").read_text())["data"]["init_args"]["epoch_batches"] == 4
+
+
+def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -> None:
+    options = "--ckpt_path best --data.test_episodes 10 --data.eval_shots 5 --data.eval_ways 3"
+    said = run(workplace, f"test {GLYPHS} {QUICK} {options}")
+    assert "ways 3, shots 5, queries 15, episodes 10, seed 0" in said
+    assert "ProtoNet, inductive predictions, batch statistics running" in said
+    result = json.loads((workplace / "runs/glyphs-protonet/version_0/meta_test.json").read_text())
+    accuracy, ci95 = result["scores"]["accuracy"]
+    assert f"{100 * accuracy:.2f} %" in said
+    assert 0.4 < accuracy <= 1
+    assert 0 < ci95 < 0.2
+
+
+def test_a_test_is_the_same_each_time(workplace: Path) -> None:
+    command = f"test {GLYPHS} {QUICK} --ckpt_path last --data.test_episodes 6"
+    first, second = (run(workplace, f"{command} --data.num_workers {workers}") for workers in (0, 2))
+    assert first.splitlines()[-3:] == second.splitlines()[-3:]
+
+
+def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> None:
+    both = "--trainer.devices 2 --trainer.strategy ddp"
+    name = "--trainer.logger.init_args.name"
+    scores = []
+    for processes, options in (("one", ""), ("two", both)):
+        run(workplace, f"fit {GLYPHS} {QUICK} {name} {processes} {options}")
+        run(workplace, f"test {GLYPHS} {QUICK} {name} {processes} {options} --ckpt_path last --data.test_episodes 6")
+        scores.append(json.loads((workplace / f"runs/{processes}/version_0/meta_test.json").read_text())["scores"])
+    assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=1e-4)
+    assert scores[1]["loss"] == pytest.approx(scores[0]["loss"], abs=1e-3)
+
+
+def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:
+    ckpt = "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
+    run(workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out out/guesses.csv --batch 5")
+    with (workplace / "out/guesses.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    right = [Path(row["image"]).name.startswith(row["class"] + "-") for row in rows]
+    assert sum(right) > 6, "chance is 4"
+    assert all(1 / 3 <= float(row["probability"]) <= 1 for row in rows)
+
+
+def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
+    from lightning_meta.cli.adapt import image_preprocess, read_support, tensor
+    from lightning_meta.training import load
+
+    ckpt = workplace / "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
+    preprocess = image_preprocess(ckpt)
+    names, support = read_support(workplace / "try/support", preprocess)
+    paths = sorted((workplace / "try/query").iterdir())
+    learner = load(ckpt)
+    phi = learner.adapt(support)
+    probability, label = phi(tensor(paths, preprocess)).softmax(-1)[0].max(-1)
+    run(workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out agrees.csv")
+    with (workplace / "agrees.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [names[i] for i in label.tolist()]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=1e-4)
+
+
+def test_a_sheet_is_a_picture_of_the_set(workplace: Path) -> None:
+    from PIL import Image
+
+    run(workplace, "shards sheet shards/glyphs --out pictures/sheet.png --classes 4 --images 6")
+    with Image.open(workplace / "pictures/sheet.png") as picture:
+        assert picture.size == (2 * 6 * 28, 2 * 4 * 28)
+        assert len(set(picture.convert("L").tobytes())) > 10
+
+
+def test_print_config_shows_the_whole_and_takes_overrides(workplace: Path) -> None:
+    said = run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.shots [2,7] --print_config")
+    config = yaml.safe_load(said)
+    learner = config["model"]["learner"]["init_args"]
+    assert learner["backbone"]["init_args"]["sizes"] == [1, 40, 40]
+    assert (learner["inner_lr"], learner["test_steps"]) == (0.01, 10)
+    assert config["data"]["init_args"]["shots"] == [2, 7]
+
+
+def test_what_print_config_shows_runs(workplace: Path) -> None:
+    (workplace / "whole.yaml").write_text(
+        run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.meta_batch 3 --print_config")
+    )
+    run(workplace, f"fit --config whole.yaml {QUICK}")
+    assert (workplace / "runs/sinusoid-maml/version_0/checkpoints/last.ckpt").exists()
+
+
+def test_damaged_classes_are_skipped_and_reported_at_the_end(workplace: Path, tmp_path: Path) -> None:
+    run(workplace, f"shards write glyphs --classes 40 --out {tmp_path}/glyphs")
+    shard = tmp_path / "glyphs/train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[3000:3400] = bytes(400)  # within the first class
+    shard.write_bytes(data)
+    assert "glyph00000" in run(workplace, f"shards verify {tmp_path}/glyphs", status=2)
+    sizes = f"--data.root {tmp_path}/glyphs --data.ways 32 --data.eval_ways 2"  # every class of the split
+    said = run(tmp_path, f"fit {GLYPHS} {QUICK} {sizes} --data.num_workers 2", status=2)
+    assert "glyph00000" in said
+    assert "Traceback" not in said
+    said = run(tmp_path, f"fit {GLYPHS} {QUICK} {sizes.replace('32', '30')} --data.on_error skip --data.num_workers 2")
+    assert f"1 of 40 classes of {tmp_path}/glyphs are damaged and were skipped: glyph00000" in said
+
+
+MISTAKES = {
+    "fti": ["no command 'fti'", "fit"],
+    "fit": ["no task is given", "glyphs.yaml"],
+    "fit --config glyphs.yaml": ["no learner is given", "protonet.yaml"],
+    "fit --config glyph.yaml --config protonet.yaml": ["no configuration 'glyph.yaml'", "glyphs.yaml"],
+    "fit --config {broken} --config protonet.yaml": ["broken.yaml is not YAML"],
+    f"fit {GLYPHS} --data.root nowhere": ["no shards at 'nowhere'", "shards write"],
+    f"fit {GLYPHS} --data.root http://127.0.0.1:9/shards": ["cannot read http://127.0.0.1:9/shards/index.json"],
+    f"fit {GLYPHS} --data.ways 90": ["90 ways", "80 classes"],
+    f"fit {GLYPHS} --data.eval_ways 50": ["50 ways", "split 'val'"],
+    f"fit {GLYPHS} --data.shots 15": ["15 shots and 15 queries", "has 20"],
+    f"fit {GLYPHS} --data.shots [5,1]": ["shots is (5, 1)", "first <= last"],
+    f"fit {GLYPHS} --data.wayz 5": ["no argument 'wayz'", "Did you mean ways"],
+    f"fit {GLYPHS} --data.ways many": ["data.ways is many", "int"],
+    f"fit {GLYPHS} --trainer.max_epoch 5": ["trainer has no key 'max_epoch'", "max_epochs"],
+    f"fit {GLYPHS} --modle.learner x": ["no key 'modle'", "model"],
+    f"fit {GLYPHS} --model.learner.init_args.distence cosine": ["ProtoNet has no argument 'distence'", "distance"],
+    f"fit {GLYPHS} --model.learner lightning_meta.learners.ProtoNets": ["has no 'ProtoNets'", "ProtoNet"],
+    f"fit {GLYPHS} --data.splits [train,valid,test]": ["no split 'valid'", "val"],
+    f"fit {GLYPHS} --trainer.precision 16-mixed --trainer.accelerator cpu": ["needs a GPU", "bf16-mixed"],
+    f"fit {GLYPHS} --data.meta_batch 3 --trainer.devices 2 --trainer.strategy ddp --trainer.accelerator cpu": [
+        "meta_batch is 3",
+        "multiple of 2",
+    ],
+    f"fit {GLYPHS} --ckpt_path nothing.ckpt": ["no checkpoint at nothing.ckpt"],
+    "fit --config glyphs.yaml --config anil.yaml --ckpt_path last": ["no last checkpoint below runs/glyphs-anil"],
+    "fit --config glyphs.yaml --config maml.yaml --data.eval_ways 3": [
+        "exactly 5 classes; this task has 3",
+        "ProtoNet",
+    ],
+    "fit --config sinusoid.yaml --config protonet.yaml": ["ProtoNet classifies", "MAML or Reptile"],
+    "fit --config glyphs.yaml --config maml.yaml --ckpt_path {ckpt}": ["of another learner than MAML", "is missing"],
+    f"test {GLYPHS}": ["test needs a checkpoint", "best, last or a file"],
+    f"test {GLYPHS} --ckpt_path {{broken}}": ["is no checkpoint"],
+    "adapt --ckpt {broken} --support try/support --query try/query": ["is no checkpoint"],
+    "adapt --ckpt {ckpt} --support nowhere --query try/query": ["nowhere is not a folder"],
+    "adapt --ckpt {ckpt} --support try --query nowhere": ["nowhere is not a folder"],
+    "adapt --ckpt {ckpt} --support {empty} --query try/query": ["has 0 class folders"],
+    "adapt --ckpt {ckpt} --support try/support --query {empty}": ["holds no images"],
+    "adapt --support try/support --query try/query": ["ckpt"],
+    "shards write glyphs --classes 3": ["--classes is 3", "40 or more"],
+    "shards write glyphs --out shards/glyphs": ["exists: nothing is overwritten"],
+    "shards write folder nowhere": ["nowhere is not a folder"],
+    "shards write folder {empty}": ["0 class folders"],
+    "shards verify nowhere": ["no shards at 'nowhere'"],
+    "shards sheet shards/glyphs --split tset": ["no split 'tset'", "test"],
+}
+
+
+@pytest.mark.usefixtures("no_type_checker")
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_ends_with_one_message_and_status_2(
+    command: str,
+    workplace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,  # noqa: ARG001  Lightning warns of what we then refuse
+) -> None:
+    monkeypatch.chdir(workplace)
+    before = sorted(workplace.rglob("*"))
+    (tmp_path / "broken.yaml").write_text("data: [1, 2")
+    (tmp_path / "empty").mkdir()
+    names = {"broken": tmp_path / "broken.yaml", "empty": tmp_path / "empty"}
+    names["ckpt"] = Path("runs/glyphs-protonet/version_0/checkpoints/best.ckpt")
+    monkeypatch.setattr("sys.argv", ["lightning-meta"])
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(command.format(**names)))
+    printed = capfd.readouterr()
+    assert ended.value.code == 2
+    message = [line for line in printed.err.splitlines() if line.startswith("lightning-meta: error:")]
+    assert len(message) == 1
+    assert "Traceback" not in printed.err
+    for part in MISTAKES[command]:
+        assert part in printed.err
+    assert sorted(workplace.rglob("*")) == before, "a mistake leaves no files"
+
+
+def test_a_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_meta.core import InputError
+
+    monkeypatch.setenv("LIGHTNING_META_DEBUG", "1")
+    with pytest.raises(InputError):
+        main(["fti"])
