@@ -8,6 +8,7 @@ import io
 import os
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
@@ -76,8 +77,10 @@ def classes(folder: Path) -> Iterator[ClassImages]:
     for name in ARCHIVES:
         with _open(folder, name) as archive:
             for character, paths in track(_drawings(archive).items(), name.replace("_", " ")):
-                pictures = [Image.open(io.BytesIO(archive.read(path))).convert("L") for path in paths]
+                pictures = [_picture(archive, path) for path in paths]
                 for angle, label in _rotations(character).items():
+                    if label not in split_of:
+                        raise InputError(f"{label} is in no list of {folder / 'splits_vinyals'}: fetch the lists again")
                     images = np.stack([PREPROCESS.array(picture.rotate(angle)) for picture in pictures])
                     yield ClassImages(label, split_of[label], images, f"{name}.zip")
 
@@ -104,6 +107,13 @@ def _open(folder: Path, name: str) -> zipfile.ZipFile:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise InputError(f"{path} is no whole zip file ({error}): remove it and fetch it again") from error
+
+
+def _picture(archive: zipfile.ZipFile, path: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(archive.read(path))).convert("L")
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+        raise InputError(f"{archive.filename} is damaged ({error}): remove it and fetch it again") from error
 
 
 def _drawings(archive: zipfile.ZipFile) -> dict[str, list[str]]:

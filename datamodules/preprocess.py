@@ -44,11 +44,21 @@ class Preprocess(NamedTuple):
 
     def array(self, image: Image.Image) -> NDArray[np.uint8]:
         """The image as uint8 [channels, size, size]."""
-        image = ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
+        image = opaque(ImageOps.exif_transpose(image)).convert("L" if self.channels == 1 else "RGB")
         if image.size != (self.size, self.size):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
         values = np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
         return 255 - values if self.invert else values
+
+
+def opaque(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a value, on white where it is transparent."""
+    if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip the upper 8
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
 
 
 def list_images(folder: Path) -> list[Path]:

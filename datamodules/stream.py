@@ -1,6 +1,7 @@
 """The global sequence of episodes, a pure function of (seed, epoch, index), and who reads what of it."""
 
 import os
+import traceback
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -162,7 +163,7 @@ class EpisodeLoader(DataLoader[Episode]):
         self.epoch, self.position, self._resumed = -1, 0, False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, where DataLoader has its own iterator type
-        if not self._resumed or self.position >= len(self.stream):
+        if not self._resumed or self.epoch < 0 or self.position >= len(self.stream):
             self.epoch, self.position = self.tell_epoch(), 0
         self._resumed = False
         self.stream.epoch, self.stream.start = self.epoch, self.position
@@ -171,6 +172,7 @@ class EpisodeLoader(DataLoader[Episode]):
                 self.position += 1
                 yield batch
         except InputError as error:  # a worker's comes with its traceback before the message
+            traceback.clear_frames(error.__traceback__)  # they hold the workers, each then waited for, 5 seconds long
             raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, int]:

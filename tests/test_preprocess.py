@@ -1,0 +1,123 @@
+"""Images of any kind and size, as `lightning-meta shards write folder` reads them and an episode has them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from datamodules.shards import ShardSet
+from lightning_meta.cli.shards import write_folder
+
+SIZE = 16
+Pixels = NDArray[np.uint8]
+
+
+def picture(seed: int, width: int = SIZE, height: int = SIZE) -> Image.Image:
+    """Smooth colours, so that JPEG keeps them nearly."""
+    corners = np.random.default_rng(seed).integers(0, 256, (2, 2, 3)).astype(np.uint8)
+    return Image.fromarray(corners).resize((width, height), Image.Resampling.BILINEAR)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of the class `mine`, among five others."""
+    for i in range(5):
+        (tmp_path / "images" / f"class {i}").mkdir(parents=True)
+        picture(i).save(tmp_path / "images" / f"class {i}" / "a.png")
+    (tmp_path / "images" / "mine").mkdir()
+    return tmp_path / "images" / "mine"
+
+
+def read(folder: Path, **options: Any) -> Pixels:
+    """All images of the class `mine` [count, channels, size, size], written beside its folder and read back.
+
+    Also written as files that are decoded when read: a learner sees the very same.
+    """
+    both = []
+    for encoded in (False, True):
+        out = folder.parents[1] / f"encoded {encoded}"
+        write_folder(folder.parent, out, **({"size": SIZE} | options), encoded=encoded)
+        shards = ShardSet(str(out))
+        assert shards.index.encoded == encoded
+        (number,) = (i for i, record in enumerate(shards.index.records) if record.name == "mine")
+        both.append(shards.images(number, np.arange(shards.count(number))))
+    assert np.array_equal(*both)
+    return both[0]
+
+
+def kinds() -> dict[str, tuple[Image.Image, dict[str, Any], Image.Image]]:
+    """File name: what is saved, how, and what it looks like."""
+    image, grey, palette = picture(1), picture(1).convert("L"), picture(1).quantize(8)
+    clear = palette.copy()
+    clear.info["transparency"] = bytes([255, 0] + [255] * 6)
+    on_white = np.where(np.asarray(palette)[..., None] == 1, 255, np.asarray(palette.convert("RGB"))).astype(np.uint8)
+    ink = Image.merge("LA", (Image.new("L", grey.size), grey.point(lambda value: 255 - value)))  # black, on nothing
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)  # the same in 16 bits a pixel
+    wide, tall = (np.concatenate([picture(2), image, picture(3)], axis) for axis in (1, 0))
+    return {
+        "bits.png": (image.convert("1"), {}, image.convert("1")),
+        "cmyk.jpg": (image.convert("CMYK"), {"quality": 95}, image),
+        "grey.jpg": (grey, {"quality": 95}, grey),
+        "grey.png": (grey, {}, grey),
+        "grey of 16 bits.png": (deep, {}, grey),
+        "grey with alpha.png": (image.convert("LA"), {}, grey),
+        "palette.png": (palette, {}, palette),
+        "palette with alpha.png": (clear, {}, Image.fromarray(on_white)),
+        "ink.png": (ink, {}, grey),
+        "rgb.JPEG": (image, {"quality": 95}, image),
+        "rgb.png": (image, {}, image),
+        "rgb.webp": (image, {"lossless": True}, image),
+        "rgba.PNG": (image.convert("RGBA"), {}, image),
+        "rgba.webp": (image.convert("RGBA"), {"lossless": True}, image),
+        "wide.png": (Image.fromarray(wide), {}, image),
+        "tall.png": (Image.fromarray(tall), {}, image),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", kinds())
+def test_images_of_every_kind_read_back(folder: Path, name: str, channels: int) -> None:
+    image, options, looks = kinds()[name]
+    image.save(folder / name, **options)
+    (found,) = read(folder, channels=channels).astype(int)
+    expected = np.asarray(looks.convert("RGB").convert("RGB" if channels == 3 else "L")).reshape(SIZE, SIZE, channels)
+    difference = np.abs(found.transpose(1, 2, 0) - expected)
+    assert difference.max() <= (40 if name.lower().endswith(("jpg", "jpeg")) else 0)
+    assert difference.mean() < 4
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_photo_is_turned_as_its_camera_noted(folder: Path, ending: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # it was held sideways: turn it clockwise by 90 degrees
+    right_way_up = picture(7, 40, 24)
+    right_way_up.transpose(Image.Transpose.ROTATE_90).save(folder / f"a.{ending}", quality=95, exif=exif)
+    (found,) = read(folder, size=24)
+    middle = np.asarray(right_way_up)[:, 8:32]  # the square at its centre
+    assert np.abs(found.transpose(1, 2, 0).astype(int) - middle).mean() < 4
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (5, 300), (301, 7), (17, 16), (640, 480)])
+def test_any_size_fits(folder: Path, width: int, height: int) -> None:
+    Image.new("RGB", (width, height), (200, 100, 50)).save(folder / "a.png")
+    (found,) = read(folder)
+    assert found.shape == (3, SIZE, SIZE)
+    assert [set(channel.flatten().tolist()) for channel in found] == [{200}, {100}, {50}]
+
+
+def test_a_large_image_is_resized_smoothly(folder: Path) -> None:
+    """A fine chequerboard becomes even grey, not a pattern of its own."""
+    board = np.indices((160, 160)).sum(0) % 2 * 255
+    Image.fromarray(board.astype(np.uint8)).save(folder / "a.png")
+    (found,) = read(folder, channels=1)
+    assert np.abs(found[0, 2:-2, 2:-2].astype(int) - 127).max() <= 2
+
+
+def test_ink_is_one_where_the_drawing_is_inverted(folder: Path) -> None:
+    paper = np.full((SIZE, SIZE), 255, np.uint8)
+    paper[3:5, 2:9] = 0
+    Image.fromarray(paper).save(folder / "a.png")
+    assert np.array_equal(read(folder, channels=1, invert=True), 255 - paper[None, None])

@@ -1,0 +1,211 @@
+"""Shards behind a real HTTP server: copied whole, checked, kept in a bounded cache, and read as local ones."""
+
+import hashlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from datamodules.cache import ShardCache
+from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.preprocess import Preprocess
+from datamodules.shards import ShardSet
+from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream
+from datamodules.write import ClassImages, write_shards
+from lightning_meta.core import Episode, InputError
+
+SHARDS, OF_SHARD = 6, 2
+SIZE = EpisodeSize(3, 1, 2)
+
+
+class Server(NamedTuple):
+    """`python -m http.server`, and the shard set `set` that it serves."""
+
+    url: str
+    root: Path
+    log: Path
+
+    def fetched(self) -> Counter[str]:
+        """How often each shard was sent."""
+        return Counter(re.findall(r'"GET /set/(\S+\.tar) HTTP/1\.\d" 200', self.log.read_text()))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (5, 1, 32, 32)).astype(np.uint8) for _ in range(SHARDS * OF_SHARD)]
+    for i, image in enumerate(images):
+        image[:, 0, 0, 0] = i
+    classes = [ClassImages(f"class {i}", "train", image) for i, image in enumerate(images)]
+    write_shards(tmp_path / "www" / "set", "made up", Preprocess(32, 1), classes, shard_megabytes=0.01)
+    assert len(list((tmp_path / "www" / "set").glob("*.tar"))) == SHARDS
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", tmp_path / "www"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert process.stdout
+        with process.stdout:
+            address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert address
+            yield Server(f"{address[0]}/set", tmp_path / "www" / "set", tmp_path / "log")
+            process.terminate()
+            process.wait()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder, named as a user names it."""
+    monkeypatch.setenv("LIGHTNING_META_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def stream(root: str | Path, episodes: int, shards: int = 64, window: int = 200) -> EpisodeStream:
+    tasks = ImageTasks(ShardSet(str(root), cache=ShardCache(shards)), window)
+    return EpisodeStream(tasks, "train", SIZE, episodes, 4)
+
+
+def raw(batches: list[Episode]) -> list[bytes]:
+    return [part.x.numpy().tobytes() for batch in batches for part in batch]
+
+
+def classes(batch: Episode) -> list[int]:
+    return (batch.support.x[:, :, 0, 0, 0] * 255).round().int().flatten().tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_remote_reads_as_local_byte_for_byte(server: Server, cache: Path, workers: int) -> None:
+    local, remote = stream(server.root, 40), stream(server.url, 40)
+    assert raw(list(EpisodeLoader(remote, workers))) == raw(list(local))
+    copies = sorted(path.read_bytes() for path in cache.iterdir())
+    assert copies == sorted(path.read_bytes() for path in server.root.glob("*.tar"))
+    sent = server.fetched()
+    assert raw(list(stream(server.url, 40))) == raw(list(local))
+    assert server.fetched() == sent  # the second time, all came from the cache
+
+
+def test_episodes_come_from_a_moving_window_where_the_cache_is_smaller(server: Server, cache: Path) -> None:
+    """Three of six shards at a time, one more every 20 episodes: after 120, every class has had the same chance."""
+    windowed, drawn = stream(server.url, 120, shards=3, window=20), list[int]()
+    for number, batch in enumerate(windowed):
+        drawn += classes(batch)
+        assert {path.suffix for path in cache.iterdir()} == {".tar"}
+        assert len(list(cache.iterdir())) <= 3
+        if number % 5 == 4:  # the window moves on now
+            assert len(set(drawn[-60:])) == 3 * OF_SHARD
+    assert set(drawn) == set(range(SHARDS * OF_SHARD))
+    assert server.fetched().total() <= 2 * SHARDS  # a shard comes once, or twice where the window goes round
+    assert raw(list(EpisodeLoader(stream(server.url, 120, shards=3, window=20), 2))) == raw(read_epoch(windowed, 0))
+    assert raw(read_epoch(windowed, 0)) != raw(read_epoch(windowed, 1))
+
+
+def read_epoch(windowed: EpisodeStream, epoch: int) -> list[Episode]:
+    windowed.epoch = epoch
+    return list(windowed)
+
+
+def test_an_epoch_of_whole_windows_gives_every_class_the_same_chance(server: Server, cache: Path) -> None:
+    """In each epoch a class of 12 is in the window for 180 episodes of 360, and in half of those: 90 times, +- 5 sigma."""
+    windowed = stream(server.url, 360, shards=3, window=60)
+    for epoch in range(2):
+        drawn = Counter(i for batch in read_epoch(windowed, epoch) for i in classes(batch))
+        assert len(drawn) == 12
+        assert all(abs(count - 90) < 5 * (180 * 0.25) ** 0.5 for count in drawn.values())
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_more_ways_than_the_window_holds_are_refused(server: Server, cache: Path) -> None:
+    sizes = {"ways": 5, "queries": 2, "splits": ("train",) * 3}
+    ImageEpisodes(server.url, cache_shards=3, **sizes).setup("fit")
+    with pytest.raises(InputError, match=r"5 ways were asked, but a window of 2 shards may hold only 4 .*cache_shards"):
+        ImageEpisodes(server.url, cache_shards=2, **sizes).setup("fit")
+    with pytest.raises(InputError, match="the cache must hold 1 shard or more, not 0"):
+        ImageEpisodes(server.url, cache_shards=0, **sizes)
+    assert not cache.exists()
+
+
+def test_an_address_without_a_set_is_refused(server: Server, cache: Path) -> None:
+    with pytest.raises(InputError, match=rf"^cannot read {server.url}x/index\.json: .*Check the address"):
+        ShardSet(server.url + "x")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(InputError, match=rf"^cannot read http://127\.0\.0\.1:{port}/set/index\.json: "):
+        ShardSet(f"http://127.0.0.1:{port}/set")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_shard_that_is_not_there_is_refused_or_skipped(server: Server, cache: Path, workers: int) -> None:
+    (server.root / "train-000002.tar").unlink()
+    with pytest.raises(InputError, match=rf"^cannot copy {server.url}/train-000002\.tar here: .*Check the address"):
+        list(EpisodeLoader(stream(server.url, 40), workers))
+    shards = ShardSet(server.url, "skip")
+    skipping = EpisodeLoader(EpisodeStream(ImageTasks(shards), "train", SIZE, 60), workers)
+    drawn = {i for batch in skipping for i in classes(batch)}
+    assert drawn == set(range(12)) - {4, 5}
+    assert shards.report() == f"2 of 12 classes of {server.url} are damaged and were skipped: class 4, class 5"
+    assert len(list(cache.iterdir())) == SHARDS - 1
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "another"])
+def test_a_shard_with_another_checksum_is_refused_and_not_kept(server: Server, cache: Path, damage: str) -> None:
+    path = server.root / "train-000000.tar"
+    data = path.read_bytes()
+    if damage == "another":
+        shutil.copy(server.root / "train-000001.tar", path)
+    else:
+        path.write_bytes(data[:5000] if damage == "truncated" else data[:5000] + b"\xff" + data[5001:])
+    with pytest.raises(InputError, match=r"train-000000\.tar came with \d+ bytes and another checksum"):
+        ShardSet(server.url).images(0, np.arange(5))
+    assert list(cache.iterdir()) == []
+    path.write_bytes(data)
+    assert np.array_equal(
+        ShardSet(server.url).images(0, np.arange(5)), ShardSet(str(server.root)).images(0, np.arange(5))
+    )
+
+
+@pytest.mark.parametrize("kept", [b"", b"half a shard"])
+def test_a_copy_that_was_cut_off_is_copied_again(server: Server, cache: Path, kept: bytes) -> None:
+    first = ShardSet(server.url).images(0, np.arange(5))
+    (copy,) = cache.iterdir()
+    copy.write_bytes(kept)
+    assert np.array_equal(ShardSet(server.url).images(0, np.arange(5)), first)
+    assert copy.read_bytes() == (server.root / "train-000000.tar").read_bytes()
+
+
+READ_ALL = """
+import hashlib, sys
+import numpy as np
+from datamodules.cache import ShardCache
+from datamodules.shards import ShardSet
+shards = ShardSet(sys.argv[1], cache=ShardCache(2, sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+images = [shards.images(record, np.arange(5)) for _ in range(8) for record in range(12)]
+print(hashlib.sha256(np.stack(images).tobytes()).hexdigest())
+"""
+
+
+def test_two_processes_share_a_cache_folder(server: Server, tmp_path: Path) -> None:
+    """Both read all six shards eight times over, at the same time, from a folder that holds two."""
+    local = ShardSet(str(server.root))
+    images = np.stack([local.images(record, np.arange(5)) for _ in range(8) for record in range(12)])
+    command = [sys.executable, "-c", READ_ALL, server.url, tmp_path / "cache"]
+    readers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for reader in readers:
+        assert reader.stdout
+        assert reader.stdout.readline() == "ready\n"
+    for reader in readers:
+        assert reader.stdin
+        reader.stdin.write("go\n")
+        reader.stdin.flush()
+    outputs = [reader.communicate(timeout=60)[0].strip() for reader in readers]
+    assert outputs == [hashlib.sha256(images.tobytes()).hexdigest()] * 2
+    assert [reader.returncode for reader in readers] == [0, 0]
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".tar"}
