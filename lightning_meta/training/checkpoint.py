@@ -34,7 +34,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"no checkpoint at {path}: `fit` prints where it wrote the best and the last one")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise InputError(
             f"{path} is no checkpoint of lightning-meta: it is truncated, no file of PyTorch's, or holds code"
         ) from error
