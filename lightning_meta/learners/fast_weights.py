@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor, prediction_loss
 from lightning_meta.nn.batch_stats import BatchStatistics, BatchStats
@@ -56,6 +57,7 @@ class GradientLearner(FewShotLearner):
         self.batch_stats: BatchStats = batch_stats
         self.vectorize = vectorize
         self._normalises = bool(norms)
+        self._recurrent = any(isinstance(m, nn.RNNBase) for m in backbone.modules())
         self.transductive = batch_stats == "transductive" and self._normalises
 
     @abstractmethod
@@ -63,8 +65,8 @@ class GradientLearner(FewShotLearner):
         """Fast weights of ONE task (no tasks axis) after `steps` inner steps from `weights` on its support set."""
 
     def start(self) -> Weights:
-        """The weights that the inner loop adapts, as they are in theta."""
-        return dict(self.network.named_parameters())
+        """The weights that the inner loop adapts, as they are in theta; frozen ones stay."""
+        return {name: w for name, w in self.network.named_parameters() if w.requires_grad}
 
     def adapt(self, support: Examples) -> "FastWeights":
         """phi after `inner_steps` in training mode; in evaluation mode after `test_steps`, and without its graph."""
@@ -89,7 +91,8 @@ class GradientLearner(FewShotLearner):
         """The network, or a part of it, on x; for `batch_stats: support` normalised by `seen` [n', *shape]."""
         rows = torch.cat([seen, x]) if len(seen) else x
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        with BatchStatistics(self.batch_stats, len(seen)):
+        # Of torch's attention kernels the plain one alone has a second derivative.
+        with BatchStatistics(self.batch_stats, len(seen)), sdpa_kernel(SDPBackend.MATH):
             return functional_call(module, {**buffers, **weights}, (rows,))[len(seen) :]
 
     def support_loss(self, weights: Weights, support: Examples) -> Tensor:
@@ -103,8 +106,10 @@ class GradientLearner(FewShotLearner):
                 embed(self.network.get_submodule("backbone"), x)
 
     def vectorized(self, x: Tensor) -> bool:
-        """auto: vmap, but on a CPU a loop for large images, where grouped convolutions lose more than the loop costs."""
-        return self.vectorize == "vmap" or (self.vectorize == "auto" and (x.is_cuda or x[0, 0].numel() < 2048))
+        """auto: vmap, but a loop for recurrent layers, which vmap cannot lift, and on a CPU for large images, where grouped
+        convolutions lose more than the loop costs."""
+        faster = (x.is_cuda or x[0, 0].numel() < 2048) and not self._recurrent
+        return self.vectorize == "vmap" or (self.vectorize == "auto" and faster)
 
     def _check_outputs(self, support: Examples) -> None:
         regression = support.y.is_floating_point()
