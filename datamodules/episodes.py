@@ -44,6 +44,11 @@ class EpisodeData(LightningDataModule):
         """Open the task distribution, in the process that reads it."""
 
     @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """What a learner with a head of fixed width gives for an example: its logits, or dimensions of the target."""
+
+    @property
     def tasks(self) -> Tasks:
         """The task distribution, opened once."""
         if self._tasks is None:

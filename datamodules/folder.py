@@ -71,6 +71,9 @@ class FolderClasses:
                     self.skipped.append(str(error))
                     continue
                 files.append((path.suffix.lower(), path.read_bytes()) if self.encoded else ("", b""))
-            if not arrays:
-                raise InputError(f"no image of class folder {folder} decodes: mend or remove the folder")
+            if len(arrays) < 2:
+                raise InputError(
+                    f"class folder {folder} has {len(arrays)} images that decode, but a task takes 2 or more of each class, for"
+                    " support and query: add some, or remove the folder"
+                )
             yield ClassImages(folder.name, split, files if self.encoded else np.stack(arrays), str(folder))

@@ -34,6 +34,7 @@ class ImageTasks(Tasks):
             raise InputError(
                 f"{ways} ways were asked of split {split!r} of {self.shards.root}, which has"
                 f" {len(pool.records)} classes to draw from: ask for {len(pool.records)} ways or fewer"
+                f"{f' ({report})' if (report := self.report()) else ''}"
             )
         needed = shots + queries
         smallest = min(pool.records.tolist(), key=self.shards.count)
@@ -166,7 +167,7 @@ class ImageEpisodes(EpisodeData):
 
     @property
     def outputs(self) -> int:
-        """Logits of a learner with a head of fixed width: the largest number of ways in training."""
+        """The largest number of ways in training."""
         return self.sizes["train"].largest()[0]
 
     def open(self) -> ImageTasks:

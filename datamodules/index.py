@@ -68,12 +68,21 @@ class Index(NamedTuple):
                     Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
                     for name, shard, count, blobs in fields["records"]
                 )
-                return Index(**fields)
+                index = Index(**fields)
+                index.check()
+                return index
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(f"{where} is damaged ({error!r}): write the shards again") from error
         raise InputError(
             f"{where} is of version {version}; this lightning-meta reads version {VERSION}: write the shards again"
         )
+
+    def check(self) -> None:
+        """ValueError where a number in it names no shard, record or byte."""
+        if not all(0 <= record.shard < len(self.shards) for record in self.records):
+            raise ValueError("a record is in no shard")
+        if not all(0 <= number < len(self.records) for numbers in self.splits.values() for number in numbers):
+            raise ValueError("a split names no record")
 
     def split(self, name: str) -> list[int]:
         """Record numbers of a split; InputError lists the legal names."""

@@ -23,8 +23,6 @@ class SinusoidTasks(Tasks):
 class Sinusoid(EpisodeData):
     """Episodes of sinusoids. `shots` and `queries` are points of a task; `eval_*` those of validation and test."""
 
-    outputs = 1
-
     def __init__(
         self,
         shots: Range = 10,
@@ -44,6 +42,10 @@ class Sinusoid(EpisodeData):
         super().__init__(
             train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers
         )
+
+    @property
+    def outputs(self) -> int:
+        return 1
 
     def open(self) -> Tasks:
         return SinusoidTasks()

@@ -70,7 +70,10 @@ class FewShotLearner(nn.Module, ABC):
 
     @abstractmethod
     def adapt(self, support: Examples) -> Predictor:
-        """phi = f_theta(D^tr). Pure: writes nothing on the learner, so several phi live side by side."""
+        """phi = f_theta(D^tr). Pure: writes nothing on the learner, so several phi live side by side.
+
+        (In training mode a backbone's running statistics move, as those of any torch module do.)
+        """
 
     def loss(self, episode: Episode) -> Outcome:
         """L(phi, D^ts), the mean over tasks and queries."""

@@ -54,7 +54,7 @@ def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -
     said = run(workplace, f"test {GLYPHS} {QUICK} {options}")
     assert "ways 3, shots 5, queries 15, episodes 10, seed 0" in said
     assert "ProtoNet, inductive predictions, batch statistics running" in said
-    result = json.loads((workplace / "runs/glyphs-protonet/version_0/meta_test.json").read_text())
+    result = json.loads((workplace / "runs/glyphs-protonet/version_0/meta_test_3way_5shot.json").read_text())
     accuracy, ci95 = result["scores"]["accuracy"]
     assert f"{100 * accuracy:.2f} %" in said
     assert 0.4 < accuracy <= 1
@@ -74,7 +74,9 @@ def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> No
     for processes, options in (("one", ""), ("two", both)):
         run(workplace, f"fit {GLYPHS} {QUICK} {name} {processes} {options}")
         run(workplace, f"test {GLYPHS} {QUICK} {name} {processes} {options} --ckpt_path last --data.test_episodes 6")
-        scores.append(json.loads((workplace / f"runs/{processes}/version_0/meta_test.json").read_text())["scores"])
+        scores.append(
+            json.loads((workplace / f"runs/{processes}/version_0/meta_test_5way_1shot.json").read_text())["scores"]
+        )
     assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=1e-4)
     assert scores[1]["loss"] == pytest.approx(scores[0]["loss"], abs=1e-3)
 
@@ -106,6 +108,27 @@ def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == [names[i] for i in label.tolist()]
     assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=1e-4)
+
+
+def test_a_checkpoint_of_maml_knows_its_ways_and_says_it_is_transductive(workplace: Path) -> None:
+    from lightning_meta.learners import MAML
+    from lightning_meta.training import load
+
+    said = run(
+        workplace, f"fit --config glyphs.yaml --config maml.yaml {QUICK} --data.ways 3 --trainer.limit_val_batches 0"
+    )
+    assert "maml.yaml" in said
+    assert "--ckpt_path last" in said
+    ckpt = "runs/glyphs-maml/version_0/checkpoints/last.ckpt"
+    learner = load(workplace / ckpt)
+    assert isinstance(learner, MAML)
+    assert learner.outputs == 3
+    for batch in (1, 100):
+        told = run(
+            workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out {batch}.csv --batch {batch}"
+        )
+        assert "transductive" in told
+    assert (workplace / "1.csv").read_text() == (workplace / "100.csv").read_text()
 
 
 def test_a_sheet_is_a_picture_of_the_set(workplace: Path) -> None:
@@ -164,6 +187,14 @@ MISTAKES = {
     f"fit {GLYPHS} --data.wayz 5": ["no argument 'wayz'", "Did you mean ways"],
     f"fit {GLYPHS} --data.ways many": ["data.ways is many", "int"],
     f"fit {GLYPHS} --trainer.max_epoch 5": ["trainer has no key 'max_epoch'", "max_epochs"],
+    f"fit {GLYPHS} --data.on_error ignore": ["on_error is ignore", "raise, skip"],
+    f"fit {GLYPHS} --trainer.devices abc": ["devices"],
+    "test --config glyphs.yaml --config reptile.yaml --ckpt_path {ckpt}": ["of another learner", "ProtoNet", "Reptile"],
+    "fit --config glyphs.yaml --config maml.yaml --model.learner.init_args.features 21": [
+        "cannot adapt to a task",
+        "21x5",
+    ],
+    "adapt --ckpt {ckpt} --support try/support --query try/query --out try": ["--out try is a folder"],
     f"fit {GLYPHS} --modle.learner x": ["no key 'modle'", "model"],
     f"fit {GLYPHS} --model.learner.init_args.distence cosine": ["ProtoNet has no argument 'distence'", "distance"],
     f"fit {GLYPHS} --model.learner lightning_meta.learners.ProtoNets": ["has no 'ProtoNets'", "ProtoNet"],
@@ -180,7 +211,7 @@ MISTAKES = {
         "ProtoNet",
     ],
     "fit --config sinusoid.yaml --config protonet.yaml": ["ProtoNet classifies", "MAML or Reptile"],
-    "fit --config glyphs.yaml --config maml.yaml --ckpt_path {ckpt}": ["of another learner than MAML", "is missing"],
+    "fit --config glyphs.yaml --config maml.yaml --ckpt_path {ckpt}": ["of another learner", "ProtoNet", "than MAML"],
     f"test {GLYPHS}": ["test needs a checkpoint", "best, last or a file"],
     f"test {GLYPHS} --ckpt_path {{broken}}": ["is no checkpoint"],
     "adapt --ckpt {broken} --support try/support --query try/query": ["is no checkpoint"],

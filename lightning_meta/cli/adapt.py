@@ -24,14 +24,20 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
         support: folder with one sub-folder of examples for each class; a class may have any number of them.
         query: folder of images to classify, sub-folders included.
         out: CSV file to write.
-        batch: images classified at a time.
+        batch: images classified at a time; a transductive learner takes all at once.
     """
     if batch < 1:
         raise InputError(f"--batch is {batch}: give 1 or more")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder: give the name of a CSV file")
     preprocess = image_preprocess(ckpt)
     names, examples = read_support(support, preprocess)
     paths = list_images(query)
-    phi = load(ckpt).adapt(examples)
+    learner = load(ckpt)
+    if learner.transductive:
+        print("transductive: a prediction depends on the other query images, which are classified all at once")
+        batch = len(paths)
+    phi = learner.adapt(examples)
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with torch.no_grad():

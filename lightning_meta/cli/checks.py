@@ -1,5 +1,6 @@
 """What can be known to fail before a long run begins."""
 
+import copy
 from typing import Any
 
 import torch
@@ -37,11 +38,16 @@ def rehearse(command: str, learner: FewShotLearner, data: LightningDataModule, t
     if not isinstance(data, EpisodeData):
         return
     data.trainer = trainer
+    understudy = copy.deepcopy(learner).eval()
     for stage in STAGES[command]:
         stream = data.stream(stage)
         for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
             support, query = stream.tasks.draw(Key(stream.seed, stream.split, 0, 0), *size)
-            was = learner.training
-            with torch.no_grad():
-                learner.eval().adapt(support)(query.x)
-            learner.train(was)
+            try:
+                with torch.no_grad():
+                    understudy.adapt(support)(query.x)
+            except RuntimeError as error:  # shapes that do not go together
+                raise InputError(
+                    f"{type(learner).__name__} as configured cannot adapt to a task of split {stream.split!r}, x"
+                    f" {list(support.x.shape[1:])}: {error}. A backbone maps [n, *shape] to [n, features]"
+                ) from error

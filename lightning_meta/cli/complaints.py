@@ -37,7 +37,7 @@ def explain(message: str, options: Iterable[str]) -> str:
         return no_argument(where, found[1], found[0])
     if found := said(r"Group '([\w.]+)' does not accept option '(\w+)'"):
         return no_key(".".join(found), options)
-    if found := said(r"^Option '(\w+)' is not accepted") or said(r"unrecognized arguments: --([\w.]+)"):
+    if found := said(r"^Option '([\w.]+)' is not accepted") or said(r"unrecognized arguments: --([\w.]+)"):
         return no_key(found[0], options)
     if found := said(r"module '([\w.]+)' has no attribute '(\w+)'"):
         return f"{where}: {found[0]} has no {found[1]!r}. {choose(found[1], classes(found[0]))}"
@@ -49,10 +49,10 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{where}: {found[0]} is no {found[1]}"
     if found := said(r"Expected a dot import path string: (\S+)"):
         return f"{where} is {found[0]}, which names no class: give its full path, as package.module.Class"
-    if found := said(r"(?s).*Subtypes: (.+?)\n.*?Given value: (.+?)(?:\n|$)"):  # the innermost
-        return f"{where} is {found[1]}, which is none of {plain(found[0])}"
     if found := said(r"Expected a typing\.Literal\[(.+)\]\. Got value: (.+)"):
         return f"{where} is {found[1]}: choose {found[0].replace(chr(39), '')}"
+    if found := said(r"(?s).*Subtypes: (.+?)\n.*?Given value: (.+?)(?:\n|$)"):  # the innermost
+        return f"{where} is {found[1]}, which is none of {plain(found[0])}"
     if found := said(r"Expected a (.+)\. Got value: (.+)"):
         return f"{where} is {found[1]}, which is no {plain(found[0])}"
     if found := said(r"No module named '([\w.]+)'"):

@@ -83,11 +83,17 @@ def combine(names: list[str]) -> dict[str, Any]:
     """
     config = read(PACKAGED / "base.yaml")
     if names:
-        config["trainer"]["logger"]["init_args"]["name"] = "-".join(Path(name).stem for name in names)
+        config["trainer"]["logger"]["init_args"]["name"] = "-".join(map(short, names))
     for name in names:
         file = read(resolve(name))
-        for_task = file.pop("for_task", {})
+        for_task = file.pop("for_task", None) or {}
         config = merge(config, file)
         for other in names:
-            config = merge(config, for_task.get(Path(other).stem, {}))
+            config = merge(config, for_task.get(short(other), {}))
     return config
+
+
+def short(name: str) -> str:
+    """What a configuration file is called in the name of a run: its stem, or the folder of a shard set's task.yaml."""
+    path = Path(name)
+    return path.resolve().parent.name if path.stem == "task" else path.stem

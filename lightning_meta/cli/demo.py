@@ -51,7 +51,7 @@ def command(*arguments: str) -> None:
 
 def newest_result(run: str) -> Path:
     """The test result that was written last among the versions of a run."""
-    return max(Path("runs", run).glob("version_*/meta_test.json"), key=lambda path: path.stat().st_mtime)
+    return max(Path("runs", run).glob("version_*/meta_test*.json"), key=lambda path: path.stat().st_mtime)
 
 
 def run(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ Scores = dict[str, tuple[float, float]]  # name: mean and half-width of its 95 %
 
 
 def after_fit(trainer: Trainer, argv: list[str]) -> None:
-    """Where things are and which command comes next. `argv`: what `fit` was given, less its checkpoint."""
+    """Where things are and which command comes next. `argv`: what `fit` was given."""
     folder = trainer.log_dir  # asked of every process, for they agree on it
     if not trainer.is_global_zero:
         return
@@ -24,12 +24,20 @@ def after_fit(trainer: Trainer, argv: list[str]) -> None:
         print(f"checkpoint: {path}")
     if folder:
         print(f"curves:     tensorboard --logdir {folder}")
-    if any(paths):
-        print(f"next:       lightning-meta test {shlex.join(argv)} --ckpt_path best")
+    written = [Path(path).stem for path in paths if path]
+    if written:
+        rest = shlex.join(without_checkpoint(argv))
+        print(f"next:       lightning-meta test {rest} --ckpt_path {'best' if 'best' in written else written[-1]}")
+
+
+def without_checkpoint(argv: list[str]) -> list[str]:
+    """The arguments but for --ckpt_path and its value."""
+    after = ["", *argv]
+    return [arg for arg, before in zip(argv, after, strict=False) if "--ckpt_path" not in (arg.split("=")[0], before)]
 
 
 def after_evaluation(stage: str, trainer: Trainer, data: LightningDataModule, learner: FewShotLearner) -> None:
-    """Print scores, their intervals and the protocol of `meta_val` or `meta_test`; write them to STAGE.json in the run."""
+    """Print scores, their intervals and the protocol of `meta_val` or `meta_test`; write them to a JSON file in the run."""
     folder = trainer.log_dir
     if not trainer.is_global_zero:
         return
@@ -49,7 +57,7 @@ def after_evaluation(stage: str, trainer: Trainer, data: LightningDataModule, le
     }
     print(text(result))
     if folder:
-        path = Path(folder, f"{stage}.json")
+        path = Path(folder, f"{stage}{suffix(result['protocol'])}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".partial")
         aside.write_text(json.dumps(result, indent=1) + "\n")
@@ -66,6 +74,11 @@ def protocol(data: LightningDataModule, name: str) -> dict[str, Any]:
         "episodes": data.episodes[name],
         "seed": data.seed,
     }
+
+
+def suffix(protocol: dict[str, Any]) -> str:
+    """A file of its own for each size of episode, such as _5way_1shot."""
+    return f"_{shown(protocol['ways'])}way_{shown(protocol['shots'])}shot" if protocol else ""
 
 
 def batch_statistics(learner: FewShotLearner) -> str | None:

@@ -20,6 +20,7 @@ from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.report import after_evaluation, after_fit
 from lightning_meta.core import InputError
+from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import load_weights, read
 
@@ -52,7 +53,7 @@ class MetaCLI(LightningCLI):
             type=str | None,
             help="A checkpoint file, or best or last: of the newest run of these --config.",
         )
-        parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs)
+        parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
@@ -60,13 +61,16 @@ class MetaCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
         super().instantiate_classes()
-        self.model.save_hyperparameters({**self.config_dump["model"], "data": self.config_dump["data"]})
+        model, learner = self.config_dump["model"], self.model.learner
+        model["learner"]["init_args"].pop("outputs", None)  # linked, whether or not the learner has any
+        if isinstance(learner, GradientLearner):
+            model["learner"]["init_args"]["outputs"] = learner.outputs
+        self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
 
 
-def outputs(data: Namespace) -> int:
-    """Width of a learner's head, if it has one: the ways of the training episodes, or 1 for a regression task."""
-    ways = data.init_args.get("ways")
-    return 1 if ways is None else max(ways) if isinstance(ways, (list, tuple)) else ways
+def outputs(data: LightningDataModule) -> int:
+    """Width of a learner's head, if it has one: a property of the tasks."""
+    return getattr(data, "outputs", 1)
 
 
 def run(command: str, argv: list[str]) -> None:
@@ -104,7 +108,7 @@ def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
             },
             args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
         )
-    except ValueError as error:  # a constructor's, ours or Lightning's
+    except (ValueError, TypeError) as error:  # a constructor's, ours or Lightning's
         raise InputError(str(error)) from error
 
 
@@ -134,7 +138,7 @@ def place(ckpt: str | None, logger: Any) -> str | None:
     if not (isinstance(logger, Namespace) and "save_dir" in logger.init_args):
         raise InputError(f"--ckpt_path {ckpt} looks in the logger's folder, but there is no logger: give a file")
     runs = Path(logger.init_args.save_dir, logger.init_args.name)
-    found = sorted(runs.glob(f"version_*/checkpoints/{ckpt}.ckpt"), key=lambda path: int(path.parts[-3].split("_")[1]))
+    found = sorted(runs.glob(f"*/checkpoints/{ckpt}.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise InputError(
             f"no {ckpt} checkpoint below {runs}: run `lightning-meta fit` with the same --config files first"

@@ -22,7 +22,8 @@ class ProtoNet(FewShotLearner):
 
     A query's logits are its negative squared Euclidean distances to the prototypes (eq. 2), or its cosine similarities
     to them times `temperature`. Any number of ways and shots, in training and at test. Batch norm uses its running
-    statistics in evaluation mode, so predictions are inductive.
+    statistics in evaluation mode, so predictions are inductive. (In training, support and queries are each normalised
+    by their own statistics; the paper's code normalises them together.)
     """
 
     def __init__(self, backbone: nn.Module, distance: Distance = "euclidean", temperature: float = 10.0):
@@ -38,7 +39,12 @@ class ProtoNet(FewShotLearner):
             )
         z = embed(self.backbone, support.x)
         member = F.one_hot(support.y, support.ways).mT.to(z.dtype)  # [tasks, ways, n]
-        return Prototypes(self, member @ z / member.sum(-1, keepdim=True))
+        shots = member.sum(-1, keepdim=True)
+        if not shots.all():
+            raise InputError(
+                f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
+            )
+        return Prototypes(self, member @ z / shots)
 
 
 @dataclass(frozen=True, eq=False)

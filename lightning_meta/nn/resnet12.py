@@ -13,7 +13,7 @@ class ResNet12(nn.Module):
 
     Each of the four blocks has three 3x3 convolutions, a 1x1 shortcut, 2x2 max-pooling and dropout of probability
     `dropout`. Images [n, in_channels, image_size, image_size] -> features [n, 640], averaged over space.
-    (The paper's DropBlock is ordinary dropout here.)
+    (The paper's DropBlock is ordinary dropout here, and its last map is flattened, not averaged.)
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class _Block(nn.Module):
             layers += [_conv(channels, out_channels, 3), nn.LeakyReLU(0.1)]
         self.body = nn.Sequential(*layers[:-1])
         self.shortcut = _conv(in_channels, out_channels, 1)
-        self.end = nn.Sequential(nn.LeakyReLU(0.1), nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(dropout))
+        self.end = nn.Sequential(nn.LeakyReLU(0.1), nn.MaxPool2d(2), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.end(self.body(x) + self.shortcut(x))

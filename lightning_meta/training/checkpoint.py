@@ -1,7 +1,6 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
 import importlib
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"no checkpoint at {path}: `fit` prints where it wrote the best and the last one")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # damaged bytes fail in many ways
         raise InputError(
             f"{path} is no checkpoint of lightning-meta: it is truncated, no file of PyTorch's, or holds code"
         ) from error
@@ -53,8 +52,8 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
     """
     checkpoint = read(path)
     if learner is None:
-        spec = checkpoint.get("hyper_parameters", {}).get("learner")
-        if not isinstance(spec, dict):
+        spec = _spec(checkpoint)
+        if not spec:
             raise InputError(
                 f"{path} does not say which learner it holds: call load(path, learner) with one built like it"
             )
@@ -65,6 +64,12 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
 
 def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Copy a checkpoint's weights into the learner; InputError names the first differences where they are not its own."""
+    spec = _spec(checkpoint)
+    if spec and _find(spec["class_path"]) is not type(learner):
+        raise InputError(
+            f"{path} is of another learner, {spec['class_path']}, than {type(learner).__name__} as configured: use the"
+            " configuration that it was trained with"
+        )
     prefix, own = "learner.", learner.state_dict()
     weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
     differ = [f"{name} is missing" for name in own if name not in weights]
@@ -92,11 +97,7 @@ def build(spec: dict[str, Any]) -> FewShotLearner:
         return module(v) if isinstance(v, dict) and "class_path" in v else v
 
     def module(node: dict[str, Any]) -> nn.Module:
-        path, _, name = node["class_path"].rpartition(".")
-        try:
-            found = getattr(importlib.import_module(path), name, None)
-        except (ImportError, ValueError):
-            found = None
+        found = _find(node["class_path"])
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise InputError(f"the checkpoint names {node['class_path']!r}, which is no torch module that Python finds")
         return found(**{key: value(v) for key, v in (node.get("init_args") or {}).items()})
@@ -105,3 +106,18 @@ def build(spec: dict[str, Any]) -> FewShotLearner:
     if not isinstance(learner, FewShotLearner):
         raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner")
     return learner
+
+
+def _spec(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a checkpoint's learner, empty where it has none."""
+    spec = checkpoint.get("hyper_parameters", {}).get("learner")
+    return spec if isinstance(spec, dict) and "class_path" in spec else {}
+
+
+def _find(class_path: str) -> Any:
+    """What a dotted path names, or None."""
+    path, _, name = class_path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(path), name, None)
+    except (ImportError, ValueError):
+        return None

@@ -15,7 +15,7 @@ class Throughput(Callback):
     """Logs `speed/episodes_per_second` over all devices, and `speed/waiting`, the share of time spent on the loader."""
 
     def __init__(self) -> None:
-        self.last, self.started, self.waited, self.episodes = 0.0, 0.0, 0.0, 0
+        self.last, self.started, self.paused, self.waited, self.episodes = 0.0, 0.0, 0.0, 0.0, 0
 
     def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
         self.last = self.started = time.perf_counter()
@@ -23,6 +23,13 @@ class Throughput(Callback):
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         self.waited += time.perf_counter() - self.last
+
+    def on_validation_start(self, *_: Any, **__: Any) -> None:
+        self.paused = time.perf_counter()
+
+    def on_validation_end(self, *_: Any, **__: Any) -> None:
+        pause = time.perf_counter() - self.paused
+        self.last, self.started = self.last + pause, self.started + pause
 
     def on_train_batch_end(
         self,
@@ -72,10 +79,14 @@ class RunSummary(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if isinstance(trainer.logger, TensorBoardLogger):
             seen = trainer.callback_metrics
-            scores = {name: float(seen[name]) for name in ("meta_val/loss", "meta_val/error") if name in seen}
+            names = {
+                "hparams/loss": "meta_val/loss",
+                "hparams/error": "meta_val/error",
+            }  # of their own: no curve's point
+            scores = {name: float(seen[of]) for name, of in names.items() if of in seen}
             best = getattr(trainer.checkpoint_callback, "best_model_score", None)
             if best is not None:
-                scores["meta_val/best_error"] = float(best)
+                scores["hparams/best_error"] = float(best)
             trainer.logger.log_hyperparams(dict(pl_module.hparams), scores)
 
 
