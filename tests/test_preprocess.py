@@ -1,5 +1,6 @@
 """Images of any kind and size, as `lightning-meta shards write folder` reads them and an episode has them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def folder(tmp_path: Path) -> Path:
     """The folder of the class `mine`, among five others."""
     for i in range(5):
         (tmp_path / "images" / f"class {i}").mkdir(parents=True)
-        picture(i).save(tmp_path / "images" / f"class {i}" / "a.png")
+        for name in ("a.png", "b.png"):
+            picture(i).save(tmp_path / "images" / f"class {i}" / name)
     (tmp_path / "images" / "mine").mkdir()
     return tmp_path / "images" / "mine"
 
@@ -36,7 +38,9 @@ def read(folder: Path, **options: Any) -> Pixels:
 
     Also written as files that are decoded when read: a learner sees the very same.
     """
-    both = []
+    both, files = [], list(folder.iterdir())
+    for path in files:
+        shutil.copy(path, folder / f"zz {path.name}")  # a class has two images or more
     for encoded in (False, True):
         out = folder.parents[1] / f"encoded {encoded}"
         write_folder(folder.parent, out, **({"size": SIZE} | options), encoded=encoded)
@@ -45,7 +49,7 @@ def read(folder: Path, **options: Any) -> Pixels:
         (number,) = (i for i, record in enumerate(shards.index.records) if record.name == "mine")
         both.append(shards.images(number, np.arange(shards.count(number))))
     assert np.array_equal(*both)
-    return both[0]
+    return both[0][: len(files)]
 
 
 def kinds() -> dict[str, tuple[Image.Image, dict[str, Any], Image.Image]]:
