@@ -53,6 +53,8 @@ def main(devices: int, shards: str, out: str) -> None:
     results = {run: train(devices, shards, **options) for run, options in RUNS.items()}
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         torch.save(results, out)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

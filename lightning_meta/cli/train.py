@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # documented, though not in __all__
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -84,6 +85,8 @@ def run(command: str, argv: list[str]) -> None:
         quiet()
         try:
             execute(command, parse(command, config, rest), argv)
+            if torch.distributed.is_initialized():  # gloo's threads abort an interpreter that ends before them
+                torch.distributed.destroy_process_group()
         except MisconfigurationException as error:
             raise InputError(str(error)) from error
         except SIGTERMException:
