@@ -22,9 +22,9 @@ def accuracy(learner: ProtoNet, data: ImageEpisodes) -> float:
 
 @pytest.mark.slow
 def test_a_trained_learner_is_clearly_better_than_pixels_and_chance_features(tmp_path: Path) -> None:
-    write_glyphs(tmp_path / "glyphs", classes=300)
+    write_glyphs(tmp_path / "glyphs", classes=400)
     data = ImageEpisodes(
-        str(tmp_path / "glyphs"), ways=5, queries=5, eval_queries=15, epoch_batches=150, test_episodes=100
+        str(tmp_path / "glyphs"), ways=5, queries=5, eval_queries=15, epoch_batches=400, test_episodes=100
     )
     pixels, untrained, learner = ProtoNet(nn.Flatten()), ProtoNet(Conv4()), ProtoNet(Conv4())
     for image in range(50):  # statistics of untrained features
@@ -35,6 +35,6 @@ def test_a_trained_learner_is_clearly_better_than_pixels_and_chance_features(tmp
         learner.loss(episode).loss.backward()
         optimizer.step()
     trained = accuracy(learner, data)
-    assert trained > 0.8
+    assert trained > 0.85
     assert accuracy(pixels, data) < trained - 0.2
     assert accuracy(untrained, data) < trained - 0.15
