@@ -50,10 +50,12 @@ def episode() -> Episode:
 @pytest.mark.parametrize("vectorize", ["auto", "vmap", "loop"])
 @pytest.mark.parametrize("name", backbones())
 def test_the_meta_gradient_is_that_of_finite_differences(name: str, vectorize: str, episode: Episode) -> None:
-    if vectorize == "vmap" and name in ("GRU", "LSTM"):
-        pytest.xfail("vmap cannot lift torch's recurrent layers; auto does not try")
     backbone, features = backbones()[name]
     learner = MAML(backbone, 3, 0.3, 2, features=features, vectorize=vectorize).double()  # type: ignore[arg-type]
+    if vectorize == "vmap" and name in ("GRU", "LSTM"):  # which vmap cannot lift: auto does not try
+        with pytest.raises((RuntimeError, IndexError, ValueError)):
+            learner.loss(episode)
+        return
     theta = [w for w in learner.parameters() if w.requires_grad]
     gradient = torch.autograd.grad(learner.loss(episode).loss, theta)
     direction, start, step = [torch.randn_like(w) for w in theta], [w.detach().clone() for w in theta], 1e-6
