@@ -15,6 +15,7 @@ from lightning_meta.core import Episode, Examples, InputError
 
 class ImageTasks(Tasks):
     """A task is `ways` classes of a split, uniformly without replacement, and of each `shots + queries` images likewise.
+    Support examples come in random order, queries class by class.
 
     Where the split has more shards than the cache of a remote set holds, the classes come from a window of as many
     shards, in an order drawn anew each epoch; every `window_episodes` episodes it moves on by one shard. An epoch of
@@ -62,7 +63,11 @@ class ImageTasks(Tasks):
                     raise
                 self.shards.forget(record)
                 records.append(self._another(rng, classes, records))  # the loop comes to it
-        return Episode(_examples([x[:shots] for x in images]), _examples([x[shots:] for x in images]))
+        support, query = _examples([x[:shots] for x in images]), _examples([x[shots:] for x in images])
+        order = torch.from_numpy(
+            rng.permutation(ways * shots)
+        )  # what reads a support set in sequence sees no pattern in it
+        return Episode(Examples(support.x[:, order], support.y[:, order]), query)
 
     def classes(self, key: Key) -> NDArray[np.integer]:
         """Numbers of the records that an episode may draw from."""

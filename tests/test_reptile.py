@@ -19,14 +19,15 @@ def reptile(**options: object) -> Reptile:
     return Reptile(MLP([36, 8]), 3, inner_steps=4, test_steps=7, inner_lr=0.02, **options)
 
 
-def optimised(network: nn.Module, task: int, rule: str, steps: int) -> dict[str, torch.Tensor]:
-    """The network's weights after ordinary training on the task's support set."""
+def optimised(network: nn.Module, task: int, rule: str, steps: int, batch: int = 6) -> dict[str, torch.Tensor]:
+    """The network's weights after ordinary training on the task's support set, `batch` examples a step, round and round."""
     network = copy.deepcopy(network)
     adam, sgd = torch.optim.Adam(network.parameters(), lr=0.02, betas=(0.0, 0.999)), torch.optim.SGD
     optimizer = adam if rule == "adam" else sgd(network.parameters(), lr=0.02)
-    for _ in range(steps):
+    for step in range(steps):
         optimizer.zero_grad()
-        prediction_loss(network(EPISODE.support.x[task]), EPISODE.support.y[task]).backward()
+        rows = [(step * batch + i) % 6 for i in range(batch)]
+        prediction_loss(network(EPISODE.support.x[task, rows]), EPISODE.support.y[task, rows]).backward()
         optimizer.step()
     return {name: w.detach() for name, w in network.named_parameters()}
 
@@ -39,6 +40,14 @@ def test_phi_is_what_the_ordinary_optimiser_gives_for_each_task(rule, vectorize,
     phi = learner.adapt(EPISODE.support)
     for task in range(3):
         assert_close({n: w[task] for n, w in phi.weights.items()}, optimised(learner.network, task, rule, steps))
+
+
+@pytest.mark.parametrize("batch", [4, 6, 100])
+def test_inner_batches_go_round_the_support_set(batch):
+    learner = reptile(inner_batch=batch)
+    phi = learner.adapt(EPISODE.support)
+    expected = optimised(learner.network, 1, "adam", 4, min(batch, 6))
+    assert_close({n: w[1] for n, w in phi.weights.items()}, expected)
 
 
 def test_the_meta_gradient_is_theta_minus_phi_averaged_over_tasks():
@@ -77,7 +86,10 @@ def test_running_statistics_see_the_support_set_in_training():
     assert norm.running_mean.any()
 
 
-@pytest.mark.parametrize(("wrong", "legal"), [({"inner_lr": -1.0}, "positive"), ({"inner_rule": "rms"}, "adam or sgd")])
+@pytest.mark.parametrize(
+    ("wrong", "legal"),
+    [({"inner_lr": -1.0}, "positive"), ({"inner_rule": "rms"}, "adam or sgd"), ({"inner_batch": -1}, "whole support")],
+)
 @pytest.mark.usefixtures("no_type_checker")
 def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal):
     with pytest.raises(InputError, match=legal):

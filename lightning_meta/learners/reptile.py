@@ -20,7 +20,8 @@ class Reptile(GradientLearner):
 
     The meta-gradient is theta - phi, the mean over tasks, with no derivative through the inner loop and no query set;
     an outer SGD of learning rate epsilon makes it the paper's theta <- theta + epsilon (phi - theta).
-    `inner_rule: adam` is Adam with beta1 = 0 and beta2 = 0.999, the paper's choice; `sgd` is plain.
+    `inner_rule: adam` is Adam with beta1 = 0 and beta2 = 0.999, the paper's choice; `sgd` is plain. An inner step sees
+    the next `inner_batch` support examples, going round the set in its (random) order; 0 or as many as there are, all.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Reptile(GradientLearner):
         inner_steps: int = 5,
         test_steps: int | None = 50,
         inner_rule: Literal["adam", "sgd"] = "adam",
+        inner_batch: int = 0,
         batch_stats: BatchStats = "transductive",
         vectorize: Vectorize = "auto",
         features: int | None = None,
@@ -40,19 +42,29 @@ class Reptile(GradientLearner):
             raise InputError(f"inner_lr is {inner_lr}; it must be positive")
         if inner_rule not in ("adam", "sgd"):
             raise InputError(f"inner_rule is {inner_rule!r}; choose adam or sgd")
-        self.inner_lr, self.inner_rule = inner_lr, inner_rule
+        if inner_batch < 0:
+            raise InputError(f"inner_batch is {inner_batch}; give a number of examples, or 0 for the whole support set")
+        self.inner_lr, self.inner_rule, self.inner_batch = inner_lr, inner_rule, inner_batch
 
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
         weights = {name: w.detach() for name, w in weights.items()}
         second_moment = {name: torch.zeros_like(w) for name, w in weights.items()}
         for step in range(1, steps + 1):
-            gradient = grad(lambda w: self.support_loss(w, support))(weights)
+            batch = self.minibatch(support, step - 1)
+            gradient = grad(lambda w, batch=batch: self.support_loss(w, batch))(weights)
             if self.inner_rule == "adam":
                 second_moment = {n: 0.999 * v + 0.001 * gradient[n].square() for n, v in second_moment.items()}
                 scale = 1 - 0.999**step
                 gradient = {n: g / ((second_moment[n] / scale).sqrt() + 1e-8) for n, g in gradient.items()}
             weights = {name: w - self.inner_lr * gradient[name] for name, w in weights.items()}
         return weights
+
+    def minibatch(self, support: Examples, step: int) -> Examples:
+        """The examples of inner step `step`, from 0, of one task."""
+        n = len(support.y)
+        size = min(self.inner_batch or n, n)
+        rows = torch.arange(step * size, (step + 1) * size, device=support.y.device) % n
+        return support if size == n else Examples(support.x[rows], support.y[rows])
 
     def loss(self, episode: Episode) -> Outcome:
         """Half the squared distance from theta to phi, summed over weights: its gradient is theta - phi."""
