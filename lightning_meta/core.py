@@ -84,6 +84,11 @@ class FewShotLearner(nn.Module, ABC):
         """phi after `steps` inner steps, for learners with `test_steps` > 0 (the adaptation curve)."""
         raise InputError(f"{type(self).__name__} has no inner loop, so it has no predictor after {steps} steps")
 
+    def predict_in_turn(self, support: Examples) -> Tensor | None:  # noqa: ARG002  its default has none
+        """Predictions [tasks, n, ways] for each support example before its own label is seen, for learners that read the
+        support set in sequence and learn from that too (MANN); None for all others."""
+        return None
+
     def diagnostics(self) -> dict[str, float]:
         """Scalars of theta worth a curve, such as learned inner rates."""
         return {}
