@@ -34,6 +34,21 @@ class MLP(nn.Sequential):
         return super().forward(input)
 
 
+class Pixels(nn.Module):
+    """No network: images [n, in_channels, height, width] averaged down to `image_size` and flattened, d = in_channels *
+    image_size^2. Santoro et al. (2016) read 20x20 Omniglot images so."""
+
+    def __init__(self, in_channels: int = 1, image_size: int = 20):
+        super().__init__()
+        if min(in_channels, image_size) < 1:
+            raise InputError(f"in_channels {in_channels} and image_size {image_size} must be 1 or more")
+        self.shrink = nn.Sequential(nn.AdaptiveAvgPool2d(image_size), nn.Flatten())
+        self.out_features = in_channels * image_size**2
+
+    def forward(self, x: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n d"]:
+        return self.shrink(x)
+
+
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm and ReLU: the few-shot field's standard small backbone.
 

@@ -5,6 +5,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lightning_meta.core import InputError
+
 
 def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n d"]:
     """Features [tasks, n, d] of x: [tasks, n, *shape].
@@ -26,3 +28,13 @@ def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Ten
             new = [own[name] for own in moved]
             buffer.copy_(torch.stack(new).mean(0) if buffer.is_floating_point() else new[0])
     return torch.stack(features)
+
+
+def feature_width(backbone: nn.Module, features: int | None = None) -> int:
+    """d, as given, or as the backbone tells by `out_features`; InputError where neither says."""
+    features = features or getattr(backbone, "out_features", None)
+    if not isinstance(features, int):
+        raise InputError(
+            f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
+        )
+    return features

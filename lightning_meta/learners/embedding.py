@@ -1,0 +1,88 @@
+"""What the metric and the black-box learners share: they see a task through an embedding network."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor, prediction_loss
+from lightning_meta.nn.embed import embed
+
+
+class EmbeddingLearner(FewShotLearner):
+    """theta: an embedding network, and what a subclass adds. phi: a predictor of embedded examples, behind the embedding.
+
+    In training, batch norm sees the support and query images of a task together; in evaluation mode it uses its
+    running statistics, so predictions are inductive.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone = backbone
+
+    @abstractmethod
+    def condition(self, support: Examples) -> Predictor:
+        """phi as a function of embedded queries, from an embedded support set, x: [tasks, n, d]."""
+
+    def adapt(self, support: Examples) -> Predictor:
+        self.check(support)
+        return Embedded(self.backbone, self.condition(Examples(embed(self.backbone, support.x), support.y)))
+
+    def check(self, support: Examples) -> None:
+        """InputError where the learner cannot learn from such a support set."""
+
+    def loss(self, episode: Episode) -> Outcome:
+        support, query = episode
+        self.check(support)
+        z = embed(self.backbone, torch.cat([support.x, query.x], dim=1))
+        seen, asked = z.split([support.x.shape[1], query.x.shape[1]], dim=1)
+        return self.embedded_loss(Episode(Examples(seen, support.y), Examples(asked, query.y)))
+
+    def embedded_loss(self, episode: Episode) -> Outcome:
+        """The meta-objective, by default the query loss, of an episode whose x is embedded: [tasks, n, d]."""
+        prediction = self.condition(episode.support)(episode.query.x)
+        return Outcome(prediction_loss(prediction, episode.query.y), prediction)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded(Predictor):
+    """`head`, a predictor of features, behind the embedding `backbone`."""
+
+    backbone: nn.Module
+    head: Predictor
+
+    def __call__(self, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n out"]:
+        return self.head(embed(self.backbone, x))
+
+
+def memberships(support: Examples, learner: str) -> Float[Tensor, "tasks n ways"]:
+    """One-hot labels, for classifiers of any number of ways; InputError where a class has no example, or in regression."""
+    if support.y.is_floating_point():
+        raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
+    member = F.one_hot(support.y, support.ways).to(support.x.dtype)
+    if not member.any(1).all():
+        raise InputError(
+            f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
+        )
+    return member
+
+
+def label_codes(support: Examples, outputs: int) -> Float[Tensor, "tasks n outputs"]:
+    """What a reader is fed for y: one-hot labels, or the regression targets themselves."""
+    return support.y if support.y.is_floating_point() else F.one_hot(support.y, outputs).to(support.x.dtype)
+
+
+def check_outputs(learner: FewShotLearner, support: Examples, outputs: int) -> None:
+    """InputError where a learner with inputs or outputs of a fixed width meets a task of another one."""
+    regression = support.y.is_floating_point()
+    found = support.y.shape[-1] if regression else support.ways
+    if found != outputs:
+        kind = "target dimensions" if regression else "classes"
+        other = "" if regression else ", or use a learner of any ways (ProtoNet)"
+        raise InputError(
+            f"{type(learner).__name__} was built for exactly {outputs} {kind}; this task has {found}: train one for"
+            f" {found}{other}"
+        )
