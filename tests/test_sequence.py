@@ -1,0 +1,111 @@
+"""Sequence networks: what a query may see, and SNAIL's blocks."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_meta.core import Examples, InputError
+from lightning_meta.learners import SequenceReader
+from lightning_meta.nn import LSTM, MLP, SNAIL, Transformer
+from lightning_meta.nn.sequence import SequenceNetwork
+from lightning_meta.nn.snail import CausalAttention, TemporalConvolutions
+
+NETWORKS = {
+    "lstm": lambda: LSTM(8, layers=2),
+    "transformer": lambda: Transformer(8, layers=2, heads=2),
+    "snail": lambda: SNAIL(length=6, width=8, filters=4),
+}
+every_network = pytest.mark.parametrize("network", [pytest.param(make, id=name) for name, make in NETWORKS.items()])
+
+
+def tokens(t: int) -> Tensor:
+    return torch.randn(3, t, 8, dtype=torch.float64)
+
+
+@every_network
+def test_each_query_is_answered_as_if_it_alone_came_next(network):
+    sequence: SequenceNetwork = network().double().eval()
+    context, queries = sequence.read(tokens(5)), tokens(4)
+    together = sequence.answer(context, queries)
+    assert together.shape == (3, 4, sequence.out_features)
+    one_by_one = [sequence.answer(context, queries[:, i : i + 1]) for i in range(4)]
+    assert_close(together, torch.cat(one_by_one, dim=1))
+
+
+@every_network
+@pytest.mark.parametrize("position", range(5))
+def test_an_answer_depends_on_every_token_read_and_on_the_query(network, position: int):
+    sequence, read = network().double().eval(), tokens(5).requires_grad_()
+    query = tokens(1).requires_grad_()
+    grads = torch.autograd.grad(sequence.answer(sequence.read(read), query).square().sum(), (read, query))
+    assert grads[0][:, position].abs().max() > 1e-9
+    assert grads[1].abs().max() > 1e-9
+
+
+def test_the_lstm_answers_as_one_that_reads_the_whole_sequence():
+    sequence, read, query = LSTM(8, layers=2).double(), tokens(5), tokens(1)
+    whole = sequence.lstm(torch.cat([read, query], 1))[0][:, -1:]
+    assert_close(sequence.answer(sequence.read(read), query), whole)
+
+
+def test_to_a_transformer_the_order_of_a_last_layer_alone_means_nothing():
+    """Without positions one causal layer gives a query the same answer in any order of the context."""
+    sequence, read, query = Transformer(8, layers=1, heads=2).double().eval(), tokens(5), tokens(1)
+    assert_close(sequence.answer(read, query), sequence.answer(read.flip(1), query))
+
+
+def test_a_dense_block_is_the_papers_gated_causal_convolution():
+    """Two dense blocks for T = 4: x_t beside tanh(W x) * sigmoid(W' x) of the steps t - dilation and t."""
+    block, x = TemporalConvolutions(d=2, length=4, filters=3).double(), torch.randn(1, 4, 2).double()
+    out = block(x)
+    assert out.shape == (1, 4, 2 + 2 * 3)
+    grown = x[0]
+    for dilation, convolution in zip((1, 2), block.convolutions, strict=True):
+        steps = []
+        for t in range(4):
+            before = grown[t - dilation] if t >= dilation else torch.zeros_like(grown[0])
+            gates = convolution.weight[:, :, 0] @ before + convolution.weight[:, :, 1] @ grown[t] + convolution.bias
+            steps.append(gates[:3].tanh() * gates[3:].sigmoid())
+        grown = torch.cat([grown, torch.stack(steps)], 1)
+    assert_close(out[0], grown)
+
+
+def test_causal_attention_by_hand():
+    block, x = CausalAttention(d=2, keys=4, values=3).double(), torch.randn(1, 3, 2).double()
+    out = block(x)[0]
+    q, k, v = block.query(x)[0], block.key(x)[0], block.value(x)[0]
+    for t in range(3):
+        weight = (k[: t + 1] @ q[t] / 2).softmax(0)  # sqrt of 4 keys
+        assert_close(out[t], torch.cat([x[0, t], weight @ v[: t + 1]]))
+
+
+@pytest.mark.parametrize(("length", "layers"), [(2, 1), (6, 3), (26, 5), (101, 7)])
+def test_snail_has_the_papers_sizes(length: int, layers: int):
+    """Attention adds 32, 128, 256 values; each of two temporal convolutions, 128 filters a dense block."""
+    network = SNAIL(length, width=69)
+    assert network.out_features == 69 + 32 + 128 * layers + 128 + 128 * layers + 256
+    assert [len(network.blocks[i].convolutions) for i in (1, 3)] == [layers, layers]
+
+
+@every_network
+def test_a_reader_is_fed_labels_and_never_the_querys_own(network):
+    reader = SequenceReader(MLP([4, 6]), network(), outputs=3).eval()
+    x, y = torch.randn(1, 6, 4), torch.tensor([[0, 1, 2, 2, 1, 0]])
+    query = torch.randn(1, 2, 4)
+    swapped = torch.tensor([[1, 0, 2, 2, 0, 1]])
+    assert not torch.allclose(reader.adapt(Examples(x, y))(query), reader.adapt(Examples(x, swapped))(query))
+
+
+def test_another_number_of_ways_is_refused():
+    reader = SequenceReader(MLP([4, 6]), LSTM(8), outputs=3)
+    with pytest.raises(InputError, match="exactly 3 classes; this task has 2"):
+        reader.adapt(Examples(torch.randn(1, 2, 4), torch.tensor([[0, 1]])))
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: LSTM(0), lambda: LSTM(8, layers=0), lambda: Transformer(8, heads=3), lambda: SNAIL(length=0)]
+)
+def test_impossible_sizes_are_refused(wrong):
+    with pytest.raises(InputError):
+        wrong()
