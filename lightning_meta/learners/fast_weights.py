@@ -77,11 +77,15 @@ class GradientLearner(FewShotLearner):
         graph = self.training and torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(graph), _without_half(support.x.device.type):
             support = Examples(*(part.clone() if part.is_inference() else part for part in support))
-            weights = over_tasks(
-                lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
-            )
+            weights = self.descend_all(support, steps)
             see = self.batch_stats == "support" and self._normalises
             return FastWeights(self, weights, support.x if see else torch.empty_like(support.x[:, :0]))
+
+    def descend_all(self, support: Examples, steps: int) -> Weights:
+        """Fast weights of every task, each [tasks, *its shape]."""
+        return over_tasks(
+            lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
+        )
 
     def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
         """Outputs [n, outputs] of one task for x [n, *shape], by `weights` and, what is not there, by theta's."""
