@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.shards import ShardSet
+from datamodules.shards import Images, ShardSet
 from datamodules.stream import Key
 from lightning_meta.core import InputError
 
@@ -34,14 +34,14 @@ class Passes:
         self.records, self.labels, self.shard_of = records, labels, shard_of
         self._order: tuple[Key, NDArray[np.integer]] | None = None
 
-    def read(self, key: Key, n: int) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
         """Flat batch number `key.index` of an epoch: n images, and their class numbers [n]."""
         images, labels = zip(
             *(self._whole(key, place) for place in range(key.index * n, (key.index + 1) * n)), strict=True
         )
         return np.concatenate(images), np.array(labels)
 
-    def _whole(self, key: Key, place: int) -> tuple[NDArray[np.uint8], int]:
+    def _whole(self, key: Key, place: int) -> tuple[Images, int]:
         """The image at a place of the epoch; for a damaged one (on_error: skip) the next of the pass that is whole."""
         for at in range(place, place + len(self.class_of)):
             image = self._at(key, at)

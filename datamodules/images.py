@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from datamodules.cache import ShardCache
 from datamodules.episodes import EpisodeData
 from datamodules.flat import Passes
-from datamodules.shards import OnError, ShardSet
+from datamodules.shards import Images, OnError, ShardSet
 from datamodules.stream import EpisodeSize, Key, Range, Tasks
 from lightning_meta.core import Episode, Examples, InputError
 
@@ -127,15 +127,16 @@ class _Pool(NamedTuple):
     window: int
 
 
-def _examples(classes: list[NDArray[np.uint8]]) -> Examples:
+def _examples(classes: list[Images]) -> Examples:
     """One task's examples, class by class: x float in 0..1."""
     y = torch.arange(len(classes)).repeat_interleave(len(classes[0]))
     return Examples(_tensor(np.concatenate(classes)), y.unsqueeze(0))
 
 
-def _tensor(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Images as float in 0..1, with a tasks axis of 1."""
-    return torch.from_numpy(images).unsqueeze(0).float().div_(255)
+def _tensor(images: Images) -> torch.Tensor:
+    """Images as float in 0..1, features as they are, with a tasks axis of 1."""
+    x = torch.from_numpy(images).unsqueeze(0)
+    return x if x.is_floating_point() else x.float().div_(255)
 
 
 class ImageEpisodes(EpisodeData):
@@ -213,6 +214,8 @@ class ImageEpisodes(EpisodeData):
         return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`)."""
+        """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`); nothing, if
+        it was trained on features."""
         assert isinstance(self.tasks, ImageTasks)
-        return {"preprocess": self.tasks.shards.index.preprocess._asdict()}
+        index = self.tasks.shards.index
+        return {} if index.features else {"preprocess": index.preprocess._asdict()}

@@ -104,6 +104,7 @@ class Pretraining(GradientLearner):
         body = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
         return self.run(self.network.get_submodule("backbone"), body, x, seen)
 
+    @torch.no_grad()  # phi's own gradients apart, there are none: theta does not learn by adapting
     def descend_all(self, support: Examples, steps: int) -> Weights:
         z = over_tasks(lambda x: self.embedded({}, x, x[:0]), support.x, vectorize=self.vectorized(support.x))
         start = self.new_head(z, support)
@@ -128,7 +129,6 @@ class Pretraining(GradientLearner):
 
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
         """SGD with momentum m and weight decay: v <- m v + dL/dphi + decay phi, phi <- phi - inner_lr v."""
-        weights = {name: w.detach() for name, w in weights.items()}
         velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
         for _ in range(steps):
             gradient = grad(lambda w: self.support_loss(w, support))(weights)
