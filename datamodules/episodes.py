@@ -15,7 +15,8 @@ class EpisodeData(LightningDataModule):
     """The loaders of a task distribution. A concrete data module's signature is its configuration; it writes `tasks`.
 
     Validation and test episodes are a frozen sequence: the same for every run and learner with the same `seed`.
-    `meta_batch` counts tasks over all devices.
+    `meta_batch` counts tasks over all devices. With `flat_batch` > 0 training reads flat batches of as many examples in
+    the place of tasks, `meta_batch` of them a step.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class EpisodeData(LightningDataModule):
         test_episodes: int,
         seed: int,
         num_workers: int,
+        flat_batch: int = 0,
     ):
         super().__init__()
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
@@ -36,6 +38,7 @@ class EpisodeData(LightningDataModule):
         self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
         self.splits = dict(zip(STAGES, splits, strict=True))
         self.meta_batch, self.seed, self.num_workers = meta_batch, seed, num_workers
+        self.flat_batch = flat_batch
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self._tasks: Tasks | None = None
 
@@ -47,6 +50,11 @@ class EpisodeData(LightningDataModule):
     @abstractmethod
     def outputs(self) -> int:
         """What a learner with a head of fixed width gives for an example: its logits, or dimensions of the target."""
+
+    @property
+    def classes(self) -> int:
+        """Width of a head over all that flat batches ask for: the classes of the training split, or the target's dimensions."""
+        return self.outputs
 
     @property
     def tasks(self) -> Tasks:
@@ -67,6 +75,7 @@ class EpisodeData(LightningDataModule):
             self.seed,
             rank,
             world,
+            self.flat_batch if stage == "train" else 0,
         )
 
     def setup(self, stage: str) -> None:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from datamodules.cache import ShardCache
 from datamodules.episodes import EpisodeData
-from datamodules.shards import OnError, ShardSet
+from datamodules.flat import Passes
+from datamodules.shards import Images, OnError, ShardSet
 from datamodules.stream import EpisodeSize, Key, Range, Tasks
 from lightning_meta.core import Episode, Examples, InputError
 
@@ -26,6 +27,7 @@ class ImageTasks(Tasks):
         self.shards, self.window_episodes = shards, window_episodes
         self._damaged = shards.damaged.numpy().copy()  # as found at opening: finding more must not change the sequence
         self._pools: dict[str, _Pool] = {}
+        self._passes: dict[str, Passes] = {}
         self._window: tuple[Key, NDArray[np.integer]] | None = None
 
     def check(self, split: str, size: EpisodeSize) -> None:
@@ -68,6 +70,16 @@ class ImageTasks(Tasks):
             rng.permutation(ways * shots)
         )  # what reads a support set in sequence sees no pattern in it
         return Episode(Examples(support.x[:, order], support.y[:, order]), query)
+
+    def draw_flat(self, key: Key, n: int) -> Examples:
+        """Images from passes over the split, each image once a pass (see `datamodules.flat`)."""
+        if key.split not in self._passes:
+            pool = self._pool(key.split)
+            label_of = {record: label for label, record in enumerate(self.shards.index.split(key.split))}
+            labels = np.array([label_of[record] for record in pool.records.tolist()], int)
+            self._passes[key.split] = Passes(self.shards, pool.records, labels, pool.shard_of, pool.window)
+        images, labels = self._passes[key.split].read(key, n)
+        return Examples(_tensor(images), torch.from_numpy(labels).unsqueeze(0))
 
     def classes(self, key: Key) -> NDArray[np.integer]:
         """Numbers of the records that an episode may draw from."""
@@ -115,10 +127,16 @@ class _Pool(NamedTuple):
     window: int
 
 
-def _examples(classes: list[NDArray[np.uint8]]) -> Examples:
+def _examples(classes: list[Images]) -> Examples:
     """One task's examples, class by class: x float in 0..1."""
     y = torch.arange(len(classes)).repeat_interleave(len(classes[0]))
-    return Examples(torch.from_numpy(np.concatenate(classes)).unsqueeze(0).float().div_(255), y.unsqueeze(0))
+    return Examples(_tensor(np.concatenate(classes)), y.unsqueeze(0))
+
+
+def _tensor(images: Images) -> torch.Tensor:
+    """Images as float in 0..1, features as they are, with a tasks axis of 1."""
+    x = torch.from_numpy(images).unsqueeze(0)
+    return x if x.is_floating_point() else x.float().div_(255)
 
 
 class ImageEpisodes(EpisodeData):
@@ -139,6 +157,8 @@ class ImageEpisodes(EpisodeData):
             moving window of as many.
         window_episodes: episodes after which that window moves on by one shard.
         num_workers: loader processes.
+        flat_batch: for pretraining: training reads flat batches of so many images of all classes in the place of
+            episodes, `meta_batch` of them a step, in passes over the split.
     """
 
     def __init__(
@@ -160,11 +180,21 @@ class ImageEpisodes(EpisodeData):
         cache_shards: int = 64,
         window_episodes: int = 200,
         num_workers: int = 0,
+        flat_batch: int = 0,
     ):
         train = EpisodeSize(ways, shots, queries)
         evaluation = train.replaced(eval_ways, eval_shots, eval_queries)
         super().__init__(
-            train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers
+            train,
+            evaluation,
+            splits,
+            meta_batch,
+            epoch_batches,
+            val_episodes,
+            test_episodes,
+            seed,
+            num_workers,
+            flat_batch,
         )
         self.root = root
         self.on_error: OnError = on_error
@@ -175,10 +205,17 @@ class ImageEpisodes(EpisodeData):
         """The largest number of ways in training."""
         return self.sizes["train"].largest()[0]
 
+    @property
+    def classes(self) -> int:
+        assert isinstance(self.tasks, ImageTasks)
+        return len(self.tasks.shards.index.split(self.splits["train"]))
+
     def open(self) -> ImageTasks:
         return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`)."""
+        """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`); nothing, if
+        it was trained on features."""
         assert isinstance(self.tasks, ImageTasks)
-        return {"preprocess": self.tasks.shards.index.preprocess._asdict()}
+        index = self.tasks.shards.index
+        return {} if index.features else {"preprocess": index.preprocess._asdict()}

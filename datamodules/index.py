@@ -2,7 +2,8 @@
 
 A shard set is a folder (or URL) of WebDataset shards and `index.json`. A record is a class. Its images stand in the tar
 either as one uint8 array `KEY.images.npy` [count, channels, size, size], or encoded, as `KEY.0000.jpg`, `KEY.0001.jpg`, ...;
-`KEY.json` beside them tells class name, split, count and source.
+`KEY.json` beside them tells class name, split, count and source. A set of features has `KEY.features.npy`, float32
+[count, size], in their place.
 """
 
 import json
@@ -42,6 +43,13 @@ class Shard(NamedTuple):
     sha256: str
 
 
+class Features(NamedTuple):
+    """Of a set that holds float32 vectors in the place of images: how many numbers a vector has, and what made them."""
+
+    size: int
+    backbone: str
+
+
 class Index(NamedTuple):
     """The whole set. `splits` maps a split's name to the numbers of its records; splits may overlap."""
 
@@ -51,9 +59,12 @@ class Index(NamedTuple):
     shards: tuple[Shard, ...]
     records: tuple[Record, ...]
     splits: dict[str, list[int]]
+    features: Features | None = None
 
     def to_json(self) -> str:
         fields = self._asdict() | {"version": VERSION, "preprocess": self.preprocess._asdict()}
+        if self.features is None:
+            del fields["features"]
         return json.dumps(fields)
 
     @staticmethod
@@ -63,6 +74,8 @@ class Index(NamedTuple):
             fields: dict[str, Any] = json.loads(text)
             if (version := fields.pop("version")) == VERSION:
                 fields["preprocess"] = Preprocess(**fields["preprocess"])
+                if "features" in fields:
+                    fields["features"] = Features(*fields["features"])
                 fields["shards"] = tuple(Shard(*shard) for shard in fields["shards"])
                 fields["records"] = tuple(
                     Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))

@@ -14,6 +14,7 @@ from datamodules.index import Blob, Record, is_remote, read_index
 from lightning_meta.core import InputError
 
 OnError = Literal["raise", "skip"]
+Images = NDArray[np.generic]  # uint8; float32 of a set of features
 MEND = "Copy or write the shards again, or skip what is damaged (on_error: skip)"
 
 
@@ -43,14 +44,18 @@ class ShardSet:
     def count(self, record: int) -> int:
         return self.index.records[record].count
 
-    def images(self, record: int, which: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Images [len(which), channels, size, size] of a class. Raises InputError where the record is damaged."""
+    def images(self, record: int, which: NDArray[np.integer]) -> Images:
+        """Images [len(which), channels, size, size] of a class, of a set of features vectors [len(which), size]. Raises
+        InputError where the record is damaged."""
         entry, preprocess = self.index.records[record], self.index.preprocess
         if self.index.encoded:
             name = f"of class {entry.name} in {self._path(entry)}"
             blobs = [self._bytes(record, int(i)) for i in which]
             return np.stack([preprocess(blob.tobytes(), name) for blob in blobs])
-        return self._bytes(record, 0).reshape(entry.count, *preprocess.shape)[which]
+        data = self._bytes(record, 0)
+        if self.index.features:
+            return data.view("<f4").reshape(entry.count, self.index.features.size)[which]
+        return data.reshape(entry.count, *preprocess.shape)[which]
 
     def verify(self) -> list[str]:
         """Read everything and compare it with the index: a line for every damaged record or shard."""

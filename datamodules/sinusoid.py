@@ -19,9 +19,19 @@ class SinusoidTasks(Tasks):
         y = amplitude * torch.sin(x - phase)
         return Episode(Examples(x[:, :shots], y[:, :shots]), Examples(x[:, shots:], y[:, shots:]))
 
+    def draw_flat(self, key: Key, n: int) -> Examples:
+        """Each point is of a sinusoid of its own."""
+        rng = key.rng("flat")
+        amplitude, phase, x = (
+            torch.from_numpy(rng.uniform(low, high, (1, n, 1))).float()
+            for low, high in ((0.1, 5.0), (0.0, math.pi), (-5.0, 5.0))
+        )
+        return Examples(x, amplitude * torch.sin(x - phase))
+
 
 class Sinusoid(EpisodeData):
-    """Episodes of sinusoids. `shots` and `queries` are points of a task; `eval_*` those of validation and test."""
+    """Episodes of sinusoids. `shots` and `queries` are points of a task; `eval_*` those of validation and test. With
+    `flat_batch` training reads batches of so many points, each of another sinusoid, `meta_batch` of them a step."""
 
     def __init__(
         self,
@@ -35,12 +45,22 @@ class Sinusoid(EpisodeData):
         test_episodes: int = 2000,
         seed: int = 0,
         num_workers: int = 0,
+        flat_batch: int = 0,
     ):
         train = EpisodeSize(1, shots, queries)
         evaluation = train.replaced(1, eval_shots, eval_queries)
         splits = ("train", "val", "test")
         super().__init__(
-            train, evaluation, splits, meta_batch, epoch_batches, val_episodes, test_episodes, seed, num_workers
+            train,
+            evaluation,
+            splits,
+            meta_batch,
+            epoch_batches,
+            val_episodes,
+            test_episodes,
+            seed,
+            num_workers,
+            flat_batch,
         )
 
     @property

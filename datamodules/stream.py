@@ -4,7 +4,7 @@ import os
 import traceback
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -66,11 +66,16 @@ class EpisodeSize(NamedTuple):
 
 
 class Tasks(ABC):
-    """p(T): a distribution of tasks, by split. To add one, write `draw`."""
+    """p(T): a distribution of tasks, by split. To add one, write `draw`; for pretraining on it, `draw_flat` as well."""
 
     @abstractmethod
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
         """The one task that `key` names, as an Episode with a tasks axis of 1."""
+
+    def draw_flat(self, key: Key, n: int) -> Examples:  # noqa: ARG002  its default refuses
+        """Flat batch number `key.index` of the epoch: n examples of any task, labels over all classes of the split, with
+        a tasks axis of 1."""
+        raise InputError(f"{type(self).__name__} has no flat batches: set data.flat_batch to 0")
 
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError where this split cannot give such episodes."""
@@ -80,8 +85,11 @@ class Tasks(ABC):
         return None
 
 
-class EpisodeStream(IterableDataset[Episode]):
+class EpisodeStream(IterableDataset[Episode | Examples]):
     """Meta-batches of one epoch of `split`, from meta-batch number `start` on.
+
+    With `flat` > 0 the place of each episode is taken by a flat batch of as many examples (`Tasks.draw_flat`): a row
+    along the tasks axis, so that what holds for episodes holds for them.
 
     Every rank takes its equal, contiguous share of each meta-batch, and every loader worker every k-th meta-batch, so
     the loader yields the same global sequence in the same order for any number of either.
@@ -100,6 +108,7 @@ class EpisodeStream(IterableDataset[Episode]):
         seed: int = 0,
         rank: int | None = None,
         world: int | None = None,
+        flat: int = 0,
     ):
         if rank is None or world is None:
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -114,25 +123,30 @@ class EpisodeStream(IterableDataset[Episode]):
                 )
         if seed < 0:
             raise InputError(f"seed is {seed}: give 0 or more")
-        size.check()
-        tasks.check(split, size)
-        self.tasks, self.split, self.size, self.seed = tasks, split, size, seed
+        if flat < 0:
+            raise InputError(f"flat_batch is {flat}: give the examples of a flat batch, or 0 for episodes")
+        if not flat:
+            size.check()
+            tasks.check(split, size)
+        self.tasks, self.split, self.size, self.seed, self.flat = tasks, split, size, seed, flat
         self.episodes, self.meta_batch, self.rank, self.world = episodes, meta_batch, rank, world
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
         return -(-self.episodes // self.meta_batch)
 
-    def __iter__(self) -> Iterator[Episode]:
+    def __iter__(self) -> Iterator[Episode | Examples]:
         pipeline = DataPipeline(partial(iter, range(self.start, len(self))), split_by_worker, partial(map, self.read))
         return iter(pipeline)
 
-    def read(self, number: int) -> Episode:
+    def read(self, number: int) -> Episode | Examples:
         """This rank's share of meta-batch `number`."""
         first = number * self.meta_batch
         share = my_share(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
-        ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
         keys = [Key(self.seed, self.split, self.epoch, index) for index in share]
+        if self.flat:
+            return join([self.tasks.draw_flat(key, self.flat) for key in keys])
+        ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
         return collate([self.tasks.draw(key, ways, shots, queries) for key in keys])
 
 
@@ -145,12 +159,15 @@ def my_share(indices: range, rank: int, world: int) -> range:
 def collate(episodes: list[Episode]) -> Episode:
     """Join along the tasks axis."""
     support, query = zip(*episodes, strict=True)
-    return Episode(
-        *(Examples(torch.cat([e.x for e in part]), torch.cat([e.y for e in part])) for part in (support, query))
-    )
+    return Episode(join(support), join(query))
 
 
-class EpisodeLoader(DataLoader[Episode]):
+def join(examples: Sequence[Examples]) -> Examples:
+    """Join along the tasks axis."""
+    return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))
+
+
+class EpisodeLoader(DataLoader[Episode | Examples]):
     """A loader whose every pass is an epoch: the next one, or the one that `epoch` tells when the pass begins.
 
     Its state is where it stands: epoch and meta-batch. Lightning saves that in a checkpoint; a loader that was given a

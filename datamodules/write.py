@@ -63,7 +63,7 @@ def write_shards(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     writer.close()
-    shards, records = _scan(partial, writer.paths, writer.written)
+    shards, records = scan(partial, writer.paths, writer.written)
     splits: dict[str, list[int]] = {}
     for number, item in enumerate(writer.written):
         splits.setdefault(item.split, []).append(number)
@@ -75,7 +75,9 @@ def write_shards(
     return index
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
+    """A record in the shards: its class, the number of its shard, and the names of its images there."""
+
     name: str
     split: str
     count: int  # type: ignore[assignment]  # a tuple's method of this name is not wanted
@@ -89,7 +91,7 @@ class _Writer:
     def __init__(self, folder: Path, megabytes: float):
         self.folder, self.limit = folder, megabytes * 2**20
         self.paths: list[str] = []
-        self.written: list[_Written] = []
+        self.written: list[Written] = []
         self.open: dict[str, tuple[int, TarWriter]] = {}
 
     def add(self, item: ClassImages) -> None:
@@ -99,7 +101,7 @@ class _Writer:
         images = _files(item.images)
         sample = {"__key__": key, **images, "json": json.dumps(about).encode()}
         self.open[item.split][1].write(sample)
-        self.written.append(_Written(item.name, item.split, count, shard, tuple(f"{key}.{name}" for name in images)))
+        self.written.append(Written(item.name, item.split, count, shard, tuple(f"{key}.{name}" for name in images)))
 
     def shard(self, split: str) -> int:
         """Number of the split's open shard; a full one is closed and the next begun."""
@@ -125,7 +127,7 @@ def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]]) -> dict[str, byt
     return {f"{i:04d}{ending}": data for i, (ending, data) in enumerate(images)}
 
 
-def _scan(folder: Path, paths: list[str], written: list[_Written]) -> tuple[list[Shard], list[Record]]:
+def scan(folder: Path, paths: list[str], written: list[Written]) -> tuple[list[Shard], list[Record]]:
     """Read the shards back: their checksums, and where in them each image array or file lies."""
     shards, places = [], list[dict[str, Blob]]()
     for path in paths:

@@ -41,6 +41,11 @@ class Episode(NamedTuple):
     query: Examples
 
 
+def judged(batch: Episode | Examples) -> Examples:
+    """What a training batch is scored on: the queries of an episode, all examples of a flat batch."""
+    return batch.query if isinstance(batch, Episode) else batch
+
+
 class Predictor(ABC):
     """phi, the adapted model, as a value: call it, keep it, save it with `torch.save`.
 
@@ -67,6 +72,7 @@ class FewShotLearner(nn.Module, ABC):
 
     test_steps: int = 0  # inner steps from theta to phi at test; 0 for learners without an inner loop
     transductive: bool = False  # whether predictions for one query see the other queries
+    flat: bool = False  # whether `loss` takes flat batches, Examples of all training classes at once, not episodes
 
     @abstractmethod
     def adapt(self, support: Examples) -> Predictor:
@@ -79,6 +85,18 @@ class FewShotLearner(nn.Module, ABC):
         """L(phi, D^ts), the mean over tasks and queries."""
         prediction = self.adapt(episode.support)(episode.query.x)
         return Outcome(prediction_loss(prediction, episode.query.y), prediction)
+
+    def check_batch(self, batch: Episode | Examples) -> None:
+        """Raise InputError where a training batch is not of the kind that `loss` takes."""
+        if isinstance(batch, Examples) and not self.flat:
+            raise InputError(
+                f"{type(self).__name__} learns from episodes, but the data give flat batches: set data.flat_batch to 0"
+            )
+        if isinstance(batch, Episode) and self.flat:
+            raise InputError(
+                f"{type(self).__name__} learns from flat batches of all classes, but the data give episodes: set"
+                " data.flat_batch to the examples of a batch, 32 say"
+            )
 
     def adapt_steps(self, support: Examples, steps: int) -> Predictor:  # noqa: ARG002  its default refuses
         """phi after `steps` inner steps, for learners with `test_steps` > 0 (the adaptation curve)."""

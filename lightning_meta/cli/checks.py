@@ -1,6 +1,7 @@
 """What can be known to fail before a long run begins."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
 from datamodules.stream import Key
-from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
@@ -33,21 +34,34 @@ def check_precision(precision: str | int | None, trainer: Trainer) -> None:
 
 
 def rehearse(command: str, learner: FewShotLearner, data: LightningDataModule, trainer: Trainer) -> None:
-    """Adapt to one task of the smallest and the largest size that each stage draws: a learner that does not fit the
-    tasks, or data that are not there, end here and not in the middle of the training."""
+    """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch: a learner
+    that does not fit the data, or data that are not there, end here and not in the middle of the training."""
     if not isinstance(data, EpisodeData):
         return
     data.trainer = trainer
     understudy = copy.deepcopy(learner).eval()
     for stage in STAGES[command]:
         stream = data.stream(stage)
+        key = Key(stream.seed, stream.split, 0, 0)
+        if stream.flat:
+            batch = stream.tasks.draw_flat(key, stream.flat)
+            learner.check_batch(batch)
+            attempt("learn from a flat batch", understudy, understudy.loss, batch)
+            continue
         for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
-            support, query = stream.tasks.draw(Key(stream.seed, stream.split, 0, 0), *size)
-            try:
-                with torch.no_grad():
-                    understudy.adapt(support)(query.x)
-            except RuntimeError as error:  # shapes that do not go together
-                raise InputError(
-                    f"{type(learner).__name__} as configured cannot adapt to a task of split {stream.split!r}, x"
-                    f" {list(support.x.shape[1:])}: {error}. A backbone maps [n, *shape] to [n, features]"
-                ) from error
+            episode = stream.tasks.draw(key, *size)
+            if stage == "train":
+                learner.check_batch(episode)
+            attempt("adapt to a task", understudy, lambda e: understudy.adapt(e.support)(e.query.x), episode)
+
+
+def attempt(what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode | Examples) -> None:
+    """Call `act`; what PyTorch says where shapes do not go together becomes an InputError."""
+    try:
+        with torch.no_grad():
+            act(batch)
+    except RuntimeError as error:
+        raise InputError(
+            f"{type(learner).__name__} as configured cannot {what}, x {list(judged(batch).x.shape[1:])}: {error}. A"
+            " backbone maps [n, *shape] to [n, features]"
+        ) from error

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 from jsonargparse import auto_cli
 from PIL import Image
 from rich.progress import track
 
 from datamodules import folder, glyphs, omniglot
-from datamodules.index import Index
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.write import ClassImages, check_out, write_shards
 from lightning_meta.cli.complaints import Complaining
+from lightning_meta.cli.features import features
+from lightning_meta.cli.task_file import finish
 from lightning_meta.core import InputError
 
 
@@ -113,7 +113,7 @@ def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes
         images: columns.
     """
     require(1, classes=classes, images=images)
-    shards = ShardSet(root)
+    shards = open_images(root)
     rows = []
     for record in shards.index.split(split)[:classes]:
         row = shards.images(record, np.arange(min(images, shards.count(record))))
@@ -150,7 +150,7 @@ def export(
     require(1, classes=classes, support=support, query=query)
     require(0, seed=seed)
     check_out(out)
-    shards, rng = ShardSet(root), np.random.default_rng(seed)
+    shards, rng = open_images(root), np.random.default_rng(seed)
     records = shards.index.split(split)
     fewest = min(map(shards.count, records), default=0)
     if classes > len(records) or support + query > fewest:
@@ -161,11 +161,19 @@ def export(
     for record in rng.choice(records, classes, replace=False):
         name = shards.index.records[record].name.replace("/", "_")
         pictures = shards.images(int(record), rng.permutation(shards.count(int(record)))[: support + query])
+        pictures = pictures.astype(np.uint8, copy=False)
         for i, picture in enumerate(255 - pictures if shards.index.preprocess.invert else pictures):
             path = out / "support" / name / f"{i}.png" if i < support else out / "query" / f"{name}-{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(path)
     print(f"{out}/support, {out}/query")
+
+
+def open_images(root: str) -> ShardSet:
+    shards = ShardSet(root)
+    if shards.index.features:
+        raise InputError(f"{root} holds features, not pictures to look at: give the shard set that they were made of")
+    return shards
 
 
 def require(least: int, **values: int) -> None:
@@ -175,44 +183,10 @@ def require(least: int, **values: int) -> None:
             raise InputError(f"--{name} is {value}: give {least} or more")
 
 
-def task_yaml(root: Path, index: Index) -> str:
-    """The YAML of a run on this set: as many ways and queries as its smallest split and class allow, up to 5 and 15."""
-    ways = min(5, *(len(index.splits[split]) for split in ("train", "val", "test")))
-    fewest = min(record.count for record in index.records)
-    channels, size, _ = index.preprocess.shape
-    backbone = "Conv4" if size <= 84 else "ResNet12"
-    config = {
-        "model": {
-            "learner": {
-                "init_args": {
-                    "backbone": {
-                        "class_path": f"lightning_meta.nn.{backbone}",
-                        "init_args": {"in_channels": channels, "image_size": size},
-                    }
-                }
-            }
-        },
-        "data": {
-            "class_path": "datamodules.images.ImageEpisodes",
-            "init_args": {"root": str(root), "ways": ways, "shots": 1, "queries": max(1, min(15, fewest - 1))},
-        },
-        "trainer": {"max_epochs": 20},
-    }
-    return f"# {index.title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
-
-
-def finish(out: Path, index: Index) -> None:
-    """Put a task file beside the shards, so that `fit` needs no further settings, and say what was written."""
-    (out / "task.yaml").write_text(task_yaml(out, index))
-    sizes = ", ".join(f"{name} {len(records)}" for name, records in index.splits.items())
-    megabytes = sum(shard.bytes for shard in index.shards) / 1e6
-    print(f"{out}: {len(index.records)} classes ({sizes}), {len(index.shards)} shards, {megabytes:.1f} MB")
-    print(f"next: lightning-meta fit --config {out}/task.yaml --config protonet.yaml")
-
-
 def run(argv: list[str]) -> None:
     commands = {
         "write": {"glyphs": write_glyphs, "omniglot": write_omniglot, "folder": write_folder},
+        "features": features,
         "verify": verify,
         "sheet": sheet,
         "export": export,

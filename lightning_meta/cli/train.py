@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.report import after_evaluation, after_fit
 from lightning_meta.core import InputError
-from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import load_weights, read
 
@@ -54,7 +54,8 @@ class MetaCLI(LightningCLI):
             type=str | None,
             help="A checkpoint file, or best or last: of the newest run of these --config.",
         )
-        parser.link_arguments("data", "model.learner.init_args.outputs", compute_fn=outputs, apply_on="instantiate")
+        for name, compute in {"outputs": outputs, "classes": self.classes}.items():
+            parser.link_arguments("data", f"model.learner.init_args.{name}", compute_fn=compute, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
@@ -63,10 +64,16 @@ class MetaCLI(LightningCLI):
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
         super().instantiate_classes()
         model, learner = self.config_dump["model"], self.model.learner
-        model["learner"]["init_args"].pop("outputs", None)  # linked, whether or not the learner has any
-        if isinstance(learner, GradientLearner):
-            model["learner"]["init_args"]["outputs"] = learner.outputs
+        for name in ("outputs", "classes"):
+            model["learner"]["init_args"].pop(name, None)  # linked, whether or not the learner has any
+            if name in signature(type(learner)).parameters:
+                model["learner"]["init_args"][name] = getattr(learner, name)
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
+
+    def classes(self, data: LightningDataModule) -> int:
+        """Width of a head over all training classes. A checkpoint's stays as it is, so that other data can test it."""
+        known = read(self.ckpt_path).get("hyper_parameters", {}).get("learner", {}) if self.ckpt_path else {}
+        return known.get("init_args", {}).get("classes") or getattr(data, "classes", 1)
 
 
 def outputs(data: LightningDataModule) -> int:

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor, prediction_loss
 from lightning_meta.nn.batch_stats import BatchStatistics, BatchStats
 from lightning_meta.nn.embed import embed
+from lightning_meta.nn.frozen import Frozen
 from lightning_meta.nn.inner_loop import Weights, over_tasks
 
 Vectorize = Literal["auto", "vmap", "loop"]
@@ -47,7 +48,8 @@ class GradientLearner(FewShotLearner):
             raise InputError(f"outputs {outputs} must be 1 or more, inner steps {inner_steps}, {test_steps} 0 or more")
         if batch_stats not in ("running", "support", "transductive"):
             raise InputError(f"batch_stats is {batch_stats!r}; choose running, support or transductive")
-        norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        frozen = {m for part in backbone.modules() if isinstance(part, Frozen) for m in part.modules()}
+        norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in frozen]
         if batch_stats == "running" and not all(m.track_running_stats for m in norms):
             raise InputError("batch_stats is running, but this backbone keeps none: choose support or transductive")
         if vectorize not in ("auto", "vmap", "loop"):
@@ -77,11 +79,15 @@ class GradientLearner(FewShotLearner):
         graph = self.training and torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(graph), _without_half(support.x.device.type):
             support = Examples(*(part.clone() if part.is_inference() else part for part in support))
-            weights = over_tasks(
-                lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
-            )
+            weights = self.descend_all(support, steps)
             see = self.batch_stats == "support" and self._normalises
             return FastWeights(self, weights, support.x if see else torch.empty_like(support.x[:, :0]))
+
+    def descend_all(self, support: Examples, steps: int) -> Weights:
+        """Fast weights of every task, each [tasks, *its shape]."""
+        return over_tasks(
+            lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
+        )
 
     def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
         """Outputs [n, outputs] of one task for x [n, *shape], by `weights` and, what is not there, by theta's."""

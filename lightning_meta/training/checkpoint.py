@@ -1,14 +1,14 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from torch import nn
 
 from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.nn.build import build as build_module
+from lightning_meta.nn.build import find
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -65,7 +65,7 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
 def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Copy a checkpoint's weights into the learner; InputError names the first differences where they are not its own."""
     spec = _spec(checkpoint)
-    if spec and _find(spec["class_path"]) is not type(learner):
+    if spec and find(spec["class_path"]) is not type(learner):
         raise InputError(
             f"{path} is of another learner, {spec['class_path']}, than {type(learner).__name__} as configured: use the"
             " configuration that it was trained with"
@@ -88,21 +88,8 @@ def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str 
 
 
 def build(spec: dict[str, Any]) -> FewShotLearner:
-    """The learner that a configuration describes: `class_path` and `init_args`, nested for a backbone.
-
-    Only subclasses of torch's modules are built.
-    """
-
-    def value(v: Any) -> Any:
-        return module(v) if isinstance(v, dict) and "class_path" in v else v
-
-    def module(node: dict[str, Any]) -> nn.Module:
-        found = _find(node["class_path"])
-        if not (isinstance(found, type) and issubclass(found, nn.Module)):
-            raise InputError(f"the checkpoint names {node['class_path']!r}, which is no torch module that Python finds")
-        return found(**{key: value(v) for key, v in (node.get("init_args") or {}).items()})
-
-    learner = module(spec)
+    """The learner that a configuration describes: `class_path` and `init_args`, nested for a backbone."""
+    learner = build_module(spec)
     if not isinstance(learner, FewShotLearner):
         raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner")
     return learner
@@ -112,12 +99,3 @@ def _spec(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a checkpoint's learner, empty where it has none."""
     spec = checkpoint.get("hyper_parameters", {}).get("learner")
     return spec if isinstance(spec, dict) and "class_path" in spec else {}
-
-
-def _find(class_path: str) -> Any:
-    """What a dotted path names, or None."""
-    path, _, name = class_path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(path), name, None)
-    except (ImportError, ValueError):
-        return None

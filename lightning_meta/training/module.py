@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, FewShotLearner, prediction_loss, score
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, prediction_loss, score
 from lightning_meta.training.metrics import EpisodeMean
 
 
@@ -39,18 +39,24 @@ class MetaTraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         theta = [w for w in self.learner.parameters() if w.requires_grad]
+        if not theta:
+            raise InputError(
+                f"{type(self.learner).__name__} as configured has nothing to train: give it a backbone with weights of"
+                " its own, lightning_meta.nn.MLP say"
+            )
         optimizer = self.make_optimizer(theta)
         if self.make_scheduler is None:
             return optimizer
         return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
-    def training_step(self, episode: Episode, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Episode | Examples, batch_idx: int) -> Tensor:
+        self.learner.check_batch(batch)
         # The noise of a step is a pure function of the step, as the episodes are: a resumed run draws the same.
         torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
-        outcome = self.learner.loss(episode)
-        scores = score(outcome.prediction, episode.query.y)
+        outcome = self.learner.loss(batch)  # type: ignore[arg-type]  # just checked
+        scores = score(outcome.prediction, judged(batch).y)
         self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
-        self.log(f"meta_train/{score_name(episode)}", scores.mean(), prog_bar=True, sync_dist=True)
+        self.log(f"meta_train/{score_name(batch)}", scores.mean(), prog_bar=True, sync_dist=True)
         return outcome.loss
 
     def on_after_backward(self) -> None:
@@ -110,8 +116,8 @@ class MetaTraining(LightningModule):
         self.means.clear()
 
 
-def score_name(episode: Episode) -> str:
-    return "mse" if episode.query.y.is_floating_point() else "accuracy"
+def score_name(batch: Episode | Examples) -> str:
+    return "mse" if judged(batch).y.is_floating_point() else "accuracy"
 
 
 def curve_steps(test_steps: int) -> list[int]:

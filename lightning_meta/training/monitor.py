@@ -8,18 +8,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_meta.core import Episode, Examples
+from lightning_meta.core import Episode, Examples, judged
 
 
 class Throughput(Callback):
-    """Logs `speed/episodes_per_second` over all devices, and `speed/waiting`, the share of time spent on the loader."""
+    """Logs `speed/episodes_per_second` over all devices (of flat batches `speed/examples_per_second`), and
+    `speed/waiting`, the share of time spent on the loader."""
 
     def __init__(self) -> None:
-        self.last, self.started, self.paused, self.waited, self.episodes = 0.0, 0.0, 0.0, 0.0, 0
+        self.last, self.started, self.paused, self.waited, self.count = 0.0, 0.0, 0.0, 0.0, 0
 
     def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
         self.last = self.started = time.perf_counter()
-        self.waited, self.episodes = 0.0, 0
+        self.waited, self.count = 0.0, 0
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         self.waited += time.perf_counter() - self.last
@@ -36,18 +37,20 @@ class Throughput(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,  # noqa: ARG002  Lightning's signature
-        batch: Episode,
+        batch: Episode | Examples,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        self.episodes += len(batch.query.x) * trainer.world_size
+        unit = "episodes" if isinstance(batch, Episode) else "examples"
+        x = judged(batch).x
+        self.count += (len(x) if unit == "episodes" else x.shape[:2].numel()) * trainer.world_size
         now = time.perf_counter()
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and trainer.global_step % every == 0:
             elapsed = now - self.started
             pl_module.log_dict(
-                {"speed/episodes_per_second": self.episodes / elapsed, "speed/waiting": self.waited / elapsed}
+                {f"speed/{unit}_per_second": self.count / elapsed, "speed/waiting": self.waited / elapsed}
             )
-            self.started, self.waited, self.episodes = now, 0.0, 0
+            self.started, self.waited, self.count = now, 0.0, 0
         self.last = time.perf_counter()
 
 
@@ -58,11 +61,11 @@ class EpisodePictures(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
-        batch: Episode,
+        batch: Episode | Examples,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        board, x = _board(trainer), batch.support.x
-        if board and trainer.global_step == 0 and x.ndim == 5 and x.shape[2] in (1, 3):
+        board, shape = _board(trainer), judged(batch).x.shape
+        if board and trainer.global_step == 0 and len(shape) == 5 and shape[2] in (1, 3) and isinstance(batch, Episode):
             board.add_image("episode", sheet(batch), 0)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

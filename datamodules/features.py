@@ -1,0 +1,75 @@
+"""A shard set of features: what a frozen backbone makes of every image, once, in the place of the images."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from webdataset.writer import TarWriter
+
+from datamodules.index import FILE, Features, Index
+from datamodules.shards import Images, ShardSet
+from datamodules.write import Written, check_out, scan
+from lightning_meta.core import InputError
+
+Extract = Callable[[Images], NDArray[np.float32]]  # images [n, channels, size, size] -> features [n, d]
+
+
+def write_features(source: ShardSet, out: Path, extract: Extract, features: Features) -> Index:
+    """Write the features of every class of `source` to the folder `out`, a shard for each of its shards; return the index.
+
+    A shard is written aside and renamed, all of them to `out.partial`, which is renamed at the end. So a
+    writer that was killed goes on after its last whole shard, if `source` and `features` are the same; else it begins anew.
+    """
+    check_out(out)
+    if source.index.features:
+        raise InputError(f"{source.root} holds features already: give the shard set of the images")
+    partial = out.with_name(out.name + ".partial")
+    job, plan = partial / "job.json", json.dumps([source.index.to_json(), features])
+    if not job.is_file() or job.read_text() != plan:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        job.write_text(plan)
+    paths = [f"features-{number:06d}.tar" for number in range(len(source.index.shards))]
+    for number, path in enumerate(paths):
+        if not (partial / path).is_file():
+            _write_shard(source, number, partial / path, extract, features.size)
+    written = [
+        Written(record.name, "", record.count, record.shard, (f"{number:06d}.features.npy",))
+        for number, record in enumerate(source.index.records)
+    ]
+    shards, records = scan(partial, paths, written)
+    index = source.index._replace(
+        title=f"{source.index.title}, features",
+        encoded=False,
+        shards=tuple(shards),
+        records=tuple(records),
+        features=features,
+    )
+    (partial / FILE).write_text(index.to_json())
+    job.unlink()
+    partial.rename(out)
+    return index
+
+
+def _write_shard(source: ShardSet, shard: int, path: Path, extract: Extract, size: int) -> None:
+    """One tar: the records of the source's shard, under their numbers in the index."""
+    aside = path.with_suffix(".tar.partial")
+    with TarWriter(str(aside), encoder=False, mtime=0, user="", group="") as writer:
+        for number, record in enumerate(source.index.records):
+            if record.shard == shard:
+                z = extract(source.images(number, np.arange(record.count)))
+                if z.shape != (record.count, size) or not np.isfinite(z).all():
+                    raise InputError(
+                        f"the backbone made {list(z.shape)} of class {record.name}, or what is not finite, where"
+                        f" [{record.count}, {size}] was expected"
+                    )
+                buffer = io.BytesIO()
+                np.save(buffer, z.astype("<f4"))
+                about = {"name": record.name, "count": record.count}
+                sample = {"__key__": f"{number:06d}", "features.npy": buffer.getvalue()}
+                writer.write(sample | {"json": json.dumps(about).encode()})
+    aside.rename(path)

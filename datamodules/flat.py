@@ -1,0 +1,73 @@
+"""Ordinary, non-episodic reading of a shard set: passes over all images of a split, for pretraining."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.shards import Images, ShardSet
+from datamodules.stream import Key
+from lightning_meta.core import InputError
+
+
+class Passes:
+    """The images of `records`, each once a pass, in an order drawn anew for each pass.
+
+    `window` shards are mixed at a time: all of a local set; of a remote one with more than its cache holds, as many as
+    it holds, the shards in an order of the pass, too. `labels` are the class numbers of the records.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        records: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        shard_of: NDArray[np.integer],
+        window: int,
+    ):
+        counts = np.array([shards.count(record) for record in records.tolist()], int)
+        if not counts.sum():
+            raise InputError(
+                f"there are no images to read in {shards.root}: all its classes are damaged, or none is here"
+            )
+        self.shards, self.window = shards, window
+        self.class_of = np.repeat(np.arange(len(records)), counts)  # by image, in the order of the records
+        self.number = np.arange(len(self.class_of)) - np.repeat(counts.cumsum() - counts, counts)  # within its class
+        self.records, self.labels, self.shard_of = records, labels, shard_of
+        self._order: tuple[Key, NDArray[np.integer]] | None = None
+
+    def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
+        """Flat batch number `key.index` of an epoch: n images, and their class numbers [n]."""
+        images, labels = zip(
+            *(self._whole(key, place) for place in range(key.index * n, (key.index + 1) * n)), strict=True
+        )
+        return np.concatenate(images), np.array(labels)
+
+    def _whole(self, key: Key, place: int) -> tuple[Images, int]:
+        """The image at a place of the epoch; for a damaged one (on_error: skip) the next of the pass that is whole."""
+        for at in range(place, place + len(self.class_of)):
+            image = self._at(key, at)
+            owner = self.class_of[image]
+            record = int(self.records[owner])
+            try:
+                return self.shards.images(record, self.number[image : image + 1]), int(self.labels[owner])
+            except InputError:
+                if self.shards.on_error == "raise":
+                    raise
+                self.shards.forget(record)
+        raise InputError(f"no image of {self.shards.root} is whole: write the shards again")
+
+    def _at(self, key: Key, place: int) -> int:
+        """Number of the image at a place of the epoch."""
+        number, within = divmod(place, len(self.class_of))
+        this = key._replace(index=number)
+        if self._order is None or self._order[0] != this:
+            self._order = this, self.order(this)
+        return int(self._order[1][within])
+
+    def order(self, key: Key) -> NDArray[np.integer]:
+        """The images of pass number `key.index` of an epoch, in their order."""
+        rng = key.rng("flat")
+        shards = rng.permutation(np.unique(self.shard_of))
+        block_of_shard = dict(zip(shards.tolist(), (np.arange(len(shards)) // self.window).tolist(), strict=True))
+        block = np.array([block_of_shard[shard] for shard in self.shard_of.tolist()])[self.class_of]
+        order = rng.permutation(len(block))
+        return order[np.argsort(block[order], kind="stable")]

@@ -1,0 +1,74 @@
+"""lightning-meta shards features: a frozen backbone's features of a shard set, computed once."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+
+from datamodules.features import write_features
+from datamodules.index import Features
+from datamodules.shards import Images, ShardSet
+from datamodules.write import check_out
+from lightning_meta.cli.task_file import finish
+from lightning_meta.core import InputError
+from lightning_meta.nn.build import build
+from lightning_meta.nn.frozen import Frozen
+
+
+def features(
+    root: str,
+    out: Path,
+    backbone: str,
+    arguments: dict[str, Any] | None = None,
+    drop: str | None = None,
+    weights: Path | None = None,
+    size: int = 224,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+    batch: int = 64,
+) -> None:
+    """Write a shard set of features, float32 vectors in the place of images; every learner trains and tests on it. After
+    a kill the same command goes on after the last whole shard. See `lightning_meta.nn.Frozen`.
+
+    Args:
+        root: folder or URL of the images' shards.
+        out: folder to write.
+        backbone: class, or function annotated to return a module: torchvision.models.resnet18, say.
+        arguments: its arguments, as {name: value}.
+        drop: name of the part to leave out, its classifier (fc in torchvision's ResNets).
+        weights: file with its state_dict; without one it stays as it was built.
+        size: side of the square that images are resized to.
+        mean: of each channel of its training images, in 0..1 (by default ImageNet's); `std` likewise.
+        batch: images at a time.
+    """
+    if batch < 1:
+        raise InputError(f"--batch is {batch}: give 1 or more")
+    check_out(out)
+    source = ShardSet(root)
+    norm = {name: value for name, value in {"mean": mean, "std": std}.items() if value is not None}
+    spec = {"class_path": backbone, "init_args": arguments or {}}
+    torch.manual_seed(0)  # a backbone without weights of its own is the same each time, too
+    try:
+        frozen = Frozen(build(spec), drop, weights and str(weights), size, **norm)
+    except (TypeError, RuntimeError) as error:  # of its constructor, or shapes that do not go together
+        raise InputError(f"{backbone} cannot be built as told, or reads no images of --size {size}: {error}") from error
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
+    about = spec | {"drop": drop, "weights_sha256": digest, "size": size} | norm
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    frozen.to(device)
+    with Progress() as progress:
+        task = progress.add_task("classes", total=len(source.index.records))
+
+        def extract(images: Images) -> NDArray[np.float32]:
+            parts = torch.from_numpy(images).split(batch)
+            z = torch.cat([frozen(part.to(device).float() / 255).float().cpu() for part in parts])
+            progress.advance(task)
+            return z.numpy()
+
+        index = write_features(source, out, extract, Features(frozen.out_features, json.dumps(about)))
+    finish(out, index)
