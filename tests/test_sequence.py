@@ -14,7 +14,7 @@ from lightning_meta.nn.snail import CausalAttention, TemporalConvolutions
 NETWORKS = {
     "lstm": lambda: LSTM(8, layers=2),
     "transformer": lambda: Transformer(8, layers=2, heads=2),
-    "snail": lambda: SNAIL(length=6, width=8, filters=4),
+    "snail": lambda: SNAIL(length=8, width=8, filters=4),
 }
 every_network = pytest.mark.parametrize("network", [pytest.param(make, id=name) for name, make in NETWORKS.items()])
 
@@ -101,6 +101,12 @@ def test_another_number_of_ways_is_refused():
     reader = SequenceReader(MLP([4, 6]), LSTM(8), outputs=3)
     with pytest.raises(InputError, match="exactly 3 classes; this task has 2"):
         reader.adapt(Examples(torch.randn(1, 2, 4), torch.tensor([[0, 1]])))
+
+
+def test_snail_refuses_a_longer_sequence_than_its_convolutions_span():
+    network = SNAIL(length=6, width=8, filters=4)
+    with pytest.raises(InputError, match="6 steps, this task's have 7"):
+        network.answer(torch.randn(1, 6, 8), torch.randn(1, 2, 8))
 
 
 @pytest.mark.parametrize(

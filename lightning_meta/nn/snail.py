@@ -11,20 +11,21 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lightning_meta.core import InputError
 from lightning_meta.nn.sequence import SequenceNetwork, check_positive
 
 
 class SNAIL(SequenceNetwork):
     """Attention(64, 32), TC(T, 128), Attention(256, 128), TC(T, 128), Attention(512, 256): the paper's Omniglot network.
 
-    `length` is T, the longest sequence that its convolutions span: ways * shots + 1. Attention spans any. What remains of
-    the tokens is the tokens; every query runs through the network behind them.
+    `length` is T, the longest sequence that its convolutions span, ways * shots + 1; a longer one raises InputError. What
+    remains of the tokens is the tokens; every query runs through the network behind them.
     """
 
-    def __init__(self, length: int = 6, width: int = 69, filters: int = 128):
+    def __init__(self, length: int = 26, width: int = 69, filters: int = 128):
         super().__init__()
         check_positive(length=length, width=width, filters=filters)
-        self.width = width
+        self.width, self.length = width, length
         grown = filters * dense_blocks(length)
         second = width + 32 + grown
         third = second + 128 + grown
@@ -41,7 +42,12 @@ class SNAIL(SequenceNetwork):
         return tokens
 
     def answer(self, context: Tensor, tokens: Float[Tensor, "batch q width"]) -> Tensor:
-        q = tokens.shape[1]
+        q, steps = tokens.shape[1], context.shape[1] + 1
+        if steps > self.length:
+            raise InputError(
+                f"SNAIL was built for sequences of {self.length} steps, this task's have {steps} (the support set and a query):"
+                " set `length` to ways * shots + 1"
+            )
         behind = torch.cat([context.repeat_interleave(q, 0), tokens.flatten(0, 1).unsqueeze(1)], dim=1)
         return self.blocks(behind)[:, -1].unflatten(0, (-1, q))
 
