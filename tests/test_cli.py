@@ -64,7 +64,9 @@ def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -
 def test_a_test_is_the_same_each_time(workplace: Path) -> None:
     command = f"test {GLYPHS} {QUICK} --ckpt_path last --data.test_episodes 6"
     first, second = (run(workplace, f"{command} --data.num_workers {workers}") for workers in (0, 2))
-    assert first.splitlines()[-3:] == second.splitlines()[-3:]
+    said = [[line for line in out.splitlines() if "  +- " in line or " ece " in line] for out in (first, second)]
+    assert len(said[0]) == 3
+    assert said[0] == said[1]
 
 
 def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> None:
@@ -77,8 +79,9 @@ def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> No
         scores.append(
             json.loads((workplace / f"runs/{processes}/version_0/meta_test_5way_1shot.json").read_text())["scores"]
         )
-    assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=1e-4)
-    assert scores[1]["loss"] == pytest.approx(scores[0]["loss"], abs=1e-3)
+    assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=3e-3), "one query of 450 may be a tie"
+    assert scores[1]["nll"] == pytest.approx(scores[0]["nll"], abs=1e-3)
+    assert scores[1]["ece"][0] == pytest.approx(scores[0]["ece"][0], abs=1e-3)
 
 
 def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:

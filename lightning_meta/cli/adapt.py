@@ -9,6 +9,7 @@ from jsonargparse import auto_cli
 from rich.progress import track
 
 from datamodules.preprocess import Preprocess, list_images
+from lightning_meta.cli.checks import images_of
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.core import Examples, InputError
 from lightning_meta.training.checkpoint import load, read
@@ -56,10 +57,12 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
 
 def image_preprocess(ckpt: Path) -> Preprocess:
     """How the checkpoint's training images were made; InputError where it was not trained on images."""
-    for state in read(ckpt).values():
-        if isinstance(state, dict) and isinstance(state.get("preprocess"), dict):
-            return Preprocess(**state["preprocess"])
-    raise InputError(f"{ckpt} was not trained on images (by datamodules.images.ImageEpisodes), so it cannot read yours")
+    preprocess = images_of(read(ckpt))
+    if preprocess is None:
+        raise InputError(
+            f"{ckpt} was not trained on images (by datamodules.images.ImageEpisodes), so it cannot read yours"
+        )
+    return preprocess
 
 
 def read_support(folder: Path, preprocess: Preprocess) -> tuple[list[str], Examples]:

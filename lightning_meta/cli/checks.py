@@ -2,12 +2,15 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
+from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.preprocess import Preprocess
 from datamodules.stream import Key
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged
 
@@ -31,6 +34,35 @@ def check_precision(precision: str | int | None, trainer: Trainer) -> None:
     """On a CPU, Lightning makes bfloat16 of 16-mixed; 16-true gives nan."""
     if str(precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
         raise InputError(f"precision {precision} needs a GPU, and this run is on a CPU: choose 32 or bf16-mixed")
+
+
+def images_of(checkpoint: dict[str, Any]) -> Preprocess | None:
+    """How the images that a checkpoint was trained on were made; None where it was not trained on images."""
+    for state in checkpoint.values():
+        if isinstance(state, dict) and isinstance(state.get("preprocess"), dict):
+            return Preprocess(**state["preprocess"])
+    return None
+
+
+def check_images(path: str | Path, checkpoint: dict[str, Any], data: LightningDataModule) -> None:
+    """InputError where the images of `data` have another shape than those that the checkpoint was trained on."""
+    trained = images_of(checkpoint)
+    if trained and isinstance(data, ImageEpisodes) and isinstance(data.tasks, ImageTasks):
+        check_shape(path, trained, data.tasks)
+
+
+def check_shape(path: str | Path, trained: Preprocess, tasks: ImageTasks) -> None:
+    shape = tasks.shards.index.preprocess.shape
+    if shape != trained.shape:
+        raise InputError(
+            f"{path} was trained on images of {times(trained.shape)} (channels x height x width), those of"
+            f" {tasks.shards.root} are {times(shape)}: write that set again with --size {trained.size}"
+            f"{' --channels 1' if trained.channels == 1 else ''}"
+        )
+
+
+def times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def rehearse(command: str, learner: FewShotLearner, data: LightningDataModule, trainer: Trainer) -> None:

@@ -13,22 +13,24 @@ import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # documented, though not in __all__
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_meta.cli.checks import check_precision, rehearse, require
+from lightning_meta.cli.checks import check_images, check_precision, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.report import after_evaluation, after_fit
+from lightning_meta.cli.report import after_fit, result, size_name, text, write
+from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
-from lightning_meta.training.checkpoint import load_weights, read
+from lightning_meta.training.checkpoint import load_weights, read, training_data
 
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks.",
     "validate": "Score a checkpoint on the frozen meta-validation episodes.",
-    "test": "Score a checkpoint on the frozen meta-test episodes.",
+    "test": "Score a checkpoint on the frozen meta-test episodes, of one size or of several, of its own data or of others"
+    " (--data.root).",
 }
 
 
@@ -76,6 +78,20 @@ class MetaCLI(LightningCLI):
         return known.get("init_args", {}).get("classes") or getattr(data, "classes", 1)
 
 
+class TestCLI(MetaCLI):
+    """With several sizes of episode."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        for part, meaning in (("ways", "classes"), ("shots", "support examples a class")):
+            parser.add_argument(
+                f"--{part}",
+                type=int,
+                nargs="+",
+                help=f"Test with so many {meaning}: several numbers, several tests; each of --ways with each of --shots.",
+            )
+
+
 def outputs(data: LightningDataModule) -> int:
     """Width of a learner's head, if it has one: a property of the tasks."""
     return getattr(data, "outputs", 1)
@@ -103,7 +119,7 @@ def run(command: str, argv: list[str]) -> None:
 def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
     """Trainer, model and data as configured; `--help` and `--print_config` end here."""
     try:
-        return MetaCLI(
+        return (TestCLI if command == "test" else MetaCLI)(
             MetaTraining,
             LightningDataModule,
             save_config_callback=SaveConfigCallback if command == "fit" else None,
@@ -124,21 +140,40 @@ def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
 
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     """Check the checkpoint, run, report."""
-    learner = cli.model.learner
-    check_precision(cli.config.trainer.precision, cli.trainer)
+    model, data, trainer = cli.model, cli.datamodule, cli.trainer
+    check_precision(cli.config.trainer.precision, trainer)
+    trained_on = None
     if cli.ckpt_path:
-        load_weights(learner, read(cli.ckpt_path), cli.ckpt_path)
+        checkpoint = read(cli.ckpt_path)
+        load_weights(model.learner, checkpoint, cli.ckpt_path)
+        check_images(cli.ckpt_path, checkpoint, data)
+        trained_on = training_data(checkpoint)
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
-    rehearse(command, learner, cli.datamodule, cli.trainer)
-    given = {"datamodule": cli.datamodule, "ckpt_path": cli.ckpt_path, "weights_only": True}
+    given = {"ckpt_path": cli.ckpt_path, "weights_only": True}
+    if command == "test":
+        sizes = sizes_asked(data, cli.config.ways, cli.config.shots)
+        evaluate_sizes(model, trainer, data, sizes, trained_on, **given)
+        return
+    rehearse(command, model.learner, data, trainer)
     if command == "fit":
-        rank_zero_info(f"{type(learner).__name__}, {sum(w.numel() for w in learner.parameters()):,} parameters")
-        cli.trainer.fit(cli.model, **given)
-        after_fit(cli.trainer, argv)
+        parameters = sum(w.numel() for w in model.learner.parameters())
+        rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
+        trainer.fit(model, datamodule=data, **given)
+        after_fit(trainer, argv)
     else:
-        getattr(cli.trainer, command)(cli.model, verbose=False, **given)
-        after_evaluation({"test": "meta_test", "validate": "meta_val"}[command], cli.trainer, cli.datamodule, learner)
+        trainer.validate(model, datamodule=data, verbose=False, **given)
+        after_validation(trainer, data, model, trained_on)
+
+
+def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaTraining, trained_on: str | None) -> None:
+    """Print the scores and write them into the run."""
+    folder = trainer.log_dir  # asked of every process, for they agree on it
+    if trainer.is_global_zero:
+        found = result("meta_val", "meta_val", trainer, data, model.learner, trained_on)
+        print(text(found))
+        if folder:
+            write(found, Path(folder, f"meta_val{size_name(found['protocol'])}.json"))
 
 
 def place(ckpt: str | None, logger: Any) -> str | None:

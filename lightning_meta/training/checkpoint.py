@@ -95,6 +95,15 @@ def build(spec: dict[str, Any]) -> FewShotLearner:
     return learner
 
 
+def training_data(checkpoint: dict[str, Any]) -> str | None:
+    """What a checkpoint was trained on: the root of its shard set, else the name of its data module; None where it does
+    not tell."""
+    data = checkpoint.get("hyper_parameters", {}).get("data")
+    if not (isinstance(data, dict) and isinstance(data.get("class_path"), str)):
+        return None
+    return str((data.get("init_args") or {}).get("root", data["class_path"].rpartition(".")[2]))
+
+
 def _spec(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a checkpoint's learner, empty where it has none."""
     spec = checkpoint.get("hyper_parameters", {}).get("learner")

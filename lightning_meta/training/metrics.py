@@ -1,6 +1,7 @@
-"""Scores over episodes, with their confidence interval."""
+"""Scores over episodes with their confidence interval, and calibration."""
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -28,3 +29,31 @@ class EpisodeMean(Metric):
         scores = dim_zero_cat(self.scores).cpu().double()
         spread = scores.std() if len(scores) > 1 else torch.tensor(torch.nan)
         return scores.mean().float(), (1.96 * spread / len(scores) ** 0.5).float()
+
+
+class CalibrationError(Metric):
+    """Expected calibration error over the queries of all episodes, in 0..1.
+
+    A query's confidence is the probability of its predicted class. ECE = sum_b |B_b| / n |accuracy(B_b) - confidence(B_b)|
+    over the bins B_b of equal width, ((b-1)/bins, b/bins]: Guo et al. 2017 (arXiv:1706.04599), section 2. (torchmetrics
+    gives confidences of exactly 1, which a softmax of distances often has, a bin of their own.)
+    """
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self, bins: int = 15) -> None:
+        super().__init__()
+        # Of each bin the queries, those that are right, and their confidence.
+        self.add_state("sums", torch.zeros(3, bins), dist_reduce_fx="sum")
+
+    def update(self, logits: Float[Tensor, "tasks n ways"], y: Int[Tensor, "tasks n"]) -> None:
+        confidence, predicted = logits.detach().float().softmax(-1).flatten(0, 1).max(-1)
+        right = (predicted == y.flatten()).float()
+        bins = self.sums.shape[1]
+        row = (confidence * bins).ceil().long().clamp(1, bins) - 1
+        self.sums.index_add_(1, row, torch.stack([torch.ones_like(right), right, confidence]))
+
+    def compute(self) -> Tensor:
+        count, right, confidence = self.sums
+        return (right - confidence).abs().sum() / count.sum()

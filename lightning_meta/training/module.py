@@ -8,8 +8,17 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, prediction_loss, score
-from lightning_meta.training.metrics import EpisodeMean
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, score
+from lightning_meta.training.evaluation import (
+    Measured,
+    Summary,
+    adaptation_curve,
+    by_presentation,
+    measure,
+    peak_memory,
+    protocols,
+    score_name,
+)
 
 
 class MetaTraining(LightningModule):
@@ -21,8 +30,12 @@ class MetaTraining(LightningModule):
         scheduler: a schedule of the outer learning rate, stepped after every meta-batch.
         noise_seed: names the random numbers that a learner draws (dropout).
 
-    Logs `meta_train/`, `meta_val/` and `meta_test/`: loss, and `accuracy` (0..1) or `mse`; of the latter two with the
-    95 % confidence interval over episodes, `_ci95`.
+    Logs `meta_train/` and `meta_val/`: loss, and `accuracy` (0..1) or `mse`. Logs `meta_test/` (or what `test_name` says):
+    `accuracy`, `nll` (nats a query) and `ece`, or `mse`; `seconds/adapt`, of a task when the tasks of a meta-batch adapt
+    together, and `seconds/query`; `memory/peak` in bytes; all but the last once more below `meta_test/inductive` or
+    `meta_test/transductive` where the learner can be judged either way. Curves, `steps/K` inner steps and
+    `presentation/K`, as configured (validation: over its first 10 meta-batches). Means over episodes come with the
+    half-width of their 95 % confidence interval, `_ci95`.
     """
 
     def __init__(
@@ -35,7 +48,7 @@ class MetaTraining(LightningModule):
         super().__init__()
         self.learner = learner
         self.make_optimizer, self.make_scheduler, self.noise_seed = optimizer, scheduler, noise_seed
-        self.means: dict[str, EpisodeMean] = {}  # of the evaluation under way
+        self.summary, self.test_name = Summary(), "meta_test"
 
     def configure_optimizers(self) -> Any:
         theta = [w for w in self.learner.parameters() if w.requires_grad]
@@ -77,56 +90,51 @@ class MetaTraining(LightningModule):
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})
 
     def validation_step(self, episode: Episode, batch_idx: int) -> None:
-        self.evaluate("meta_val", episode, curve=batch_idx < 10)
+        found = measure(self.learner, episode)
+        self.summary.add("meta_val/loss", found.loss)
+        self.summary.add(f"meta_val/{score_name(episode)}", found.score)
+        if batch_idx < 10:
+            self.add_curves("meta_val", episode, found)
 
-    def test_step(self, episode: Episode, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
-        self.evaluate("meta_test", episode, curve=True)
+    def on_test_start(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
-    def evaluate(self, stage: str, episode: Episode, curve: bool) -> None:
-        """Adapt to each task and score its queries; with `curve`, after each number of inner steps too."""
-        support, query = episode
+    def test_step(self, episode: Episode, batch_idx: int) -> None:
+        for name, learner in protocols(self.learner).items():
+            if batch_idx == 0:
+                measure(learner, episode)  # what starts up once is not timed
+            found = measure(learner, episode)
+            own = learner is self.learner
+            self.summary.add_measured(self.test_name if own else f"{self.test_name}/{name}", episode, found)
+            if own:
+                self.add_curves(self.test_name, episode, found)
+
+    def add_curves(self, stage: str, episode: Episode, found: Measured) -> None:
+        """Scores by the number of inner steps, and accuracies by presentation, where a learner has them."""
+        for steps, scores in adaptation_curve(self.learner, episode, found).items():
+            self.summary.add(f"{stage}/steps/{steps}", scores)
         with torch.no_grad():
-            prediction = self.learner.adapt(support)(query.x)
-            losses = [prediction_loss(p, y) for p, y in zip(prediction, query.y, strict=True)]
-            self.record(f"{stage}/loss", torch.stack(losses))
-            self.record(f"{stage}/{score_name(episode)}", score(prediction, query.y))
-            for steps in curve_steps(self.learner.test_steps) if curve else ():
-                phi = self.learner.adapt_steps(support, steps)
-                self.record(f"{stage}/steps/{steps}", score(phi(query.x), query.y))
-
-    def record(self, name: str, scores: Tensor) -> None:
-        if name not in self.means:
-            self.means[name] = EpisodeMean().to(self.device)
-        self.means[name].update(scores)
+            in_turn = self.learner.predict_in_turn(episode.support)
+        if in_turn is not None:
+            for k, scores in enumerate(by_presentation(in_turn, episode.support.y), start=1):
+                self.summary.add(f"{stage}/presentation/{k}", scores)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_means()
+        self.log_summary()
 
     def on_test_epoch_end(self) -> None:
-        self.log_means()
+        self.log_summary()
+        peak, _ = peak_memory(self.device)
+        self.log(f"{self.test_name}/memory/peak", float(peak), sync_dist=True, reduce_fx="max")
 
-    def log_means(self) -> None:
+    def log_summary(self) -> None:
         """Log every mean with its interval, and `error`, the score of which less is better: what checkpoints watch."""
-        for name, metric in self.means.items():
-            mean, ci95 = metric.compute()
-            self.log_dict({name: mean, f"{name}_ci95": ci95}, sync_dist=True)
-            if name.endswith(("/accuracy", "/mse")):
-                stage, kind = name.split("/")
+        for name, (mean, ci95) in self.summary.compute().items():
+            self.log(name, mean, sync_dist=True)
+            if ci95 is not None:
+                self.log(f"{name}_ci95", ci95, sync_dist=True)
+            stage, _, kind = name.partition("/")
+            if kind in ("accuracy", "mse"):
                 self.log(f"{stage}/error", 1 - mean if kind == "accuracy" else mean, sync_dist=True)
-        self.means.clear()
-
-
-def score_name(batch: Episode | Examples) -> str:
-    return "mse" if judged(batch).y.is_floating_point() else "accuracy"
-
-
-def curve_steps(test_steps: int) -> list[int]:
-    """Inner steps at which the adaptation curve is read: all up to 10, then 20, 50, 100, ... and the last."""
-    if test_steps == 0:
-        return []
-    beyond = [k * 10**n for n in range(1, 6) for k in (2, 5, 10)]
-    return [
-        *range(min(10, test_steps) + 1),
-        *(k for k in beyond if k < test_steps),
-        *([test_steps] if test_steps > 10 else []),
-    ]
+        self.summary = Summary()

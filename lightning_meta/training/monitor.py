@@ -55,7 +55,8 @@ class Throughput(Callback):
 
 
 class EpisodePictures(Callback):
-    """One sheet of the first training episode (support, a rule, queries; a class a row), and one adaptation curve at test."""
+    """One sheet of the first training episode (support, a rule, queries; a class a row). At test, the score against inner
+    steps as one curve, `adaptation_curve`, and against presentations of a class, `presentation_curve`."""
 
     def on_train_batch_start(
         self,
@@ -68,12 +69,14 @@ class EpisodePictures(Callback):
         if board and trainer.global_step == 0 and len(shape) == 5 and shape[2] in (1, 3) and isinstance(batch, Episode):
             board.add_image("episode", sheet(batch), 0)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if board := _board(trainer):
+            stage = getattr(pl_module, "test_name", "meta_test")
+            curves = {f"{stage}/steps": "adaptation_curve", f"{stage}/presentation": "presentation_curve"}
             for name, value in trainer.callback_metrics.items():
-                prefix, _, steps = name.rpartition("/")
-                if prefix == "meta_test/steps" and steps.isdigit():
-                    board.add_scalar("meta_test/adaptation_curve", value, int(steps))
+                prefix, _, k = name.rpartition("/")
+                if prefix in curves and k.isdigit():
+                    board.add_scalar(f"{stage}/{curves[prefix]}", value, int(k))
 
 
 class RunSummary(Callback):

@@ -1,0 +1,118 @@
+"""Tests at several sizes of episode in one call, and the score against shots."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from datamodules.episodes import EpisodeData
+from datamodules.stream import EpisodeSize, Key
+from lightning_meta.cli.checks import rehearse
+from lightning_meta.cli.files import whole
+from lightning_meta.cli.pictures import Line, against_shots
+from lightning_meta.cli.report import is_elsewhere, number, protocol_line, result, shown, size_name, source, text, write
+from lightning_meta.core import InputError
+from lightning_meta.training import MetaTraining
+
+
+def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
+    """The sizes to test at: every one of `ways` with every one of `shots`, by default the data module's own.
+
+    Raises InputError where `ways` are given for regression, or either for data that are no episodes.
+    """
+    if not isinstance(data, EpisodeData):
+        if ways or shots:
+            raise InputError(f"--ways and --shots set the size of episodes, which {type(data).__name__} has not")
+        return []
+    own = data.sizes["test"]
+    if ways and data.tasks.draw(Key(data.seed, data.splits["test"], 0, 0), *own.smallest()).query.y.is_floating_point():
+        raise InputError(
+            f"--ways is {shown(ways)}, but {type(data).__name__} is regression, which has no ways: give --shots"
+        )
+    sizes = product(ways or [own.ways], shots or [own.shots])
+    return [own._replace(ways=w, shots=s) for w, s in dict.fromkeys(sizes)]
+
+
+def evaluate_sizes(
+    model: MetaTraining,
+    trainer: Trainer,
+    data: LightningDataModule,
+    sizes: list[EpisodeSize],
+    trained_on: str | None,
+    **given: Any,
+) -> None:
+    """Test at every size, after all were found possible. Print each result and, of several, a table at the end; write a
+    JSON file for each and the score against shots as a curve and a picture."""
+    for size in sizes:
+        set_size(data, size)
+        rehearse("test", model.learner, data, trainer)
+    tested_on = source(data)
+    stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(trained_on, tested_on) else "meta_test"
+    folder, found = trainer.log_dir, []
+    for size in sizes or [None]:
+        if size:
+            set_size(data, size)
+        name = f"_{shown(size.ways)}way_{shown(size.shots)}shot" if size and len(sizes) > 1 else ""
+        model.test_name = stage + name
+        trainer.test(model, datamodule=data, verbose=False, **given)
+        given = {}  # theta is there
+        if trainer.is_global_zero:
+            found.append(result("meta_test", model.test_name, trainer, data, model.learner, trained_on))
+            print(text(found[-1]))
+            if folder:
+                write(found[-1], Path(folder, f"{stage}{size_name(found[-1]['protocol'])}.json"))
+    if trainer.is_global_zero and len(sizes) > 1:
+        print(table(found))
+        show_curve(stage, found, trainer, folder)
+
+
+def set_size(data: LightningDataModule, size: EpisodeSize) -> None:
+    assert isinstance(data, EpisodeData)
+    data.sizes["test"] = size
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """A row a size and protocol."""
+    kind = "accuracy" if "accuracy" in found[0]["scores"] else "mse"
+    names = [name for name in (kind, "nll", "ece") if name in found[0]["scores"]]
+    parts = ("ways", "shots") if kind == "accuracy" else ("shots",)
+    lines = [[*parts, "predictions", *names, "s to adapt"]]
+    for one in found:
+        for way in filter(None, (one, one["other"])):
+            size = [shown(one["protocol"][part]) for part in parts]
+            cells = [interval(way["scores"][name], kind == "accuracy" and name != "nll") for name in names]
+            seconds = (one["cost"] if way is one else way)["adapt_seconds_a_task"]
+            lines.append([*size, way["predictions"], *cells, f"{seconds:.2e}"])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([protocol_line(found[0], kind, without=("ways", "shots")), *texts])
+
+
+def interval(score: tuple[float, float | None], percent: bool) -> str:
+    mean, ci95 = score
+    return number(mean, percent) + ("" if ci95 is None else f" +- {number(ci95, percent)}")
+
+
+def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder: str | None) -> None:
+    """The score against shots, a line for each number of ways: in TensorBoard, where a step is a shot, and as a picture."""
+    kind = "accuracy" if "accuracy" in found[0]["scores"] else "mse"
+    lines: dict[str, Line] = {}
+    for one in found:
+        ways, shots = one["protocol"]["ways"], one["protocol"]["shots"]
+        if not isinstance(shots, int):
+            return  # of a range there is no curve
+        for way in filter(None, (one, one["other"])):
+            label = "" if kind == "mse" else f"{shown(ways)}-way"
+            label += f" {way['predictions']}" if one["other"] else ""
+            lines.setdefault(label.strip() or one["learner"], []).append((shots, *way["scores"][kind]))
+    if isinstance(trainer.logger, TensorBoardLogger):
+        board = trainer.logger.experiment
+        for label, points in lines.items():
+            for shots, mean, _ in points:
+                board.add_scalar(f"{stage}/{kind}_by_shots/{label}", mean, shots)
+        board.flush()
+    if folder:
+        with whole(Path(folder, f"{stage}_by_shots.png")) as aside:
+            against_shots(lines, kind, f"{found[0]['learner']} on {found[0]['protocol']['data']}", aside)

@@ -1,0 +1,147 @@
+"""What an episode tells of a learner: the measurements that `test`, `validate` and `compare` share."""
+
+import copy
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lightning_meta.core import Episode, Examples, FewShotLearner, judged, prediction_loss, score
+from lightning_meta.learners.fast_weights import GradientLearner
+from lightning_meta.training.metrics import CalibrationError, EpisodeMean
+
+
+class Measured(NamedTuple):
+    """One meta-batch under one learner. Seconds are wall-clock."""
+
+    prediction: Float[Tensor, "tasks n out"]
+    score: Float[Tensor, " tasks"]  # accuracy, or mean squared error
+    loss: Float[Tensor, " tasks"]  # negative log-likelihood of a query in nats, or mean squared error
+    adapt_seconds: float  # to make phi, a task
+    query_seconds: float  # to predict one query by phi
+
+
+def measure(learner: FewShotLearner, episode: Episode) -> Measured:
+    """Adapt to each task of a meta-batch, predict its queries, and time both. The learner is in evaluation mode."""
+    support, query = episode
+    tasks, queries = query.y.shape[:2]
+    with torch.no_grad():
+        start = _now(query.x)
+        phi = learner.adapt(support)
+        adapted = _now(query.x)
+        prediction = phi(query.x)
+        done = _now(query.x)
+        losses = [prediction_loss(p, y) for p, y in zip(prediction, query.y, strict=True)]
+    return Measured(
+        prediction,
+        score(prediction, query.y),
+        torch.stack(losses),
+        (adapted - start) / tasks,
+        (done - adapted) / (tasks * queries),
+    )
+
+
+def _now(x: Tensor) -> float:
+    """Seconds on a clock, when the device of x has done all it was told to."""
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter()
+
+
+def protocols(learner: FewShotLearner) -> dict[str, FewShotLearner]:
+    """The learner as it is configured and, where it normalises by a batch in its inner loop, also by the other choice of
+    batch: under the keys `inductive` and `transductive`. The two share theta."""
+    found = {predictions(learner): learner}
+    if isinstance(learner, GradientLearner) and batch_statistics(learner) in ("support", "transductive"):
+        other = copy.copy(learner)
+        other.batch_stats = "support" if learner.transductive else "transductive"
+        other.transductive = not learner.transductive
+        found[predictions(other)] = other
+    return found
+
+
+def predictions(learner: FewShotLearner) -> str:
+    return "transductive" if learner.transductive else "inductive"
+
+
+def batch_statistics(learner: FewShotLearner) -> str | None:
+    """What batch norm normalises by, if the learner has any."""
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in learner.modules()):
+        return None
+    return getattr(learner, "batch_stats", "running")
+
+
+def score_name(batch: Episode | Examples) -> str:
+    return "mse" if judged(batch).y.is_floating_point() else "accuracy"
+
+
+def curve_steps(test_steps: int) -> list[int]:
+    """Inner steps at which the adaptation curve is read: all up to 10, then 20, 50, 100, ... and the last."""
+    if test_steps == 0:
+        return []
+    beyond = [k * 10**n for n in range(1, 6) for k in (2, 5, 10)]
+    return [
+        *range(min(10, test_steps) + 1),
+        *(k for k in beyond if k < test_steps),
+        *([test_steps] if test_steps > 10 else []),
+    ]
+
+
+def adaptation_curve(learner: FewShotLearner, episode: Episode, found: Measured) -> dict[int, Tensor]:
+    """Scores [tasks] by the number of inner steps; after the last they are those that were `found`."""
+    scores = {}
+    with torch.no_grad():
+        for steps in curve_steps(learner.test_steps):
+            if steps == learner.test_steps:
+                scores[steps] = found.score
+            else:
+                scores[steps] = score(learner.adapt_steps(episode.support, steps)(episode.query.x), episode.query.y)
+    return scores
+
+
+def by_presentation(prediction: Float[Tensor, "tasks n ways"], y: Int[Tensor, "tasks n"]) -> list[Tensor]:
+    """Accuracy [tasks] over the examples of a sequence that are the first of their class, over the second, and so on."""
+    right = (prediction.argmax(-1) == y).float()
+    time_seen = F.one_hot(y).cumsum(1).gather(2, y.unsqueeze(2)).squeeze(2)  # [tasks, n]: 1 for a class's first
+    masks = [(time_seen == k).float() for k in range(1, int(time_seen.amax(1).min()) + 1)]
+    return [(right * mask).sum(1) / mask.sum(1) for mask in masks]
+
+
+def peak_memory(device: torch.device) -> tuple[int, str]:
+    """Bytes at most in use so far, and of what they are."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), "allocated on the GPU"
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "resident set of the process"
+
+
+class Summary:
+    """Means over episodes by name, of an evaluation under way."""
+
+    def __init__(self) -> None:
+        self.means: dict[str, EpisodeMean] = {}
+        self.calibration: dict[str, CalibrationError] = {}
+
+    def add(self, name: str, scores: Tensor) -> None:
+        """scores: [tasks]."""
+        self.means.setdefault(name, EpisodeMean().to(scores.device)).update(scores)
+
+    def add_measured(self, prefix: str, episode: Episode, found: Measured) -> None:
+        """Below `prefix`: accuracy, nll and ece of class numbers, mse of regression, seconds/adapt and seconds/query."""
+        y, kind = episode.query.y, score_name(episode)
+        self.add(f"{prefix}/{kind}", found.score)
+        if kind == "accuracy":
+            self.add(f"{prefix}/nll", found.loss)
+            self.calibration.setdefault(f"{prefix}/ece", CalibrationError().to(y.device)).update(found.prediction, y)
+        self.add(f"{prefix}/seconds/adapt", torch.full_like(found.score, found.adapt_seconds))
+        self.add(f"{prefix}/seconds/query", torch.full_like(found.score, found.query_seconds))
+
+    def compute(self) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Mean and ci95 by name, over all processes; the ece, one number of all queries, has no interval."""
+        found: dict[str, tuple[Tensor, Tensor | None]] = {name: mean.compute() for name, mean in self.means.items()}
+        return found | {name: (error.compute(), None) for name, error in self.calibration.items()}
