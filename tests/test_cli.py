@@ -79,9 +79,9 @@ def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> No
         scores.append(
             json.loads((workplace / f"runs/{processes}/version_0/meta_test_5way_1shot.json").read_text())["scores"]
         )
-    assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=3e-3), "one query of 450 may be a tie"
+    assert scores[1]["accuracy"] == pytest.approx(scores[0]["accuracy"], abs=3e-3), "1 query of 450 may be a tie"
     assert scores[1]["nll"] == pytest.approx(scores[0]["nll"], abs=1e-3)
-    assert scores[1]["ece"][0] == pytest.approx(scores[0]["ece"][0], abs=1e-3)
+    assert scores[1]["ece"][0] == pytest.approx(scores[0]["ece"][0], abs=3e-3)
 
 
 def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:

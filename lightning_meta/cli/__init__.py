@@ -15,6 +15,7 @@ Learn from many small tasks to learn a new one from a few examples.
   fit        meta-train: one task file, one learner file     lightning-meta fit --config glyphs.yaml --config protonet.yaml
   validate   meta-validate a checkpoint
   test       meta-test a checkpoint on held-out classes      lightning-meta test --config ... --config ... --ckpt_path best
+  compare    several checkpoints on the same episodes        lightning-meta compare A.ckpt B.ckpt --on shards/glyphs
   adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR
   configs    list the packaged configurations
   demo       all of the above on made-up handwriting, in minutes
@@ -56,6 +57,10 @@ def run(command: str, argv: list[str]) -> None:
         from lightning_meta.cli.adapt import run as adapt
 
         adapt(argv)
+    elif command == "compare":
+        from lightning_meta.cli.compare import run as compare
+
+        compare(argv)
     elif command == "configs":
         from lightning_meta.cli.configs import list_configs
 
@@ -69,7 +74,7 @@ def run(command: str, argv: list[str]) -> None:
 
         print(f"lightning-meta {version('lightning-meta')}")
     else:
-        commands = ("shards", "fit", "validate", "test", "adapt", "configs", "demo")
+        commands = ("shards", "fit", "validate", "test", "compare", "adapt", "configs", "demo")
         close = difflib.get_close_matches(command, commands, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"no command {command!r}: {hint}choose from {', '.join(commands)} (see --help)")

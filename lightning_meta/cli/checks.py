@@ -52,7 +52,8 @@ def check_images(path: str | Path, checkpoint: dict[str, Any], data: LightningDa
 
 
 def check_shape(path: str | Path, trained: Preprocess, tasks: ImageTasks) -> None:
-    shape = tasks.shards.index.preprocess.shape
+    index = tasks.shards.index
+    shape = (index.features.size,) if index.features else index.preprocess.shape
     if shape != trained.shape:
         raise InputError(
             f"{path} was trained on images of {times(trained.shape)} (channels x height x width), those of"
@@ -84,7 +85,12 @@ def rehearse(command: str, learner: FewShotLearner, data: LightningDataModule, t
             episode = stream.tasks.draw(key, *size)
             if stage == "train":
                 learner.check_batch(episode)
-            attempt("adapt to a task", understudy, lambda e: understudy.adapt(e.support)(e.query.x), episode)
+            try_task(understudy, episode)
+
+
+def try_task(learner: FewShotLearner, episode: Episode) -> None:
+    """Adapt and predict once; InputError where the learner does not fit such tasks."""
+    attempt("adapt to a task", learner, lambda e: learner.adapt(e.support)(e.query.x), episode)
 
 
 def attempt(what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode | Examples) -> None:

@@ -42,7 +42,7 @@ def explain(message: str, options: Iterable[str]) -> str:
     if found := said(r"module '([\w.]+)' has no attribute '(\w+)'"):
         return f"{where}: {found[0]} has no {found[1]!r}. {choose(found[1], classes(found[0]))}"
     if found := said(r"arguments are required: (.+)"):
-        return f"{where}: {found[0]} must be given"
+        return f"{where + ': ' if where else ''}{found[0]} must be given"
     if found := said(r"Not a valid subclass of (\w+)"):
         return f"{where}: give `class_path`, a {found[0]}, and its `init_args`, with nothing beside them"
     if found := said(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)"):

@@ -1,6 +1,5 @@
 """What a command prints and writes when it is done."""
 
-import json
 import math
 import shlex
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
-from lightning_meta.cli.files import whole
 from lightning_meta.core import FewShotLearner
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions, protocols
 
@@ -107,11 +105,6 @@ def protocol(data: LightningDataModule, name: str) -> dict[str, Any]:
 def source(data: LightningDataModule) -> str:
     """What the episodes are made from: the root of a shard set, else the name of the data module."""
     return getattr(data, "root", type(data).__name__)
-
-
-def write(found: dict[str, Any], path: Path) -> None:
-    with whole(path) as aside:
-        aside.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def size_name(protocol: dict[str, Any]) -> str:

@@ -10,9 +10,9 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from datamodules.episodes import EpisodeData
 from datamodules.stream import EpisodeSize, Key
 from lightning_meta.cli.checks import rehearse
-from lightning_meta.cli.files import whole
+from lightning_meta.cli.files import whole, write_json
 from lightning_meta.cli.pictures import Line, against_shots
-from lightning_meta.cli.report import is_elsewhere, number, protocol_line, result, shown, size_name, source, text, write
+from lightning_meta.cli.report import is_elsewhere, number, protocol_line, result, shown, size_name, source, text
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
 
@@ -62,7 +62,7 @@ def evaluate_sizes(
             found.append(result("meta_test", model.test_name, trainer, data, model.learner, trained_on))
             print(text(found[-1]))
             if folder:
-                write(found[-1], Path(folder, f"{stage}{size_name(found[-1]['protocol'])}.json"))
+                write_json(Path(folder, f"{stage}{size_name(found[-1]['protocol'])}.json"), found[-1], indent=1)
     if trainer.is_global_zero and len(sizes) > 1:
         print(table(found))
         show_curve(stage, found, trainer, folder)

@@ -20,7 +20,8 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lightning_meta.cli.checks import check_images, check_precision, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.report import after_fit, result, size_name, text, write
+from lightning_meta.cli.files import write_json
+from lightning_meta.cli.report import after_fit, result, size_name, text
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
@@ -142,6 +143,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     """Check the checkpoint, run, report."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     check_precision(cli.config.trainer.precision, trainer)
+    sizes = sizes_asked(data, cli.config.ways, cli.config.shots) if command == "test" else []
     trained_on = None
     if cli.ckpt_path:
         checkpoint = read(cli.ckpt_path)
@@ -152,7 +154,6 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
     given = {"ckpt_path": cli.ckpt_path, "weights_only": True}
     if command == "test":
-        sizes = sizes_asked(data, cli.config.ways, cli.config.shots)
         evaluate_sizes(model, trainer, data, sizes, trained_on, **given)
         return
     rehearse(command, model.learner, data, trainer)
@@ -173,7 +174,7 @@ def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaTra
         found = result("meta_val", "meta_val", trainer, data, model.learner, trained_on)
         print(text(found))
         if folder:
-            write(found, Path(folder, f"meta_val{size_name(found['protocol'])}.json"))
+            write_json(Path(folder, f"meta_val{size_name(found['protocol'])}.json"), found, indent=1)
 
 
 def place(ckpt: str | None, logger: Any) -> str | None:

@@ -1,0 +1,107 @@
+"""Who takes part in a comparison: the learners of checkpoints, by name, and what is known of their training."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from datamodules.preprocess import Preprocess
+from lightning_meta.cli.checks import images_of
+from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.training import load
+from lightning_meta.training.checkpoint import read, training_data
+from lightning_meta.training.evaluation import batch_statistics, predictions, protocols
+
+Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
+
+
+class Entrant(NamedTuple):
+    """A learner under one protocol. What its checkpoint does not tell is None; the validation curve may be empty."""
+
+    name: str
+    path: Path
+    learner: FewShotLearner
+    images: Preprocess | None
+    trained_on: str | None
+    episodes: int | None  # of its meta-training
+    validation: Curve
+
+    def facts(self) -> dict[str, Any]:
+        """For tables and JSON."""
+        return {
+            "learner": self.name,
+            "checkpoint": str(self.path),
+            "class": type(self.learner).__name__,
+            "predictions": predictions(self.learner),
+            "batch_statistics": batch_statistics(self.learner),
+            "parameters": sum(w.numel() for w in self.learner.parameters()),
+            "trained_on": self.trained_on,
+            "episodes": self.episodes,
+            "validation": self.validation,
+        }
+
+
+def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
+    """Each checkpoint as configured and, where it can be judged as inductive and as transductive, in the other way too,
+    under its name and that word. InputError where a file is no checkpoint or `names` do not fit."""
+    found = []
+    for path, name in zip(paths, chosen(paths, names), strict=True):
+        checkpoint, learner = read(path), load(path)
+        meta_batch = ((checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}).get(
+            "meta_batch"
+        )
+        steps = checkpoint.get("global_step")
+        episodes = steps * meta_batch if isinstance(steps, int) and isinstance(meta_batch, int) else None
+        curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
+        for way, judged in protocols(learner).items():
+            label = name if judged is learner else f"{name} ({way})"
+            found.append(
+                Entrant(label, path, judged, images_of(checkpoint), training_data(checkpoint), episodes, curve)
+            )
+    return found
+
+
+def chosen(paths: list[Path], names: list[str] | None) -> list[str]:
+    """`names`, one a checkpoint, or what the run folders are called, with as much behind it as tells them apart."""
+    if names is not None:
+        if len(names) != len(paths):
+            raise InputError(f"--names has {len(names)} names for {len(paths)} checkpoints: give one for each")
+        if len(set(names)) < len(names):
+            raise InputError(f"--names repeats a name ({', '.join(names)}): give each checkpoint its own")
+        return names
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError("a checkpoint is given twice: give each one once")
+    found: dict[Path, str] = {}
+    for parts in (1, 2, 3):
+        names = ["/".join(run_parts(path)[:parts]) for path in paths]
+        once = {path: name for path, name in zip(paths, names, strict=True) if names.count(name) == 1}
+        found = once | found
+    if len(found) < len(paths):
+        alike = [str(path) for path in paths if path not in found]
+        raise InputError(f"{' and '.join(alike)} would have one name: name the checkpoints with --names")
+    return [found[path] for path in paths]
+
+
+def run_parts(path: Path) -> list[str]:
+    """Run, version and file of runs/RUN/VERSION/checkpoints/FILE.ckpt; of another path, the file and its folders."""
+    folder = run_folder(path)
+    return (
+        [folder.parent.name, folder.name, path.stem] if folder else [path.stem, *reversed(path.resolve().parts[1:-1])]
+    )
+
+
+def run_folder(path: Path) -> Path | None:
+    folder = path.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else None
+
+
+def validation(path: Path) -> Curve:
+    """The validation score against training steps, as the event files of the checkpoint's run have it."""
+    folder, points = run_folder(path), dict[int, float]()
+    for file in sorted(folder.glob("events*")) if folder else ():
+        events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
+        for tag in {"meta_val/accuracy", "meta_val/mse"} & set(events.Tags()["scalars"]):
+            points |= {
+                event.step + 1: event.value for event in events.Scalars(tag)
+            }  # a step is logged by its number from 0
+    return sorted(points.items())
