@@ -6,6 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from runs import GLYPHS, QUICK, run
 
 from datamodules.preprocess import Preprocess
 from datamodules.write import ClassImages, write_shards
@@ -50,3 +51,18 @@ def shard_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("shards") / "patterns"
     write_shards(root, "patterns", Preprocess(28, 1), classes())
     return root
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where a user wrote glyphs, trained ProtoNet on them, and exported images to try `adapt` on."""
+    folder = tmp_path_factory.mktemp("workplace")
+    run(folder, "shards write glyphs --classes 100 --drawings 20 --out shards/glyphs")
+    said = run(folder, f"fit {GLYPHS} {QUICK}")
+    assert "next:" in said
+    run(folder, "shards export shards/glyphs --classes 3 --support 2 --query 4 --out try --split train")
+    for name, shape in (("other", (1, 28, 28)), ("colour", (3, 20, 20))):
+        images = np.random.default_rng(0).integers(0, 255, (6, 8, *shape), dtype=np.uint8)
+        classes = (ClassImages(f"c{i}", "test", each) for i, each in enumerate(images))
+        write_shards(folder / "shards" / name, name, Preprocess(shape[1], shape[0]), classes)
+    return folder

@@ -1,6 +1,7 @@
 """Real runs of the command line, for tests: start one, read its curve, kill it at a chosen moment."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import yaml
 from pytorch_lightning import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+
+QUICK = "--trainer.max_epochs 1 --data.epoch_batches 4 --data.val_episodes 6 --trainer.enable_progress_bar false"
+QUICK += " --trainer.accelerator cpu --trainer.log_every_n_steps 1"
+GLYPHS = "--config glyphs.yaml --config protonet.yaml"
 
 
 class NoisyMLP(nn.Sequential):
@@ -40,6 +45,13 @@ class Kill(Callback):
 def lightning_meta(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `lightning-meta ARGUMENTS` below `cwd` in a process of its own."""
     return python(cwd, "-m", "lightning_meta", *arguments, **environment)
+
+
+def run(folder: Path, command: str, status: int = 0) -> str:
+    """Run `lightning-meta COMMAND` as a process of its own; its output."""
+    done = lightning_meta(folder, *shlex.split(command))
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def python(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,38 +1,14 @@
-"""The command line: the whole way as a user goes it, and a clear end, status 2, for every mistake."""
+"""The command line: the whole way as a user goes it."""
 
 import csv
 import json
-import shlex
 from pathlib import Path
 
 import pytest
 import yaml
-from runs import curve, lightning_meta
+from PIL import Image
+from runs import GLYPHS, QUICK, curve, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from lightning_meta.cli import main
-
-QUICK = "--trainer.max_epochs 1 --data.epoch_batches 4 --data.val_episodes 6 --trainer.enable_progress_bar false"
-QUICK += " --trainer.accelerator cpu --trainer.log_every_n_steps 1"
-GLYPHS = "--config glyphs.yaml --config protonet.yaml"
-
-
-def run(folder: Path, command: str, status: int = 0) -> str:
-    """Run `lightning-meta COMMAND` as a process of its own; its output."""
-    done = lightning_meta(folder, *shlex.split(command))
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where a user wrote glyphs, trained ProtoNet on them, and exported images to try `adapt` on."""
-    folder = tmp_path_factory.mktemp("workplace")
-    run(folder, "shards write glyphs --classes 100 --drawings 20 --out shards/glyphs")
-    said = run(folder, f"fit {GLYPHS} {QUICK}")
-    assert "next:" in said
-    run(folder, "shards export shards/glyphs --classes 3 --support 2 --query 4 --out try --split train")
-    return folder
 
 
 def test_fit_writes_curves_checkpoints_and_its_configuration(workplace: Path) -> None:
@@ -61,6 +37,27 @@ def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -
     assert 0 < ci95 < 0.2
 
 
+def test_several_sizes_in_one_call_on_another_set(workplace: Path) -> None:
+    options = "--ckpt_path best --data.root shards/other --data.eval_queries 3 --data.test_episodes 6"
+    said = run(workplace, f"test {GLYPHS} {QUICK} {options} --ways 2 3 --shots 1 4")
+    assert said.count("out of domain: trained on shards/glyphs, tested on shards/other") == 4
+    version = workplace / "runs/glyphs-protonet/version_0"
+    rows = [line.split() for line in said.splitlines() if line.startswith(("2 ", "3 "))]
+    assert [row[:3] for row in rows] == [[w, s, "inductive"] for w in "23" for s in "14"]
+    for ways, shots, _, accuracy, *_ in rows:
+        result = json.loads((version / f"meta_test_other_{ways}way_{shots}shot.json").read_text())
+        assert f"{100 * result['scores']['accuracy'][0]:.2f}" == accuracy
+        assert result["protocol"]["data"] == "shards/other"
+        assert result["cost"]["adapt_seconds_a_task"] > 0
+    points = curve(version, "meta_test_other/accuracy_by_shots/3-way")
+    assert points == {
+        1: pytest.approx(float(rows[2][3]) / 100, abs=1e-4),
+        4: pytest.approx(float(rows[3][3]) / 100, abs=1e-4),
+    }
+    with Image.open(version / "meta_test_other_by_shots.png") as picture:
+        assert picture.width > 500
+
+
 def test_a_test_is_the_same_each_time(workplace: Path) -> None:
     command = f"test {GLYPHS} {QUICK} --ckpt_path last --data.test_episodes 6"
     first, second = (run(workplace, f"{command} --data.num_workers {workers}") for workers in (0, 2))
@@ -75,7 +72,11 @@ def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> No
     scores = []
     for processes, options in (("one", ""), ("two", both)):
         run(workplace, f"fit {GLYPHS} {QUICK} {name} {processes} {options}")
-        run(workplace, f"test {GLYPHS} {QUICK} {name} {processes} {options} --ckpt_path last --data.test_episodes 6")
+        run(
+            workplace,
+            f"test {GLYPHS} {QUICK} {name} {processes} {options} --ckpt_path last --data.test_episodes 6 --shots 1 2",
+        )
+        assert (workplace / f"runs/{processes}/version_0/meta_test_5way_2shot.json").exists()
         scores.append(
             json.loads((workplace / f"runs/{processes}/version_0/meta_test_5way_1shot.json").read_text())["scores"]
         )
@@ -135,8 +136,6 @@ def test_a_checkpoint_of_maml_knows_its_ways_and_says_it_is_transductive(workpla
 
 
 def test_a_sheet_is_a_picture_of_the_set(workplace: Path) -> None:
-    from PIL import Image
-
     run(workplace, "shards sheet shards/glyphs --out pictures/sheet.png --classes 4 --images 6")
     with Image.open(workplace / "pictures/sheet.png") as picture:
         assert picture.size == (2 * 6 * 28, 2 * 4 * 28)
@@ -173,97 +172,3 @@ def test_damaged_classes_are_skipped_and_reported_at_the_end(workplace: Path, tm
     assert "Traceback" not in said
     said = run(tmp_path, f"fit {GLYPHS} {QUICK} {sizes.replace('32', '30')} --data.on_error skip --data.num_workers 2")
     assert f"1 of 40 classes of {tmp_path}/glyphs are damaged and were skipped: glyph00000" in said
-
-
-MISTAKES = {
-    "fti": ["no command 'fti'", "fit"],
-    "fit": ["no task is given", "glyphs.yaml"],
-    "fit --config glyphs.yaml": ["no learner is given", "protonet.yaml"],
-    "fit --config glyph.yaml --config protonet.yaml": ["no configuration 'glyph.yaml'", "glyphs.yaml"],
-    "fit --config {broken} --config protonet.yaml": ["broken.yaml is not YAML"],
-    f"fit {GLYPHS} --data.root nowhere": ["no shards at 'nowhere'", "shards write"],
-    f"fit {GLYPHS} --data.root http://127.0.0.1:9/shards": ["cannot read http://127.0.0.1:9/shards/index.json"],
-    f"fit {GLYPHS} --data.ways 90": ["90 ways", "80 classes"],
-    f"fit {GLYPHS} --data.eval_ways 50": ["50 ways", "split 'val'"],
-    f"fit {GLYPHS} --data.shots 15": ["15 shots and 15 queries", "has 20"],
-    f"fit {GLYPHS} --data.shots [5,1]": ["shots is (5, 1)", "first <= last"],
-    f"fit {GLYPHS} --data.wayz 5": ["no argument 'wayz'", "Did you mean ways"],
-    f"fit {GLYPHS} --data.ways many": ["data.ways is many", "int"],
-    f"fit {GLYPHS} --trainer.max_epoch 5": ["trainer has no key 'max_epoch'", "max_epochs"],
-    f"fit {GLYPHS} --data.on_error ignore": ["on_error is ignore", "raise, skip"],
-    f"fit {GLYPHS} --trainer.devices abc": ["devices"],
-    "test --config glyphs.yaml --config reptile.yaml --ckpt_path {ckpt}": ["of another learner", "ProtoNet", "Reptile"],
-    "fit --config glyphs.yaml --config maml.yaml --model.learner.init_args.features 21": [
-        "cannot adapt to a task",
-        "21x5",
-    ],
-    "adapt --ckpt {ckpt} --support try/support --query try/query --out try": ["--out try is a folder"],
-    f"fit {GLYPHS} --modle.learner x": ["no key 'modle'", "model"],
-    f"fit {GLYPHS} --model.learner.init_args.distence cosine": ["ProtoNet has no argument 'distence'", "distance"],
-    f"fit {GLYPHS} --model.learner lightning_meta.learners.ProtoNets": ["has no 'ProtoNets'", "ProtoNet"],
-    f"fit {GLYPHS} --data.splits [train,valid,test]": ["no split 'valid'", "val"],
-    f"fit {GLYPHS} --trainer.precision 16-mixed --trainer.accelerator cpu": ["needs a GPU", "bf16-mixed"],
-    f"fit {GLYPHS} --data.meta_batch 3 --trainer.devices 2 --trainer.strategy ddp --trainer.accelerator cpu": [
-        "meta_batch is 3",
-        "multiple of 2",
-    ],
-    f"fit {GLYPHS} --ckpt_path nothing.ckpt": ["no checkpoint at nothing.ckpt"],
-    "fit --config glyphs.yaml --config anil.yaml --ckpt_path last": ["no last checkpoint below runs/glyphs-anil"],
-    "fit --config glyphs.yaml --config maml.yaml --data.eval_ways 3": [
-        "exactly 5 classes; this task has 3",
-        "ProtoNet",
-    ],
-    "fit --config sinusoid.yaml --config protonet.yaml": ["ProtoNet classifies", "MAML or Reptile"],
-    "fit --config glyphs.yaml --config maml.yaml --ckpt_path {ckpt}": ["of another learner", "ProtoNet", "than MAML"],
-    f"test {GLYPHS}": ["test needs a checkpoint", "best, last or a file"],
-    f"test {GLYPHS} --ckpt_path {{broken}}": ["is no checkpoint"],
-    "adapt --ckpt {broken} --support try/support --query try/query": ["is no checkpoint"],
-    "adapt --ckpt {ckpt} --support nowhere --query try/query": ["nowhere is not a folder"],
-    "adapt --ckpt {ckpt} --support try --query nowhere": ["nowhere is not a folder"],
-    "adapt --ckpt {ckpt} --support {empty} --query try/query": ["has 0 class folders"],
-    "adapt --ckpt {ckpt} --support try/support --query {empty}": ["holds no images"],
-    "adapt --support try/support --query try/query": ["ckpt"],
-    "shards write glyphs --classes 3": ["--classes is 3", "40 or more"],
-    "shards write glyphs --out shards/glyphs": ["exists: nothing is overwritten"],
-    "shards write folder nowhere": ["nowhere is not a folder"],
-    "shards write folder {empty}": ["0 class folders"],
-    "shards verify nowhere": ["no shards at 'nowhere'"],
-    "shards sheet shards/glyphs --split tset": ["no split 'tset'", "test"],
-}
-
-
-@pytest.mark.usefixtures("no_type_checker")
-@pytest.mark.parametrize("command", MISTAKES)
-def test_a_mistake_ends_with_one_message_and_status_2(
-    command: str,
-    workplace: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    recwarn: pytest.WarningsRecorder,  # noqa: ARG001  Lightning warns of what we then refuse
-) -> None:
-    monkeypatch.chdir(workplace)
-    before = sorted(workplace.rglob("*"))
-    (tmp_path / "broken.yaml").write_text("data: [1, 2")
-    (tmp_path / "empty").mkdir()
-    names = {"broken": tmp_path / "broken.yaml", "empty": tmp_path / "empty"}
-    names["ckpt"] = Path("runs/glyphs-protonet/version_0/checkpoints/best.ckpt")
-    monkeypatch.setattr("sys.argv", ["lightning-meta"])
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split(command.format(**names)))
-    printed = capfd.readouterr()
-    assert ended.value.code == 2
-    message = [line for line in printed.err.splitlines() if line.startswith("lightning-meta: error:")]
-    assert len(message) == 1
-    assert "Traceback" not in printed.err
-    for part in MISTAKES[command]:
-        assert part in printed.err
-    assert sorted(workplace.rglob("*")) == before, "a mistake leaves no files"
-
-
-def test_a_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_meta.core import InputError
-
-    monkeypatch.setenv("LIGHTNING_META_DEBUG", "1")
-    with pytest.raises(InputError):
-        main(["fti"])
