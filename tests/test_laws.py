@@ -18,9 +18,9 @@ from lightning_meta.training.checkpoint import build, load
 
 SPECS = {path.stem: read(path)["model"]["learner"] for path in sorted((PACKAGED / "learners").glob("*.yaml"))}
 
-CLASSIFIERS = {"protonet": "a prototype is the mean of a class"}  # and so no regression
+CLASSIFIERS = dict.fromkeys(("protomaml", "protonet"), "a prototype is the mean of a class")  # so no regression
 ONE_OUTPUT_A_LABEL = "the head, a part of theta, starts with other weights for each label"
-NOT_EQUIVARIANT = dict.fromkeys(("anil", "fomaml", "maml", "metasgd", "reptile"), ONE_OUTPUT_A_LABEL)
+NOT_EQUIVARIANT = dict.fromkeys(("anil", "fomaml", "imaml", "maml", "mamlpp", "metasgd", "reptile"), ONE_OUTPUT_A_LABEL)
 
 # Batch statistics cancel the bias of the convolution before them: its gradient is rounding error.
 CANCELLED = tuple(f"blocks.{i}.0.bias" for i in range(4))

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor, prediction_loss
 from lightning_meta.nn.batch_stats import BatchStatistics, BatchStats
@@ -21,15 +23,17 @@ Vectorize = Literal["auto", "vmap", "loop"]
 
 
 class GradientLearner(FewShotLearner):
-    """theta: a network, backbone and linear head, and what a subclass adds. phi: its fast weights, a set a task.
+    """theta: a network and what a subclass adds. phi: its fast weights, a set a task.
 
-    Any module serves as backbone, unpatched. A subclass says how the weights of one task descend.
+    The network is a backbone and a linear head of `outputs`, or, where each task makes its own head (`outputs` None), the
+    backbone alone. Any module serves as backbone, unpatched. A subclass says how the weights of one task
+    descend.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        outputs: int,
+        outputs: int | None,
         inner_steps: int,
         test_steps: int | None,
         batch_stats: BatchStats,
@@ -37,14 +41,9 @@ class GradientLearner(FewShotLearner):
         features: int | None,
     ):
         super().__init__()
-        features = features or getattr(backbone, "out_features", None)
-        if not isinstance(features, int):
-            raise InputError(
-                f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
-            )
         test_steps = inner_steps if test_steps is None else test_steps
-        if outputs < 1 or inner_steps < 0 or test_steps < 0:
-            raise InputError(f"outputs {outputs} must be 1 or more, inner steps {inner_steps}, {test_steps} 0 or more")
+        if inner_steps < 0 or test_steps < 0:
+            raise InputError(f"inner_steps is {inner_steps} and test_steps {test_steps}; both must be 0 or more")
         if batch_stats not in ("running", "support", "transductive"):
             raise InputError(f"batch_stats is {batch_stats!r}; choose running, support or transductive")
         norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -52,11 +51,13 @@ class GradientLearner(FewShotLearner):
             raise InputError("batch_stats is running, but this backbone keeps none: choose support or transductive")
         if vectorize not in ("auto", "vmap", "loop"):
             raise InputError(f"vectorize is {vectorize!r}; choose auto, vmap or loop")
-        self.network = nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(features, outputs)))
+        head = {} if outputs is None else {"head": _head(backbone, features, outputs)}
+        self.network = nn.Sequential(OrderedDict(backbone=backbone, **head))
         self.outputs, self.inner_steps, self.test_steps = outputs, inner_steps, test_steps
         self.batch_stats: BatchStats = batch_stats
         self.vectorize = vectorize
         self._normalises = bool(norms)
+        self.sees_support = batch_stats == "support" and self._normalises
         self._recurrent = any(isinstance(m, nn.RNNBase) for m in backbone.modules())
         self.transductive = batch_stats == "transductive" and self._normalises
 
@@ -74,14 +75,17 @@ class GradientLearner(FewShotLearner):
 
     def adapt_steps(self, support: Examples, steps: int) -> "FastWeights":
         self._check_outputs(support)
+        return self.lift(lambda one: self.descend(self.start(), one, steps), support)
+
+    def lift(self, adapt_one: Callable[..., Weights], support: Examples, *more: Tensor) -> "FastWeights":
+        """phi from a function of ONE task, (its support set, *its part of `more`) -> its weights; the function sees no
+        tasks axis. A graph is kept in training mode only."""
         graph = self.training and torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.set_grad_enabled(graph), _without_half(support.x.device.type):
-            support = Examples(*(part.clone() if part.is_inference() else part for part in support))
-            weights = over_tasks(
-                lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
-            )
-            see = self.batch_stats == "support" and self._normalises
-            return FastWeights(self, weights, support.x if see else torch.empty_like(support.x[:, :0]))
+        with torch.inference_mode(False), torch.set_grad_enabled(graph), without_half(support.x.device.type):
+            parts = tree_map(lambda t: t.clone() if t.is_inference() else t, (support, *more))
+            weights = over_tasks(adapt_one, *parts, vectorize=self.vectorized(support.x))
+            x = parts[0].x
+            return FastWeights(self, weights, x if self.sees_support else torch.empty_like(x[:, :0]))
 
     def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
         """Outputs [n, outputs] of one task for x [n, *shape], by `weights` and, what is not there, by theta's."""
@@ -139,7 +143,18 @@ class FastWeights(Predictor):
         return over_tasks(self.learner.predict, self.weights, x, self.seen, vectorize=self.learner.vectorized(x))
 
 
-def _without_half(device: str) -> AbstractContextManager[object]:
+def without_half(device: str) -> AbstractContextManager[object]:
     """float16's range is too short for inner gradients, which no loss scaler sees: there the inner loop is float32."""
     half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
     return torch.autocast(device, enabled=False) if half else nullcontext()
+
+
+def _head(backbone: nn.Module, features: int | None, outputs: int) -> nn.Linear:
+    features = features or getattr(backbone, "out_features", None)
+    if not isinstance(features, int):
+        raise InputError(
+            f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
+        )
+    if outputs < 1:
+        raise InputError(f"outputs is {outputs}; it must be 1 or more")
+    return nn.Linear(features, outputs)
