@@ -64,7 +64,7 @@ class MetaCLI(LightningCLI):
         super().instantiate_classes()
         model, learner = self.config_dump["model"], self.model.learner
         model["learner"]["init_args"].pop("outputs", None)  # linked, whether or not the learner has any
-        if isinstance(learner, GradientLearner):
+        if isinstance(learner, GradientLearner) and learner.outputs is not None:
             model["learner"]["init_args"]["outputs"] = learner.outputs
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
 

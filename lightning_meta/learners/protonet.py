@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor
@@ -33,18 +33,8 @@ class ProtoNet(FewShotLearner):
         self.backbone, self.distance, self.temperature = backbone, distance, temperature
 
     def adapt(self, support: Examples) -> "Prototypes":
-        if support.y.is_floating_point():
-            raise InputError(
-                "ProtoNet classifies, but the targets are real numbers: for regression use MAML or Reptile"
-            )
-        z = embed(self.backbone, support.x)
-        member = F.one_hot(support.y, support.ways).mT.to(z.dtype)  # [tasks, ways, n]
-        shots = member.sum(-1, keepdim=True)
-        if not shots.all():
-            raise InputError(
-                f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
-            )
-        return Prototypes(self, member @ z / shots)
+        member, z = membership(support), embed(self.backbone, support.x)
+        return Prototypes(self, member.to(z.dtype) @ z / member.sum(-1, keepdim=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +50,20 @@ class Prototypes(Predictor):
             return self.learner.temperature * F.normalize(z, dim=-1) @ F.normalize(self.centres, dim=-1).mT
         # The square as it stands: expanded, as cdist would for many queries, it loses digits far from the origin.
         return -torch.cdist(z, self.centres, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def membership(support: Examples) -> Int[Tensor, "tasks ways n"]:
+    """1 where support example i is of class k, else 0: what class means are made of.
+
+    Raises InputError for regression targets and for a class without examples.
+    """
+    if support.y.is_floating_point():
+        raise InputError(
+            "prototypes are means of classes, but the targets are real numbers: for regression use MAML or Reptile"
+        )
+    member = F.one_hot(support.y, support.ways).mT
+    if not member.any(-1).all():
+        raise InputError(
+            f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
+        )
+    return member
