@@ -28,7 +28,7 @@ def smooth_backbone() -> nn.Module:
 
 
 def maml(**options: object) -> MAML:
-    return MAML(smooth_backbone(), outputs=3, features=12, inner_lr=0.3, **options).double()
+    return MAML(**{"backbone": smooth_backbone(), "outputs": 3, "features": 12, "inner_lr": 0.3, **options}).double()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def meta_gradient(learner: MAML, episode: Episode) -> dict[str, Tensor]:
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
-    ("adapt", "rates"), [("all", "no"), ("all", "layer"), ("all", "parameter"), ("head", "parameter")]
+    ("adapt", "rates"), [("all", "no"), ("all", "layer"), ("all", "step"), ("all", "parameter"), ("head", "parameter")]
 )
 def test_meta_gradient_is_that_of_finite_differences(episode, batch_stats, vectorize, steps, adapt, rates):
     """For theta and for the inner rates, along a random direction of each parameter."""
@@ -141,7 +141,7 @@ def test_anil_is_maml_with_a_rate_of_zero_in_the_body(episode, batch_stats, firs
     options = {"batch_stats": batch_stats, "inner_steps": 3, "first_order": first_order}
     anil, full = maml(adapt="head", **options), maml(learn_inner_lr="layer", **options)
     full.network.load_state_dict(anil.network.state_dict())
-    for name, rate in full.inner_rates().items():
+    for name, rate in full.inner_rates(0).items():
         nn.init.constant_(rate, anil.inner_lr if name.startswith("head.") else 0)
     assert_close(predict_support(anil, episode), predict_support(full, episode))
     expected = meta_gradient(full, episode)
@@ -279,10 +279,12 @@ def test_other_ways_than_it_was_built_for_are_refused(episode):
     [
         ({"inner_lr": 0.0}, "positive"),
         ({"adapt": "body"}, "all or head"),
-        ({"learn_inner_lr": "yes"}, "no, layer or parameter"),
+        ({"learn_inner_lr": "yes"}, "no, layer, step or parameter"),
         ({"batch_stats": "batch"}, "running, support or transductive"),
         ({"vectorize": "yes"}, "auto, vmap or loop"),
         ({"inner_steps": -1}, "0 or more"),
+        ({"multi_step": -1}, "number of meta-batches"),
+        ({"multi_step": 5, "inner_steps": 0}, "0 inner_steps"),
         ({"outputs": 0}, "1 or more"),
         ({"features": None}, "set `features`"),
         ({"backbone": nn.BatchNorm1d(12, track_running_stats=False), "batch_stats": "running"}, "support or transd"),

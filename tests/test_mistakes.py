@@ -46,7 +46,7 @@ MISTAKES = {
         "exactly 5 classes; this task has 3",
         "ProtoNet",
     ],
-    "fit --config sinusoid.yaml --config protonet.yaml": ["ProtoNet classifies", "MAML or Reptile"],
+    "fit --config sinusoid.yaml --config protonet.yaml": ["ProtoNet classifies", "MAML or CNP"],
     "fit --config glyphs.yaml --config maml.yaml --ckpt_path {ckpt}": ["of another learner", "ProtoNet", "than MAML"],
     f"test {GLYPHS}": ["test needs a checkpoint", "best, last or a file"],
     f"test {GLYPHS} --ckpt_path {{broken}}": ["is no checkpoint"],

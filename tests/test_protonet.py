@@ -74,5 +74,5 @@ def test_an_unknown_distance_is_refused():
 
 
 def test_regression_targets_are_refused_with_what_to_use():
-    with pytest.raises(InputError, match="MAML or Reptile"):
+    with pytest.raises(InputError, match="MAML or CNP"):
         ProtoNet(nn.Identity()).adapt(Examples(SUPPORT.x, SUPPORT.x))

@@ -5,6 +5,7 @@ from lightning_meta.learners.maml import MAML
 from lightning_meta.learners.mann import MANN
 from lightning_meta.learners.matching import MatchingNet
 from lightning_meta.learners.pretraining import Pretraining
+from lightning_meta.learners.protomaml import ProtoMAML
 from lightning_meta.learners.protonet import ProtoNet
 from lightning_meta.learners.r2d2 import R2D2
 from lightning_meta.learners.relation import RelationNet
@@ -18,6 +19,7 @@ __all__ = [
     "R2D2",
     "MatchingNet",
     "Pretraining",
+    "ProtoMAML",
     "ProtoNet",
     "RelationNet",
     "Reptile",

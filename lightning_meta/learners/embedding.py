@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor, prediction_loss
@@ -58,12 +58,15 @@ class Embedded(Predictor):
         return self.head(embed(self.backbone, x))
 
 
-def memberships(support: Examples, learner: str) -> Float[Tensor, "tasks n ways"]:
-    """One-hot labels, for classifiers of any number of ways; InputError where a class has no example, or in regression."""
+def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
+    """1 where support example i is of class k, else 0, for classifiers of any number of ways.
+
+    Raises InputError for regression targets and for a class without examples.
+    """
     if support.y.is_floating_point():
         raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
-    member = F.one_hot(support.y, support.ways).to(support.x.dtype)
-    if not member.any(1).all():
+    member = F.one_hot(support.y, support.ways).mT
+    if not member.any(-1).all():
         raise InputError(
             f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
         )

@@ -22,15 +22,17 @@ Vectorize = Literal["auto", "vmap", "loop"]
 
 
 class GradientLearner(FewShotLearner):
-    """theta: a network, backbone and linear head, and what a subclass adds. phi: its fast weights, a set a task.
+    """theta: a network and what a subclass adds. phi: its fast weights, a set a task.
 
-    Any module serves as backbone, unpatched. A subclass says how the weights of one task descend.
+    The network is a backbone and a linear head of `outputs`, or, where each task makes its own head (`outputs` None), the
+    backbone alone. Any module serves as backbone, unpatched. A subclass says how the weights of one task
+    descend.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        outputs: int,
+        outputs: int | None,
         inner_steps: int,
         test_steps: int | None,
         batch_stats: BatchStats,
@@ -38,14 +40,9 @@ class GradientLearner(FewShotLearner):
         features: int | None,
     ):
         super().__init__()
-        features = features or getattr(backbone, "out_features", None)
-        if not isinstance(features, int):
-            raise InputError(
-                f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
-            )
         test_steps = inner_steps if test_steps is None else test_steps
-        if outputs < 1 or inner_steps < 0 or test_steps < 0:
-            raise InputError(f"outputs {outputs} must be 1 or more, inner steps {inner_steps}, {test_steps} 0 or more")
+        if inner_steps < 0 or test_steps < 0:
+            raise InputError(f"inner_steps is {inner_steps} and test_steps {test_steps}; both must be 0 or more")
         if batch_stats not in ("running", "support", "transductive"):
             raise InputError(f"batch_stats is {batch_stats!r}; choose running, support or transductive")
         frozen = {m for part in backbone.modules() if isinstance(part, Frozen) for m in part.modules()}
@@ -54,11 +51,13 @@ class GradientLearner(FewShotLearner):
             raise InputError("batch_stats is running, but this backbone keeps none: choose support or transductive")
         if vectorize not in ("auto", "vmap", "loop"):
             raise InputError(f"vectorize is {vectorize!r}; choose auto, vmap or loop")
-        self.network = nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(features, outputs)))
+        head = {} if outputs is None else {"head": _head(backbone, features, outputs)}
+        self.network = nn.Sequential(OrderedDict(backbone=backbone, **head))
         self.outputs, self.inner_steps, self.test_steps = outputs, inner_steps, test_steps
         self.batch_stats: BatchStats = batch_stats
         self.vectorize = vectorize
         self._normalises = bool(norms)
+        self.sees_support = batch_stats == "support" and self._normalises
         self._recurrent = any(isinstance(m, nn.RNNBase) for m in backbone.modules())
         self.transductive = batch_stats == "transductive" and self._normalises
 
@@ -77,11 +76,10 @@ class GradientLearner(FewShotLearner):
     def adapt_steps(self, support: Examples, steps: int) -> "FastWeights":
         self._check_outputs(support)
         graph = self.training and torch.is_grad_enabled()
-        with torch.inference_mode(False), torch.set_grad_enabled(graph), _without_half(support.x.device.type):
+        with torch.inference_mode(False), torch.set_grad_enabled(graph), without_half(support.x.device.type):
             support = Examples(*(part.clone() if part.is_inference() else part for part in support))
             weights = self.descend_all(support, steps)
-            see = self.batch_stats == "support" and self._normalises
-            return FastWeights(self, weights, support.x if see else torch.empty_like(support.x[:, :0]))
+            return FastWeights(self, weights, support.x if self.sees_support else torch.empty_like(support.x[:, :0]))
 
     def descend_all(self, support: Examples, steps: int) -> Weights:
         """Fast weights of every task, each [tasks, *its shape]."""
@@ -145,7 +143,18 @@ class FastWeights(Predictor):
         return over_tasks(self.learner.predict, self.weights, x, self.seen, vectorize=self.learner.vectorized(x))
 
 
-def _without_half(device: str) -> AbstractContextManager[object]:
+def without_half(device: str) -> AbstractContextManager[object]:
     """float16's range is too short for inner gradients, which no loss scaler sees: there the inner loop is float32."""
     half = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
     return torch.autocast(device, enabled=False) if half else nullcontext()
+
+
+def _head(backbone: nn.Module, features: int | None, outputs: int) -> nn.Linear:
+    features = features or getattr(backbone, "out_features", None)
+    if not isinstance(features, int):
+        raise InputError(
+            f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
+        )
+    if outputs < 1:
+        raise InputError(f"outputs is {outputs}; it must be 1 or more")
+    return nn.Linear(features, outputs)

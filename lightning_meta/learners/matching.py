@@ -9,11 +9,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, InputError, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, memberships
+from lightning_meta.learners.embedding import EmbeddingLearner, membership
 from lightning_meta.nn.embed import feature_width
 
 Attention = Literal["cosine", "euclidean"]
@@ -50,7 +50,7 @@ class MatchingNet(EmbeddingLearner):
         self.f = QueryContext(d, context_steps) if context_steps else None
 
     def condition(self, support: Examples) -> "Neighbours":
-        member = memberships(support, "MatchingNet")
+        member = membership(support, "MatchingNet")
         return Neighbours(self, self.g(support.x) if self.g else support.x, member)
 
     def similarity(self, z: Float[Tensor, "tasks q d"], support: Float[Tensor, "tasks n d"]) -> Tensor:
@@ -96,14 +96,14 @@ class QueryContext(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Neighbours(Predictor):
-    """phi of a MatchingNet: the embedded support set [tasks, n, d] and its one-hot labels [tasks, n, ways]."""
+    """phi of a MatchingNet: the embedded support set [tasks, n, d] and its which of it is of each class, [tasks, ways, n]."""
 
     learner: MatchingNet
     support: Float[Tensor, "tasks n d"]
-    member: Float[Tensor, "tasks n ways"]
+    member: Int[Tensor, "tasks ways n"]
 
     def __call__(self, x: Float[Tensor, "tasks q d"]) -> Float[Tensor, "tasks q ways"]:
         f = self.learner.f
         weight = self.learner.similarity(f(x, self.support) if f else x, self.support).log_softmax(-1)
         # log sum_i a(x, x_i) [y_i = c], so that a softmax of these logits gives the probabilities of eq. 1
-        return (weight.unsqueeze(-1) + self.member.log().unsqueeze(1)).logsumexp(2)
+        return (weight.unsqueeze(2) + self.member.log().unsqueeze(1)).logsumexp(-1)

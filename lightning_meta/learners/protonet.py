@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor
+from lightning_meta.learners.embedding import membership
 from lightning_meta.nn.embed import embed
 
 Distance = Literal["euclidean", "cosine"]
@@ -33,18 +34,8 @@ class ProtoNet(FewShotLearner):
         self.backbone, self.distance, self.temperature = backbone, distance, temperature
 
     def adapt(self, support: Examples) -> "Prototypes":
-        if support.y.is_floating_point():
-            raise InputError(
-                "ProtoNet classifies, but the targets are real numbers: for regression use MAML or Reptile"
-            )
-        z = embed(self.backbone, support.x)
-        member = F.one_hot(support.y, support.ways).mT.to(z.dtype)  # [tasks, ways, n]
-        shots = member.sum(-1, keepdim=True)
-        if not shots.all():
-            raise InputError(
-                f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
-            )
-        return Prototypes(self, member @ z / shots)
+        member, z = membership(support, "ProtoNet"), embed(self.backbone, support.x)
+        return Prototypes(self, member.to(z.dtype) @ z / member.sum(-1, keepdim=True))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, InputError, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, memberships
+from lightning_meta.learners.embedding import EmbeddingLearner, membership
 
 
 class R2D2(EmbeddingLearner):
@@ -32,7 +32,7 @@ class R2D2(EmbeddingLearner):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def condition(self, support: Examples) -> "Ridge":
-        y = support.y if support.y.is_floating_point() else memberships(support, "R2D2")
+        y = support.y if support.y.is_floating_point() else membership(support, "R2D2").mT
         with torch.autocast(support.x.device.type, enabled=False):  # no solver in half precision
             x = with_ones(support.x)
             kernel = x @ x.mT + self.log_ridge.exp() * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, InputError, Outcome, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, memberships
+from lightning_meta.learners.embedding import EmbeddingLearner, membership
 from lightning_meta.nn.embed import feature_width
 
 
@@ -33,7 +33,7 @@ class RelationNet(EmbeddingLearner):
         self.g = nn.Sequential(nn.Linear(2 * d, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def condition(self, support: Examples) -> "Relations":
-        return Relations(self, memberships(support, "RelationNet").mT @ support.x)
+        return Relations(self, membership(support, "RelationNet").to(support.x.dtype) @ support.x)
 
     def embedded_loss(self, episode: Episode) -> Outcome:
         logits = self.condition(episode.support)(episode.query.x)

@@ -1,7 +1,7 @@
 """The inner loop of the gradient family: from shared weights theta to fast weights phi, one task at a time, lifted over
 the `tasks` axis."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,26 +10,26 @@ from torch.func import grad, vmap
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Weights = dict[str, Tensor]  # a parameter set by name; with a leading `tasks` axis once lifted
+Rates = Mapping[str, Tensor | float]  # an inner learning rate for each weight tensor
 
 
 def descend(
     loss: Callable[[Weights], Tensor],
     weights: Weights,
-    rates: Mapping[str, Tensor | float],
-    steps: int,
+    rates: Iterable[Rates],
     first_order: bool,
 ) -> Weights:
-    """phi after `steps` gradient steps on one task: phi <- phi - rate * dL/dphi.  Finn et al. 2017, equation 1.
+    """phi after a gradient step on one task for each of `rates`: phi <- phi - rate * dL/dphi.  Finn et al. 2017, eq. 1.
 
     With `first_order` the gradient is a constant to whoever differentiates phi, so no second derivative is built.
     """
-    for _ in range(steps):
+    for rate in rates:
         if first_order:
             constant = {name: w.detach() for name, w in weights.items()}
             gradient = {name: g.detach() for name, g in grad(loss)(constant).items()}
         else:
             gradient = grad(loss)(weights)
-        weights = {name: w - rates[name] * gradient[name] for name, w in weights.items()}
+        weights = {name: w - rate[name] * gradient[name] for name, w in weights.items()}
     return weights
 
 
