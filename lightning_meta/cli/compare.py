@@ -113,7 +113,8 @@ def trial(entrant: Entrant, stream: EpisodeStream, episode: Episode) -> Cell:
     return {}
 
 
-def moved(episode: Episode, device: torch.device) -> Episode:
+def moved(episode: Episode | Examples, device: torch.device) -> Episode:
+    assert isinstance(episode, Episode)  # no stream here is of flat batches
     return Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
 
 

@@ -49,9 +49,10 @@ def known(ci95: torch.Tensor) -> float | None:
 
 def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list[Round], against: str | None) -> str:
     """Who takes part, the scores on each set, the seconds to adapt, and why a cell is empty."""
-    columns = ("learner", "predictions", "batch_statistics", "parameters", "trained_on", "episodes")
+    columns = ("learner", "predictions", "batch_statistics", "parameters", "trained_on")
     titles = [column.replace("_", " ") for column in columns]
-    blocks = [table(titles, [[plain(one[column]) for column in columns] for one in facts])]
+    lines = [[*(plain(one[column]) for column in columns), training(one)] for one in facts]
+    blocks = [table([*titles, "episodes"], lines)]
     blocks.append(
         f"Mean +- 95 % confidence interval over {protocol['episodes']} episodes of split {protocol['split']} (seed"
         f" {protocol['seed']}, {protocol['queries']} queries), the same for all. In brackets the paired difference to"
@@ -105,6 +106,11 @@ def spread(mean: float, ci95: float | None, percent: bool) -> str:
 
 def seconds_text(cell: Cell) -> str:
     return "-" if "reason" in cell else f"{cell['adapt_seconds']:.2e}"
+
+
+def training(fact: dict[str, Any]) -> str:
+    """How many episodes a learner was trained on, or flat batches."""
+    return plain(fact["episodes"]) + (f" batches of {fact['flat_batch']}" if fact["flat_batch"] else "")
 
 
 def plain(value: Any) -> str:

@@ -23,7 +23,8 @@ class Entrant(NamedTuple):
     learner: FewShotLearner
     images: Preprocess | None
     trained_on: str | None
-    episodes: int | None  # of its meta-training
+    episodes: int | None  # of its meta-training; of pretraining, flat batches
+    flat_batch: int  # examples of such a batch; 0 for episodes
     validation: Curve
 
     def facts(self) -> dict[str, Any]:
@@ -37,6 +38,7 @@ class Entrant(NamedTuple):
             "parameters": sum(w.numel() for w in self.learner.parameters()),
             "trained_on": self.trained_on,
             "episodes": self.episodes,
+            "flat_batch": self.flat_batch,
             "validation": self.validation,
         }
 
@@ -47,16 +49,17 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
         checkpoint, learner = read(path), load(path)
-        meta_batch = ((checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}).get(
-            "meta_batch"
-        )
+        options = (checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}
+        meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
         steps = checkpoint.get("global_step")
         episodes = steps * meta_batch if isinstance(steps, int) and isinstance(meta_batch, int) else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
         for way, judged in protocols(learner).items():
             label = name if judged is learner else f"{name} ({way})"
             found.append(
-                Entrant(label, path, judged, images_of(checkpoint), training_data(checkpoint), episodes, curve)
+                Entrant(
+                    label, path, judged, images_of(checkpoint), training_data(checkpoint), episodes, flat_batch, curve
+                )
             )
     return found
 

@@ -79,7 +79,7 @@ def draw_training(axes: Axes, curves: dict[str, Any], kind: str, palette: dict[s
         episodes, scores = zip(*points, strict=True)
         axes.plot(episodes, [scale(kind) * value for value in scores], label=name, color=palette[name])
     powers(axes)
-    finish(axes, "meta-validation while training", "episodes of training", kind)
+    finish(axes, "meta-validation while training", "episodes (or flat batches) of training", kind)
 
 
 def powers(axes: Axes) -> None:
