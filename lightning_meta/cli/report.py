@@ -165,7 +165,7 @@ def rows(scores: Scores, kind: str, label: str = "") -> list[str]:
     for name, (mean, ci95) in scores.items():
         percent = kind == "accuracy" and name not in ("loss", "nll")
         interval = "" if ci95 is None else f"  +- {number(ci95, percent)}"
-        lines.append(f"  {label + name:14} {number(mean, percent):>10}{interval}")
+        lines.append(f"  {label + name:16} {number(mean, percent):>10}{interval}")
     return lines
 
 

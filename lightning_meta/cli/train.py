@@ -74,9 +74,10 @@ class MetaCLI(LightningCLI):
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
 
     def classes(self, data: LightningDataModule) -> int:
-        """Width of a head over all training classes. A checkpoint's stays as it is, so that other data can test it."""
-        known = read(self.ckpt_path).get("hyper_parameters", {}).get("learner", {}) if self.ckpt_path else {}
-        return known.get("init_args", {}).get("classes") or getattr(data, "classes", 1)
+        """Width of a head over all training classes. A checkpoint's stays as it is, so that data of other classes, or of
+        none to train on, can test it."""
+        known = read(self.ckpt_path).get("hyper_parameters", {}).get("learner") if self.ckpt_path else None
+        return known.get("init_args", {}).get("classes", 1) if isinstance(known, dict) else getattr(data, "classes", 1)
 
 
 class TestCLI(MetaCLI):
