@@ -42,7 +42,7 @@ def test_a_learner_cites_its_paper_and_says_what_theta_and_phi_are(path: Path) -
     assert issubclass(learner, FewShotLearner)
     module = inspect.getmodule(learner)
     assert module
-    assert re.search(r"arXiv:\d{4}\.\d{5}", module.__doc__ or "")
+    assert re.search(r"arXiv:\d{4}\.\d{5}|OpenReview:[\w-]+", module.__doc__ or "")
     said = learner.__doc__ or ""
     assert "theta: " in said
     assert "phi: " in said

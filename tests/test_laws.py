@@ -22,7 +22,8 @@ CLASSIFIERS = ("baselinepp", "matching", "matching_fce", "protomaml", "protonet"
 ONE_OUTPUT_A_LABEL = "the head, a part of theta, starts with other weights for each label"
 ONE_INPUT_A_LABEL = "labels are fed to it, each through weights of its own"
 NOT_EQUIVARIANT = dict.fromkeys(
-    ("anil", "fomaml", "imaml", "maml", "mamlpp", "metasgd", "reptile"), ONE_OUTPUT_A_LABEL
+    ("anil", "fomaml", "imaml", "learned_optimizer", "maml", "mamlpp", "metalstm", "metasgd", "reptile"),
+    ONE_OUTPUT_A_LABEL,
 ) | dict.fromkeys(("cnp", "lstm", "mann", "mann_lstm", "snail", "transformer"), ONE_INPUT_A_LABEL)
 
 # Batch statistics cancel the bias of the convolution before them: its gradient is rounding error.
@@ -30,8 +31,10 @@ CANCELLED = tuple(f"blocks.{i}.0.bias" for i in range(4))
 
 # The laws hold at any size: large learners are tested small.
 SMALLER = {
+    "learned_optimizer": {"hidden": 8, "inner_steps": 2},
     "mann": {"hidden": 40, "rows": 16, "columns": 12},
     "mann_lstm": {"hidden": 40},
+    "metalstm": {"hidden": 8, "inner_steps": 2},
     "snail": {"sequence": {"class_path": "lightning_meta.nn.SNAIL", "init_args": {"filters": 16}}},
     "transformer": {
         "sequence": {"class_path": "lightning_meta.nn.Transformer", "init_args": {"width": 32, "layers": 2}}
@@ -87,11 +90,12 @@ def to_learn(learner: FewShotLearner, episode: Episode) -> Episode | Examples:
 
 
 def gradients(learner: FewShotLearner, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
-    """The meta-loss and its gradient, None taken as none."""
+    """The meta-loss and its gradient by theta, which frozen weights are no part of; None taken as none."""
     learner.zero_grad(set_to_none=True)
     loss = learner.loss(to_learn(learner, episode)).loss
     loss.backward()
-    return loss.detach(), {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in learner.named_parameters()}
+    theta = {name: w for name, w in learner.named_parameters() if w.requires_grad}
+    return loss.detach(), {name: torch.zeros_like(w) if w.grad is None else w.grad for name, w in theta.items()}
 
 
 def state(learner: FewShotLearner) -> dict[str, Tensor]:
@@ -223,6 +227,9 @@ def test_law_5_every_parameter_has_a_finite_gradient_and_moves(name: str, backbo
 
 # A black box starts from nothing, and for a while it only guesses: it gets two classes, time, and a smaller network.
 PATIENCE = {"cnp": 500, "lstm": 250, "mann": 400, "mann_lstm": 700, "snail": 150, "transformer": 400}
+# At law 6's outer rate the gates of Meta-LSTM soon open so far that a first-order gradient misleads the start, as that of
+# MAML does from an inner rate of 0.3 on.
+AT_THIS_RATE = {"metalstm": {"first_order": False, "inner_lr": 0.1}}
 LAW_6 = [
     (name, 2, PATIENCE[name]) if name in PATIENCE else (name, 5, 600 if name == "relation" else 250) for name in SPECS
 ]
@@ -232,7 +239,7 @@ LAW_6 = [
 def test_law_6_it_learns_in_seconds(name: str, ways: int, steps: int):
     """Training lowers the loss on fresh tasks, which are then solved far above chance, 1 / ways. (Of flat batches the
     classes stay the same, 20.)"""
-    learner = make(name, TINY_MLP, outputs=20 if takes(name, "classes") else ways)
+    learner = make(name, TINY_MLP, outputs=20 if takes(name, "classes") else ways, **AT_THIS_RATE.get(name, {}))
     known = separable_episode(1, ways=20, shots=50, queries=1, shape=(1, 8, 8)).support
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.003)
 

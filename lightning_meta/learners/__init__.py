@@ -1,9 +1,11 @@
 """The meta-learners: one idea, one file, one citation."""
 
 from lightning_meta.learners.cnp import CNP
+from lightning_meta.learners.learned_optimizer import LearnedOptimizer
 from lightning_meta.learners.maml import MAML
 from lightning_meta.learners.mann import MANN
 from lightning_meta.learners.matching import MatchingNet
+from lightning_meta.learners.meta_lstm import MetaLSTM
 from lightning_meta.learners.pretraining import Pretraining
 from lightning_meta.learners.protomaml import ProtoMAML
 from lightning_meta.learners.protonet import ProtoNet
@@ -17,7 +19,9 @@ __all__ = [
     "MAML",
     "MANN",
     "R2D2",
+    "LearnedOptimizer",
     "MatchingNet",
+    "MetaLSTM",
     "Pretraining",
     "ProtoMAML",
     "ProtoNet",

@@ -12,7 +12,7 @@ from torch.func import grad
 from lightning_meta.core import Episode, Examples, InputError, Outcome
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
-from lightning_meta.nn.inner_loop import Weights
+from lightning_meta.nn.inner_loop import Weights, minibatch
 
 
 class Reptile(GradientLearner):
@@ -50,7 +50,7 @@ class Reptile(GradientLearner):
         weights = {name: w.detach() for name, w in weights.items()}
         second_moment = {name: torch.zeros_like(w) for name, w in weights.items()}
         for step in range(1, steps + 1):
-            batch = self.minibatch(support, step - 1)
+            batch = minibatch(support, self.inner_batch, step - 1)
             gradient = grad(lambda w, batch=batch: self.support_loss(w, batch))(weights)
             if self.inner_rule == "adam":
                 second_moment = {n: 0.999 * v + 0.001 * gradient[n].square() for n, v in second_moment.items()}
@@ -58,13 +58,6 @@ class Reptile(GradientLearner):
                 gradient = {n: g / ((second_moment[n] / scale).sqrt() + 1e-8) for n, g in gradient.items()}
             weights = {name: w - self.inner_lr * gradient[name] for name, w in weights.items()}
         return weights
-
-    def minibatch(self, support: Examples, step: int) -> Examples:
-        """The examples of inner step `step`, from 0, of one task."""
-        n = len(support.y)
-        size = min(self.inner_batch or n, n)
-        rows = torch.arange(step * size, (step + 1) * size, device=support.y.device) % n
-        return support if size == n else Examples(support.x[rows], support.y[rows])
 
     def loss(self, episode: Episode) -> Outcome:
         """Half the squared distance from theta to phi, summed over weights: its gradient is theta - phi."""

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from lightning_meta.core import Examples
+
 Weights = dict[str, Tensor]  # a parameter set by name; with a leading `tasks` axis once lifted
 Rates = Mapping[str, Tensor | float]  # an inner learning rate for each weight tensor
 
@@ -31,6 +33,16 @@ def descend(
             gradient = grad(loss)(weights)
         weights = {name: w - rate[name] * gradient[name] for name, w in weights.items()}
     return weights
+
+
+def minibatch(support: Examples, size: int, step: int) -> Examples:
+    """The examples that inner step `step`, from 0, of one task sees: the next `size`, round and round; all of them where
+    size is 0 or as many as there are."""
+    n = len(support.y)
+    if size == 0 or size >= n:
+        return support
+    rows = torch.arange(step * size, (step + 1) * size, device=support.y.device) % n
+    return Examples(support.x[rows], support.y[rows])
 
 
 def over_tasks(function: Callable[..., Any], *args: Any, vectorize: bool) -> Any:
