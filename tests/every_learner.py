@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from test_laws import SPECS, spec
+from test_laws import SPECS, spec, takes
 
 from datamodules.images import ImageEpisodes
 from lightning_meta.core import FewShotLearner
@@ -24,13 +24,15 @@ RUNS["maml in bfloat16"] = {"name": "maml", "precision": "bf16-mixed", "vectoriz
 
 def make(name: str, **changes: Any) -> FewShotLearner:
     torch.manual_seed(0)
-    return build(spec(name, BACKBONE, **changes))
+    flat = {"outputs": 16} if takes(name, "classes") else {}  # the classes of the training split
+    return build(spec(name, BACKBONE, **flat, **changes))
 
 
 def train(devices: int, shards: str, name: str, precision: Any = "32-true", **changes: Any) -> dict[str, Any]:
     learner = make(name, **changes)
     module = MetaTraining(learner, partial(torch.optim.SGD, lr=0.1))
-    data = ImageEpisodes(shards, queries=3, meta_batch=4, epoch_batches=5, test_episodes=8)
+    flat_batch = 6 if learner.flat else 0
+    data = ImageEpisodes(shards, queries=3, meta_batch=4, epoch_batches=5, test_episodes=8, flat_batch=flat_batch)
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=devices,

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from datamodules.images import ImageEpisodes
 from datamodules.sinusoid import Sinusoid
+from lightning_meta.cli.checks import rehearse
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import MAML, Pretraining, ProtoNet
 from lightning_meta.nn import MLP, Conv4
@@ -53,7 +54,7 @@ def descend(module: nn.Module, x: Tensor, y: Tensor) -> None:
 @pytest.mark.parametrize("training_classes", [4, 9])
 @pytest.mark.parametrize("head", ["linear", "cosine"])
 def test_the_head_is_what_sgd_makes_of_a_new_one(head: Any, training_classes: int, episode: Episode) -> None:
-    learner = Pretraining(Conv4(1, 16, 8), training_classes, head, test_scale=3.0, **SGD).double()
+    learner = Pretraining(MLP([256, 8]), training_classes, head, test_scale=3.0, **SGD).double()
     learner.eval()
     logits = learner.adapt(episode.support)(episode.query.x)
     backbone = learner.network.get_submodule("backbone")
@@ -68,7 +69,7 @@ def test_the_head_is_what_sgd_makes_of_a_new_one(head: Any, training_classes: in
         assert_close(logits[task], new(queries))
     start = learner.adapt_steps(episode.support, 0)(episode.query.x)
     assert_close(start, start[..., :1].expand_as(start))  # no class is preferred
-    assert float((logits - start).abs().max()) > 1e-3
+    assert float((logits - start).detach().abs().max()) > 0.1
 
 
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
@@ -89,7 +90,7 @@ def test_in_regression_the_network_descends_from_theta() -> None:
     learner = Pretraining(MLP([1, 8]), 1, finetune="all", inner_lr=0.02, momentum=0.0, weight_decay=0.0, test_steps=5)
     support = Examples(torch.randn(2, 6, 1), torch.randn(2, 6, 1))
     x = torch.randn(2, 4, 1)
-    assert_close(learner.adapt_steps(support, 0)(x), learner.network(x))
+    assert_close(learner.adapt_steps(support, 0)(x)[1], learner.network(x[1]))
     prediction = learner.adapt(support)(x)
     for task in range(2):
         network = copy.deepcopy(learner.network)
@@ -197,25 +198,27 @@ def test_the_command_line_pretrains_and_tests_on_other_data(shard_root: Path, tm
     done = lightning_meta(tmp_path, "test", "--config", other, "--config", "baseline.yaml", "--ckpt_path", str(ckpt))
     assert done.returncode == 0, done.stderr
     assert "steps 100" in done.stdout
-    for learner, flat, said in (
-        ("protonet", "8", "learns from episodes"),
-        ("baseline", "0", "learns from flat batches"),
-    ):
-        done = lightning_meta(
-            tmp_path, "fit", "--config", own, "--config", f"{learner}.yaml", "--data.flat_batch", flat
-        )
-        assert done.returncode == 2
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
 
 
-def test_a_backbone_that_does_not_fit_the_images_is_named_before_training(shard_root: Path, tmp_path: Path) -> None:
-    done = lightning_meta(
-        tmp_path, "fit", "--config", task(tmp_path, shard_root), "--config", "baseline.yaml",
-        "--model.learner.init_args.features=20",
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "cannot learn from a flat batch" in done.stderr
+@pytest.mark.parametrize(
+    ("learner", "flat_batch", "message"),
+    [
+        (lambda: ProtoNet(MLP([784, 8])), 8, "ProtoNet learns from episodes"),
+        (lambda: Pretraining(MLP([784, 8]), 16), 0, "Pretraining learns from flat batches"),
+        (
+            lambda: Pretraining(MLP([784, 8]), 16, features=9),
+            8,
+            "Pretraining as configured cannot learn from a flat batch",
+        ),
+        (lambda: Pretraining(MLP([784, 8]), 4), 64, r"a label is \d+, but the head is over 4 classes"),
+    ],
+)
+def test_what_does_not_fit_is_found_before_training(
+    learner: Any, flat_batch: int, message: str, shard_root: Path
+) -> None:
+    data = ImageEpisodes(str(shard_root), queries=3, flat_batch=flat_batch)
+    with pytest.raises(InputError, match=message):
+        rehearse("fit", learner(), data, pl.Trainer(**SILENT))
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*__len__")

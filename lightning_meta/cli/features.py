@@ -22,8 +22,8 @@ from lightning_meta.nn.frozen import Frozen
 
 def features(
     root: str,
-    out: Path,
     backbone: str,
+    out: Path = Path("shards/features"),
     arguments: dict[str, Any] | None = None,
     drop: str | None = None,
     weights: Path | None = None,
@@ -37,8 +37,8 @@ def features(
 
     Args:
         root: folder or URL of the images' shards.
-        out: folder to write.
         backbone: class, or function annotated to return a module: torchvision.models.resnet18, say.
+        out: folder to write.
         arguments: its arguments, as {name: value}.
         drop: name of the part to leave out, its classifier (fc in torchvision's ResNets).
         weights: file with its state_dict; without one it stays as it was built.
