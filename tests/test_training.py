@@ -21,7 +21,7 @@ from lightning_meta.training import MetaTraining, load
 from lightning_meta.training.checkpoint import read
 from lightning_meta.training.evaluation import curve_steps
 from lightning_meta.training.metrics import EpisodeMean
-from lightning_meta.training.monitor import sheet
+from lightning_meta.training.monitor import Cost, sheet
 
 SILENT: dict[str, Any] = {
     "accelerator": "cpu",
@@ -123,6 +123,25 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path)
         assert writer.wait() == -signal.SIGKILL
     w = read(path)["state_dict"]["w"]
     assert torch.equal(w, torch.ones(20_000_000)) or torch.equal(w, torch.zeros(1))
+
+
+@of_lightning
+def test_a_resumed_run_goes_on_counting_what_it_cost(tmp_path: Path) -> None:
+    def fit(epochs: int, **given: Any) -> dict[str, float]:
+        trainer = pl.Trainer(**SILENT | {"max_epochs": epochs}, callbacks=[Cost()], limit_val_batches=0)
+        module = MetaTraining(MAML(MLP([1, 4]), 1))
+        trainer.fit(module, datamodule=Sinusoid(meta_batch=2, epoch_batches=2), **given)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["Cost"]
+
+    first = fit(1)
+    assert 0 < first["cpu_seconds"] < first["seconds"] * 100
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"]["Cost"] = {"seconds": 1000.0, "cpu_seconds": 500.0}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    second = fit(2, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert 1000 < second["seconds"] < 1100
+    assert 500 < second["cpu_seconds"] < 600
 
 
 class Evil:

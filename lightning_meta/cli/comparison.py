@@ -51,8 +51,8 @@ def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list
     """Who takes part, the scores on each set, the seconds to adapt, and why a cell is empty."""
     columns = ("learner", "predictions", "batch_statistics", "parameters", "trained_on")
     titles = [column.replace("_", " ") for column in columns]
-    lines = [[*(plain(one[column]) for column in columns), training(one)] for one in facts]
-    blocks = [table([*titles, "episodes"], lines)]
+    lines = [[*(plain(one[column]) for column in columns), training(one), plain(one["cpu_minutes"])] for one in facts]
+    blocks = [table([*titles, "episodes", "CPU minutes"], lines)]
     blocks.append(
         f"Mean +- 95 % confidence interval over {protocol['episodes']} episodes of split {protocol['split']} (seed"
         f" {protocol['seed']}, {protocol['queries']} queries), the same for all. In brackets the paired difference to"

@@ -25,6 +25,7 @@ class Entrant(NamedTuple):
     trained_on: str | None
     episodes: int | None  # of its meta-training; of pretraining, flat batches
     flat_batch: int  # examples of such a batch; 0 for episodes
+    cpu_minutes: float | None  # that its training took
     validation: Curve
 
     def facts(self) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class Entrant(NamedTuple):
             "trained_on": self.trained_on,
             "episodes": self.episodes,
             "flat_batch": self.flat_batch,
+            "cpu_minutes": self.cpu_minutes,
             "validation": self.validation,
         }
 
@@ -53,12 +55,22 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
         meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
         steps = checkpoint.get("global_step")
         episodes = steps * meta_batch if isinstance(steps, int) and isinstance(meta_batch, int) else None
+        cost = checkpoint.get("callbacks", {}).get("Cost")
+        minutes = round(cost["cpu_seconds"] / 60, 1) if cost else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
         for way, judged in protocols(learner).items():
             label = name if judged is learner else f"{name} ({way})"
             found.append(
                 Entrant(
-                    label, path, judged, images_of(checkpoint), training_data(checkpoint), episodes, flat_batch, curve
+                    label,
+                    path,
+                    judged,
+                    images_of(checkpoint),
+                    training_data(checkpoint),
+                    episodes,
+                    flat_batch,
+                    minutes,
+                    curve,
                 )
             )
     return found

@@ -10,6 +10,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from datamodules.episodes import EpisodeData
 from lightning_meta.core import FewShotLearner
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions, protocols
+from lightning_meta.training.monitor import Cost
 
 Score = tuple[float, float | None]  # mean and half-width of its 95 % confidence interval, if it has one
 Scores = dict[str, Score]
@@ -20,6 +21,10 @@ def after_fit(trainer: Trainer, argv: list[str]) -> None:
     folder = trainer.log_dir  # asked of every process, for they agree on it
     if not trainer.is_global_zero:
         return
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Cost):
+            wall, cpu = callback.spent()
+            print(f"took:       {wall / 60:.1f} min, {cpu / 60:.1f} min of CPU")
     paths = dict.fromkeys(getattr(callback, "best_model_path", "") for callback in trainer.checkpoint_callbacks)
     for path in filter(None, paths):
         print(f"checkpoint: {path}")

@@ -54,6 +54,28 @@ class Throughput(Callback):
         self.last = time.perf_counter()
 
 
+class Cost(Callback):
+    """What training has cost so far, by the wall clock and in CPU time of this process, both in seconds. Checkpoints carry
+    it, so that a resumed run goes on counting."""
+
+    def __init__(self) -> None:
+        self.before, self.started = (0.0, 0.0), (0.0, 0.0)
+
+    def on_fit_start(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter(), time.process_time()
+
+    def spent(self) -> tuple[float, float]:
+        """Seconds, and seconds of CPU."""
+        wall, cpu = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
+        return self.before[0] + wall, self.before[1] + cpu
+
+    def state_dict(self) -> dict[str, float]:
+        return dict(zip(("seconds", "cpu_seconds"), self.spent(), strict=True))
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.before = state_dict["seconds"], state_dict["cpu_seconds"]
+
+
 class EpisodePictures(Callback):
     """One sheet of the first training episode (support, a rule, queries; a class a row). At test, the score against inner
     steps as one curve, `adaptation_curve`, and against presentations of a class, `presentation_curve`."""
