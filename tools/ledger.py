@@ -1,0 +1,112 @@
+"""The ledger: what the packaged reproductions reached, beside the papers.   python tools/ledger.py RUNS
+
+Reads below RUNS what `fit` and `test` left of the runs in configs/reproduce (the newest version of each), and prints a
+table of Markdown: the paper's figure, ours, the difference, the protocol, and the cost of the training.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Figure(NamedTuple):
+    """A published figure: per cent, or mean squared error. `size` names the test's JSON, `score` what in it."""
+
+    run: str
+    size: str
+    score: str  # accuracy, mse, steps/K or presentation/K
+    predictions: str  # inductive or transductive
+    paper: float
+    source: str
+
+
+def omniglot(run: str, predictions: str, source: str, *figures: float) -> list[Figure]:
+    """Accuracies at 5-way 1-shot, 5-way 5-shot, 20-way 1-shot, 20-way 5-shot, as many as there are."""
+    sizes = ("5way_1shot", "5way_5shot", "20way_1shot", "20way_5shot")
+    return [Figure(run, size, "accuracy", predictions, f, source) for size, f in zip(sizes, figures, strict=False)]
+
+
+def presentations(run: str, source: str, figures: dict[int, float]) -> list[Figure]:
+    return [Figure(run, "5way_10shot", f"presentation/{k}", "inductive", f, source) for k, f in figures.items()]
+
+
+def sinusoid(run: str, source: str, figures: dict[int, float]) -> list[Figure]:
+    """Mean squared errors after so many inner steps, 5-shot; after 0, of a learner without any."""
+    return [Figure(run, "1way_5shot", f"steps/{k}" if k else "mse", "inductive", f, source) for k, f in figures.items()]
+
+
+LEDGER = [
+    *omniglot("omniglot_protonet", "inductive", "Snell et al. 2017", 98.8, 99.7, 96.0, 98.9),
+    *omniglot("omniglot_matching", "inductive", "Vinyals et al. 2016", 98.1, 98.9, 93.8, 98.5),
+    *omniglot("omniglot_matching_fce", "inductive", "Vinyals et al. 2016, without", 98.1, 98.9, 93.8, 98.5),
+    *omniglot("omniglot_matching_euclidean", "inductive", "oscarknagg's port", 98.3, 99.8, 92.8, 97.8),
+    *omniglot("omniglot_r2d2", "inductive", "Bertinetto et al. 2019", 98.6, 99.7, 94.7, 98.9),
+    *omniglot("omniglot_snail", "inductive", "Mishra et al. 2018", 99.07),
+    *omniglot("omniglot_baseline", "inductive", "a user of Chen et al. 2019's code", 89.3, 98.6),
+    *omniglot("omniglot_baselinepp", "inductive", "none published", float("nan"), float("nan")),
+    *omniglot("omniglot_maml", "transductive", "Finn et al. 2017", 98.7),
+    *omniglot("omniglot_fomaml", "transductive", "Nichol et al. 2018", 98.3),
+    *omniglot("omniglot_anil", "transductive", "none published", float("nan")),
+    *omniglot("omniglot_reptile", "inductive", "Nichol et al. 2018", 95.39),
+    *omniglot("omniglot_reptile", "transductive", "Nichol et al. 2018", 97.68),
+    *omniglot("omniglot_metalstm", "transductive", "none published", float("nan")),
+    *presentations("omniglot_mann", "Santoro et al. 2016", {1: 36.4, 2: 82.8, 5: 94.9, 10: 98.1}),
+    *presentations("omniglot_mann_lstm", "Santoro et al. 2016", {1: 24.4, 2: 49.5, 5: 63.6, 10: 62.5}),
+    *sinusoid("sinusoid_maml", "Finn et al. 2017", {1: 0.67, 5: 0.38, 10: 0.35}),
+    *sinusoid("sinusoid_fomaml", "none published", dict.fromkeys((1, 5, 10), float("nan"))),
+    *sinusoid("sinusoid_metasgd", "none published", dict.fromkeys((1, 5, 10), float("nan"))),
+    *sinusoid("sinusoid_reptile", "none published", dict.fromkeys((1, 10), float("nan"))),
+    *sinusoid("sinusoid_cnp", "none published", {0: float("nan")}),
+    *sinusoid("sinusoid_pretraining", "Finn et al. 2017", {1: 2.41, 5: 2.23, 10: 2.19}),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="the folder that `fit` wrote to")
+    runs = parser.parse_args().runs
+    print("| run | test | paper | here | difference | training |\n|---|---|---|---|---|---|")
+    for figure in LEDGER:
+        if row := line(figure, runs):
+            print(row)
+
+
+def line(figure: Figure, runs: Path) -> str | None:
+    """A row of the table; None where there is no such run or test."""
+    versions = sorted((runs / figure.run).glob("version_*"), key=lambda path: path.stat().st_mtime)
+    found = versions[-1] / f"meta_test_{figure.size}.json" if versions else None
+    if not (found and found.is_file()):
+        return None
+    result = json.loads(found.read_text())
+    ways = [result, result["other"]] if result["other"] else [result]
+    scores = next((one["scores"] for one in ways if one["predictions"] == figure.predictions), {})
+    if figure.score not in scores:
+        return None
+    mean, ci95 = scores[figure.score]
+    regression = "mse" in result["scores"]
+    scale, digits = (1, 3) if regression else (100, 2)
+    paper = figure.source if figure.paper != figure.paper else f"{figure.paper} ({figure.source})"
+    delta = "" if figure.paper != figure.paper else f"{scale * mean - figure.paper:+.{digits}f}"
+    size = figure.size.replace("1way_", "").replace("way_", "-way ").replace("shot", "-shot")
+    label = "" if figure.score in ("accuracy", "mse") else f", {figure.score.replace('/', ' ')}"
+    return (
+        f"| `{figure.run}.yaml` | {size}{label}, {figure.predictions} | {paper} |"
+        f" {scale * mean:.{digits}f} +- {scale * ci95:.{digits}f} | {delta} | {training(versions[-1])} |"
+    )
+
+
+def training(version: Path) -> str:
+    """Meta-batches and CPU minutes of a run, as its last checkpoint tells."""
+    checkpoint: dict[str, Any] = torch.load(
+        version / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True
+    )
+    cost = checkpoint["callbacks"].get("Cost")
+    minutes = f", {cost['cpu_seconds'] / 60:.0f} CPU min" if cost else ""
+    return f"{checkpoint['global_step']:,} steps{minutes}"
+
+
+if __name__ == "__main__":
+    main()
