@@ -128,7 +128,7 @@ class GradientLearner(FewShotLearner):
     def _check_outputs(self, support: Examples) -> None:
         regression = support.y.is_floating_point()
         found = support.y.shape[-1] if regression else support.ways
-        if found != self.outputs:
+        if self.outputs is not None and found != self.outputs:  # None: each task makes its own head
             kind = "target dimensions" if regression else "classes"
             other = "" if regression else ", or use a learner of any ways (ProtoNet)"
             raise InputError(
