@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from conftest import separable_episode
 from pytorch_lightning.loggers import TensorBoardLogger
 from runs import curve
+from test_laws import IMAGE, SPECS, make, takes
 from test_training import SILENT, of_lightning
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -83,10 +84,10 @@ def test_accuracy_by_presentation_of_a_case_by_hand() -> None:
     assert third.tolist() == [1.0, 1.0]
 
 
-def test_a_maml_with_batch_norm_is_judged_both_ways_with_one_theta() -> None:
-    episode = separable_episode(2, ways=5, shots=1, queries=3)
-    learner = MAML(Conv4(1, 28, width=4), 5, batch_stats="transductive").eval()
-    other = MAML(Conv4(1, 28, width=4), 5, batch_stats="support").eval()
+@pytest.mark.parametrize("name", [name for name in SPECS if takes(name, "batch_stats")])
+def test_what_normalises_by_a_batch_is_judged_both_ways_with_one_theta(name: str) -> None:
+    episode = separable_episode(2, ways=5, shots=1, queries=3, shape=IMAGE)
+    learner, other = (make(name, batch_stats=choice, test_steps=1).eval() for choice in ("transductive", "support"))
     other.load_state_dict(learner.state_dict())
     ways = protocols(learner)
     assert list(ways) == ["transductive", "inductive"]

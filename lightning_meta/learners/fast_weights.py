@@ -1,5 +1,6 @@
 """What the gradient-based learners share: phi is the network's own weights after a few gradient steps."""
 
+import copy
 from abc import abstractmethod
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
@@ -54,12 +55,21 @@ class GradientLearner(FewShotLearner):
         head = {} if outputs is None else {"head": _head(backbone, features, outputs)}
         self.network = nn.Sequential(OrderedDict(backbone=backbone, **head))
         self.outputs, self.inner_steps, self.test_steps = outputs, inner_steps, test_steps
-        self.batch_stats: BatchStats = batch_stats
         self.vectorize = vectorize
-        self._normalises = bool(norms)
-        self.sees_support = batch_stats == "support" and self._normalises
+        self.normalises = bool(norms)
         self._recurrent = any(isinstance(m, nn.RNNBase) for m in backbone.modules())
-        self.transductive = batch_stats == "transductive" and self._normalises
+        self._normalise_by(batch_stats)
+
+    def judged_by(self, batch_stats: BatchStats) -> "GradientLearner":
+        """This learner with the same theta, normalised by another choice."""
+        other = copy.copy(self)
+        other._normalise_by(batch_stats)
+        return other
+
+    def _normalise_by(self, batch_stats: BatchStats) -> None:
+        self.batch_stats: BatchStats = batch_stats
+        self.sees_support = batch_stats == "support" and self.normalises
+        self.transductive = batch_stats == "transductive" and self.normalises
 
     @abstractmethod
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
@@ -105,7 +115,7 @@ class GradientLearner(FewShotLearner):
 
     def gather_statistics(self, x: Tensor) -> None:
         """For `batch_stats: running`: let theta's running statistics see a training batch x [tasks, n, *shape]."""
-        if self.training and self._normalises and self.batch_stats == "running":
+        if self.training and self.normalises and self.batch_stats == "running":
             with torch.no_grad():
                 embed(self.network.get_submodule("backbone"), x)
 
@@ -118,7 +128,7 @@ class GradientLearner(FewShotLearner):
     def _check_outputs(self, support: Examples) -> None:
         regression = support.y.is_floating_point()
         found = support.y.shape[-1] if regression else support.ways
-        if found != self.outputs:
+        if self.outputs is not None and found != self.outputs:  # None: each task makes its own head
             kind = "target dimensions" if regression else "classes"
             other = "" if regression else ", or use a learner of any ways (ProtoNet)"
             raise InputError(

@@ -1,6 +1,5 @@
 """What an episode tells of a learner: the measurements that `test`, `validate` and `compare` share."""
 
-import copy
 import resource
 import sys
 import time
@@ -57,10 +56,8 @@ def protocols(learner: FewShotLearner) -> dict[str, FewShotLearner]:
     """The learner as it is configured and, where it normalises by a batch in its inner loop, also by the other choice of
     batch: under the keys `inductive` and `transductive`. The two share theta."""
     found = {predictions(learner): learner}
-    if isinstance(learner, GradientLearner) and learner._normalises and learner.batch_stats != "running":
-        other = copy.copy(learner)
-        other.batch_stats = "support" if learner.transductive else "transductive"
-        other.transductive = not learner.transductive
+    if isinstance(learner, GradientLearner) and learner.normalises and learner.batch_stats != "running":
+        other = learner.judged_by("support" if learner.transductive else "transductive")
         found[predictions(other)] = other
     return found
 
@@ -73,7 +70,7 @@ def batch_statistics(learner: FewShotLearner) -> str | None:
     """What batch norm normalises by, if the learner has any. That of a frozen backbone keeps its running statistics."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in learner.modules()):
         return None
-    return learner.batch_stats if isinstance(learner, GradientLearner) and learner._normalises else "running"
+    return learner.batch_stats if isinstance(learner, GradientLearner) and learner.normalises else "running"
 
 
 def score_name(batch: Episode | Examples) -> str:
