@@ -62,7 +62,7 @@ def test_meta_gradient_is_that_of_finite_differences(batch_stats, vectorize):
         for step in (1e-5, -1e-5):
             w.data = start + step * direction
             learner.load_state_dict(buffers, strict=False)  # the loss moves running statistics
-            ends.append(float(learner.loss(data).loss))
+            ends.append(learner.loss(data).loss.item())
         w.data = start
         slope = (ends[0] - ends[1]) / 2e-5
         assert w.grad is not None

@@ -1,6 +1,7 @@
 """The meta-learners: one idea, one file, one citation."""
 
 from lightning_meta.learners.cnp import CNP
+from lightning_meta.learners.imaml import IMAML
 from lightning_meta.learners.learned_optimizer import LearnedOptimizer
 from lightning_meta.learners.maml import MAML
 from lightning_meta.learners.mann import MANN
@@ -16,15 +17,16 @@ from lightning_meta.learners.sequence_reader import SequenceReader
 
 __all__ = [
     "CNP",
+    "IMAML",
+    "LearnedOptimizer",
     "MAML",
     "MANN",
-    "R2D2",
-    "LearnedOptimizer",
     "MatchingNet",
     "MetaLSTM",
     "Pretraining",
     "ProtoMAML",
     "ProtoNet",
+    "R2D2",
     "RelationNet",
     "Reptile",
     "SequenceReader",
