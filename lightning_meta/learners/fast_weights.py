@@ -84,7 +84,6 @@ class GradientLearner(FewShotLearner):
         return self.adapt_steps(support, self.inner_steps if self.training else self.test_steps)
 
     def adapt_steps(self, support: Examples, steps: int) -> "FastWeights":
-        self._check_outputs(support)
         graph = self.training and torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(graph), without_half(support.x.device.type):
             support = Examples(*(part.clone() if part.is_inference() else part for part in support))
@@ -92,7 +91,8 @@ class GradientLearner(FewShotLearner):
             return FastWeights(self, weights, support.x if self.sees_support else torch.empty_like(support.x[:, :0]))
 
     def descend_all(self, support: Examples, steps: int) -> Weights:
-        """Fast weights of every task, each [tasks, *its shape]."""
+        """Fast weights of every task, each [tasks, *its shape]; InputError where the tasks are of another width."""
+        self._check_outputs(support)
         return over_tasks(
             lambda one: self.descend(self.start(), one, steps), support, vectorize=self.vectorized(support.x)
         )

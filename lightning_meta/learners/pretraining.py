@@ -106,6 +106,7 @@ class Pretraining(GradientLearner):
 
     @torch.no_grad()  # phi's own gradients apart, there are none: theta does not learn by adapting
     def descend_all(self, support: Examples, steps: int) -> Weights:
+        self._check_outputs(support)
         z = over_tasks(lambda x: self.embedded({}, x, x[:0]), support.x, vectorize=self.vectorized(support.x))
         start = self.new_head(z, support)
         if self.finetune == "head":

@@ -44,8 +44,8 @@ class CalibrationError(Metric):
 
     def __init__(self, bins: int = 15) -> None:
         super().__init__()
-        # Of each bin the queries, those that are right, and their confidence.
-        self.add_state("sums", torch.zeros(3, bins), dist_reduce_fx="sum")
+        # Of each bin the queries, those that are right, and their confidence: float32 in a float64 run, too.
+        self.add_state("sums", torch.zeros(3, bins, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, logits: Float[Tensor, "tasks n ways"], y: Int[Tensor, "tasks n"]) -> None:
         confidence, predicted = logits.detach().float().softmax(-1).flatten(0, 1).max(-1)
