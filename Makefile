@@ -44,11 +44,13 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
 	$(BIN)/python tools/bench_streams.py --quick
 	$(BIN)/python tools/bench_learners.py --quick
+	$(BIN)/python tools/bench_memory.py --quick
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
 	$(BIN)/python tools/bench_streams.py
 	$(BIN)/python tools/bench_learners.py
+	$(BIN)/python tools/bench_memory.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage* dist

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from conftest import separable_episode
-from test_maml import EVERY_STATISTICS, maml, predict_support
+from test_maml import EVERY_STATISTICS, maml, predict_support, smooth_backbone
+from torch import nn
 from torch.testing import assert_close
 
 from lightning_meta.core import Episode, Examples, prediction_loss
@@ -53,6 +54,24 @@ def test_training_meta_batches_alone_are_counted_and_a_resumed_learner_goes_on_f
     assert_close(resumed.loss(episode).loss, learner.loss(episode).loss, rtol=0, atol=0)
     assert resumed.meta_batches == 3
     assert_close(learner.eval().loss(episode).loss, prediction_loss(predict_support(learner, episode), episode.query.y))
+
+
+@pytest.mark.parametrize("batch_stats", ["support", "transductive"])
+@pytest.mark.parametrize("options", [{}, {"learn_inner_lr": "step", "multi_step": 10}, {"learn_inner_lr": "parameter"}])
+def test_recomputed_steps_give_the_same_meta_gradient(episode, batch_stats, options):
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        noisy = nn.Sequential(smooth_backbone(), nn.Dropout(0.3))  # the noise is recomputed too
+        options |= {"backbone": noisy, "inner_steps": 3, "batch_stats": batch_stats, "recompute": recompute}
+        learner = maml(vectorize="loop", **options)
+        torch.manual_seed(0)
+        outcome = learner.loss(episode)
+        outcome.loss.backward()
+        gradients.append({name: w.grad for name, w in learner.named_parameters()})
+        learner.eval().adapt(episode.support)  # where there is nothing to differentiate
+    assert_close(gradients[1], gradients[0])
+    assert all(g is not None for g in gradients[1].values())
 
 
 def test_steps_beyond_the_trained_ones_go_on_with_the_last_rates(episode):

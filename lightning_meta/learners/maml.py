@@ -36,6 +36,9 @@ class MAML(GradientLearner):
             its eq. 2).
         multi_step: train on the query losses after every inner step (MAML++), weighted equally at first and, linearly
             over this many meta-batches, more and more by the last step alone; 0, by the last step from the start.
+        recompute: in training keep each inner step's weights alone and compute the step again in the backward pass:
+            the same meta-gradient in little more memory than one step takes, for one more forward and backward pass a
+            step. Tasks in a loop; for `loss.backward()`, not `torch.autograd.grad`.
         batch_stats: what batch norm normalises by; see `lightning_meta.nn.batch_stats`.
         vectorize: tasks by `vmap` or in a `loop`; `auto` takes what is faster there.
         features: d, where the backbone has no `out_features` to tell it.
@@ -52,6 +55,7 @@ class MAML(GradientLearner):
         adapt: Literal["all", "head"] = "all",
         learn_inner_lr: Literal["no", "layer", "step", "parameter"] = "no",
         multi_step: int = 0,
+        recompute: bool = False,
         batch_stats: BatchStats = "transductive",
         vectorize: Vectorize = "auto",
         features: int | None = None,
@@ -65,6 +69,13 @@ class MAML(GradientLearner):
             raise InputError(f"learn_inner_lr is {learn_inner_lr!r}; choose no, layer, step or parameter")
         if multi_step < 0 or (multi_step and not inner_steps):
             raise InputError(f"multi_step is {multi_step}; give a number of meta-batches, or 0, as with 0 inner_steps")
+        # Running statistics have moved by the time of the backward pass.
+        if recompute and (first_order or adapt == "head" or vectorize == "vmap" or batch_stats == "running"):
+            raise InputError(
+                "recompute is for second-order steps of all weights, with vectorize auto or loop and batch_stats support or"
+                " transductive"
+            )
+        self.recompute = recompute
         self.inner_lr, self.first_order, self.head_only = inner_lr, first_order, adapt == "head"
         shapes = {"layer": lambda _: (), "step": lambda _: (max(inner_steps, 1),), "parameter": lambda w: w.shape}
         shape = shapes.get(learn_inner_lr)
@@ -78,7 +89,14 @@ class MAML(GradientLearner):
 
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
         rates = [self.inner_rates(step) for step in range(steps)]
-        return descend(self.inner_loss(support), weights, rates, self.first_order)
+        return self.steps(self.inner_loss(support), weights, rates)
+
+    def steps(self, loss: Callable[[Weights], Tensor], weights: Weights, rates: list[Rates]) -> Weights:
+        recompute = self.recompute and torch.is_grad_enabled()
+        return descend(loss, weights, rates, self.first_order, recompute)
+
+    def vectorized(self, x: Tensor) -> bool:
+        return not self.recompute and super().vectorized(x)
 
     def inner_loss(self, support: Examples) -> Callable[[Weights], Tensor]:
         """The support loss as a function of the adapted weights. A body that does not adapt runs once, not at each step."""
@@ -118,7 +136,7 @@ class MAML(GradientLearner):
         """The query predictions [n, outputs] of one task after each inner step."""
         weights, loss, predictions = self.start(), self.inner_loss(support), []
         for step in range(self.inner_steps):
-            weights = descend(loss, weights, [self.inner_rates(step)], self.first_order)
+            weights = self.steps(loss, weights, [self.inner_rates(step)])
             seen = support.x if self.sees_support else support.x[:0]
             predictions.append(self.predict(weights, query.x, seen))
         return predictions

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils.checkpoint import checkpoint
 
 from lightning_meta.core import Examples
 
@@ -20,18 +21,33 @@ def descend(
     weights: Weights,
     rates: Iterable[Rates],
     first_order: bool,
+    recompute: bool = False,
 ) -> Weights:
     """phi after a gradient step on one task for each of `rates`: phi <- phi - rate * dL/dphi.  Finn et al. 2017, eq. 1.
 
-    With `first_order` the gradient is a constant to whoever differentiates phi, so no second derivative is built.
+    With `first_order` the gradient is a constant to whoever differentiates phi, so no second derivative is built. With
+    `recompute` each step keeps its weights alone and is computed again when phi is differentiated (by `backward`; not
+    under vmap, and `loss` must know nothing else that is differentiated).
     """
-    for rate in rates:
+
+    def step(weights: Weights, rate: Rates) -> Weights:
         if first_order:
             constant = {name: w.detach() for name, w in weights.items()}
             gradient = {name: g.detach() for name, g in grad(loss)(constant).items()}
         else:
             gradient = grad(loss)(weights)
-        weights = {name: w - rate[name] * gradient[name] for name, w in weights.items()}
+        return {name: w - rate[name] * gradient[name] for name, w in weights.items()}
+
+    def flat_step(*values: Any) -> tuple[Tensor, ...]:  # what checkpoint differentiates comes as its arguments
+        halves = values[: len(weights)], values[len(weights) :]
+        return tuple(step(*(dict(zip(weights, half, strict=True)) for half in halves)).values())
+
+    for rate in rates:
+        if recompute:  # reentrant: torch.func refuses the hooks of the other kind
+            values = checkpoint(flat_step, *weights.values(), *(rate[name] for name in weights), use_reentrant=True)
+            weights = dict(zip(weights, values, strict=True))
+        else:
+            weights = step(weights, rate)
     return weights
 
 
