@@ -30,7 +30,7 @@ def make(name: str, **changes: Any) -> FewShotLearner:
     return build(spec(name, BACKBONE, **flat, **changes))
 
 
-def train(devices: int, shards: str, name: str, precision: Any = "32-true", **changes: Any) -> dict[str, Any]:
+def train(devices: int, shards: str, name: str, precision: Any = "64-true", **changes: Any) -> dict[str, Any]:
     learner = make(name, **changes)
     module = MetaTraining(learner, partial(torch.optim.SGD, lr=0.1))
     flat_batch = 6 if learner.flat else 0
