@@ -36,7 +36,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -m "not slow and not gpu" --cov --cov-report=term-missing:skip-covered --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" --cov --cov-report=term-missing:skip-covered --durations=10
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow

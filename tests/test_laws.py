@@ -32,7 +32,7 @@ CANCELLED = tuple(f"blocks.{i}.0.bias" for i in range(4))
 # The laws hold at any size: large learners are tested small.
 SMALLER = {
     "learned_optimizer": {"hidden": 8, "inner_steps": 2},
-    "mann": {"hidden": 40, "rows": 16, "columns": 12},
+    "mann": {"hidden": 40, "rows": 32, "columns": 12},
     "mann_lstm": {"hidden": 40},
     "metalstm": {"hidden": 8, "inner_steps": 2},
     "snail": {"sequence": {"class_path": "lightning_meta.nn.SNAIL", "init_args": {"filters": 16}}},
