@@ -35,6 +35,16 @@ def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -
     assert f"{100 * accuracy:.2f} %" in said
     assert 0.4 < accuracy <= 1
     assert 0 < ci95 < 0.2
+    assert result["checkpoint"]["path"].endswith("best.ckpt")
+    assert result["checkpoint"]["steps"] > 0
+    assert result["checkpoint"]["cpu_seconds"] > 0
+    assert "differs" not in said
+
+
+def test_a_setting_other_than_the_checkpoints_is_said(workplace: Path) -> None:
+    options = "--ckpt_path best --data.test_episodes 2 --model.learner.init_args.distance cosine"
+    said = run(workplace, f"test {GLYPHS} {QUICK} {options}")
+    assert "the checkpoint differs: distance is 'cosine', trained with 'euclidean'" in said
 
 
 def test_several_sizes_in_one_call_on_another_set(workplace: Path) -> None:

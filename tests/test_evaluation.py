@@ -17,8 +17,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from datamodules.images import ImageEpisodes
+from datamodules.sinusoid import Sinusoid
 from lightning_meta.core import Examples, FewShotLearner, Predictor, score
-from lightning_meta.learners import MAML, ProtoNet
+from lightning_meta.learners import MAML, MANN, ProtoNet
 from lightning_meta.nn import MLP, Conv4
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.evaluation import Summary, adaptation_curve, by_presentation, measure, protocols
@@ -141,6 +142,14 @@ def test_presentations_have_their_curve(shard_root: Path, tmp_path: Path) -> Non
     assert [found[f"meta_test/presentation/{k}"] for k in (1, 2, 3)] == [0.25, 1, 1]
     assert "meta_test/presentation/4" not in found
     assert curve(tmp_path / "run" / "version_0", "meta_test/presentation_curve") == {1: 0.25, 2: 1, 3: 1}
+
+
+@of_lightning
+def test_a_regression_read_in_sequence_has_no_presentations() -> None:
+    data = Sinusoid(shots=5, meta_batch=4, test_episodes=8)
+    (found,) = pl.Trainer(**SILENT).test(MetaTraining(MANN(MLP([1, 4]), 1, rows=8)), datamodule=data, verbose=False)
+    assert found["meta_test/mse"] > 0
+    assert not any("presentation" in name for name in found)
 
 
 @of_lightning

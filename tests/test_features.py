@@ -21,8 +21,9 @@ from datamodules.stream import Key
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import MAML, Pretraining
-from lightning_meta.nn import Conv4, Features, Frozen
+from lightning_meta.nn import Features, Frozen
 from lightning_meta.nn.build import build
+from lightning_meta.training import load
 
 
 class Foreign(nn.Module):
@@ -114,6 +115,22 @@ def test_weights_come_from_a_file(tmp_path: Path) -> None:
     for name in ("cut.pt", "other.pt"):
         with pytest.raises(InputError, match=f"{name} does not hold the weights of Foreign"):
             Frozen(Foreign(), weights=str(tmp_path / name))
+
+
+def test_a_checkpoint_needs_the_file_of_weights_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "w.pt"
+    torch.save(Foreign().state_dict(), file)
+    backbone = {
+        "class_path": "lightning_meta.nn.Frozen",
+        "init_args": {"backbone": {"class_path": "test_features.Foreign"}, "weights": str(file), "size": 14},
+    }
+    spec = {"class_path": "lightning_meta.learners.ProtoNet", "init_args": {"backbone": backbone}}
+    learner = build(spec)
+    file.unlink()
+    weights = {f"learner.{name}": w for name, w in learner.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {"learner": spec}}, tmp_path / "theta.ckpt")
+    x = torch.rand(2, 1, 14, 14)
+    assert_close(load(tmp_path / "theta.ckpt").backbone(x), learner.backbone(x), rtol=0, atol=0)
 
 
 def test_a_module_is_built_by_its_class_or_by_a_function_that_says_so() -> None:
@@ -266,4 +283,5 @@ def test_the_backbone_of_features_is_the_identity() -> None:
     backbone, x = Features(6), torch.rand(3, 6)
     assert torch.equal(backbone(x), x)
     assert backbone.out_features == 6
-    assert Conv4(1, 16, 8).out_features != 6
+    with pytest.raises(InputError, match=r"6 numbers are read, but the data are \[1, 28, 28\]"):
+        backbone(torch.rand(3, 1, 28, 28))

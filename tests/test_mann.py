@@ -24,7 +24,7 @@ def times_seen(y: Tensor) -> Tensor:
 
 
 def test_a_step_of_the_memory_by_hand():
-    """Two heads, three rows of two columns: every term of the paper's equations 2 to 8, a number at a time."""
+    """Two heads, three rows of two columns: every term of the paper's sections 3.1 and 3.2, a number at a time."""
     torch.manual_seed(3)
     cell = LeastRecentlyUsedAccess(inputs=2, hidden=3, rows=3, columns=2, reads=2, decay=0.9).double()
     memory = torch.tensor([[1.0, 0.5], [0.2, -0.4], [-0.3, 0.8]]).double()
@@ -35,12 +35,10 @@ def test_a_step_of_the_memory_by_hand():
 
     h, c = cell.controller(torch.cat([x, read], 1), (h, c))
     key, gate = cell.keys(h).tanh().view(2, 2), cell.gates(h).sigmoid()[0]
-    unused = {0: 1, 1: 2}  # head -> row: rows 1 and 2 have the least usage
     write = torch.stack([gate[i] * read_weights[i] for i in range(2)])
-    for head, row in unused.items():
-        write[head, row] += 1 - gate[head]
+    write[:, [1, 2]] += (1 - gate)[:, None]  # rows 1 and 2 have the least usage
     wiped = memory.clone()
-    wiped[[1, 2]] = 0
+    wiped[1] = 0  # and row 1 the very least
     written = wiped + torch.stack([sum(write[i, row] * key[i] for i in range(2)) for row in range(3)])
     cosine = torch.stack([torch.stack([torch.cosine_similarity(key[i], row, 0) for row in written]) for i in range(2)])
     weights = torch.stack([row.exp() / row.exp().sum() for row in cosine])

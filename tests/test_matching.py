@@ -73,20 +73,26 @@ def test_g_is_the_sum_of_both_directions_and_the_embedding_itself():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_f_is_the_papers_attention_lstm(steps: int):
-    """h'_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = h'_k + f'(x);  r_k reads g(S) by softmax(h_k . g)."""
+    """h'_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = h'_k + f'(x);  r_k reads g(S) by softmax(h_k . g),
+    r_0 all of it alike."""
     torch.manual_seed(2)
     f = QueryContext(2, steps).double()
     x, g = QUERY[0, 1].double(), SUPPORT.x[0].double()
     # The cell takes [x, r] as input and h as state; the paper, x as input and [h, r] as state.
     w_x, w_r = f.cell.weight_ih.split(2, dim=1)
     w_state = torch.cat([f.cell.weight_hh, w_r], dim=1)
-    h, r, c = torch.zeros(2).double(), torch.zeros(2).double(), torch.zeros(2).double()
+    h, c = torch.zeros(2).double(), torch.zeros(2).double()
     for _ in range(steps):
-        out, c = lstm_step(x, torch.cat([h, r]), c, w_x, w_state, f.cell.bias_ih + f.cell.bias_hh)
-        h = out + x
         weight = torch.stack([(h @ row).exp() for row in g])
         r = sum(a * row for a, row in zip(weight / weight.sum(), g, strict=True))
+        out, c = lstm_step(x, torch.cat([h, r]), c, w_x, w_state, f.cell.bias_ih + f.cell.bias_hh)
+        h = out + x
     assert_close(f(QUERY.double(), SUPPORT.x.double())[0, 1], h)
+
+
+def test_one_step_of_f_has_seen_the_support_set():
+    f = QueryContext(2, 1)
+    assert not torch.allclose(f(QUERY, SUPPORT.x), f(QUERY, SUPPORT.x + 1))
 
 
 def test_full_context_embeddings_see_the_rest_of_the_support_set():

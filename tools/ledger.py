@@ -1,15 +1,15 @@
 """The ledger: what the packaged reproductions reached, beside the papers.   python tools/ledger.py RUNS
 
 Reads below RUNS what `fit` and `test` left of the runs in configs/reproduce (the newest version of each), and prints a
-table of Markdown: the paper's figure, ours, the difference, the protocol, and the cost of the training.
+table of Markdown: the paper's figure, ours, the difference, and what was trained. A run is made again by
+`lightning-meta fit --config RUN.yaml`, then `lightning-meta test --config RUN.yaml --ckpt_path last` (or best, as the
+table says), with `--ways` and `--shots` for other sizes.
 """
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 
 class Figure(NamedTuple):
@@ -93,19 +93,16 @@ def line(figure: Figure, runs: Path) -> str | None:
     size = figure.size.replace("1way_", "").replace("way_", "-way ").replace("shot", "-shot")
     label = "" if figure.score in ("accuracy", "mse") else f", {figure.score.replace('/', ' ')}"
     return (
-        f"| `{figure.run}.yaml` | {size}{label}, {figure.predictions} | {paper} |"
-        f" {scale * mean:.{digits}f} +- {scale * ci95:.{digits}f} | {delta} | {training(versions[-1])} |"
+        f"| `{figure.run}.yaml` | {size}{label}, {figure.predictions}, {result['protocol']['episodes']} episodes | {paper} |"
+        f" {scale * mean:.{digits}f} +- {scale * ci95:.{digits}f} | {delta} | {training(result['checkpoint'])} |"
     )
 
 
-def training(version: Path) -> str:
-    """Meta-batches and CPU minutes of a run, as its last checkpoint tells."""
-    checkpoint: dict[str, Any] = torch.load(
-        version / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True
-    )
-    cost = checkpoint["callbacks"].get("Cost")
-    minutes = f", {cost['cpu_seconds'] / 60:.0f} CPU min" if cost else ""
-    return f"{checkpoint['global_step']:,} steps{minutes}"
+def training(checkpoint: dict[str, Any]) -> str:
+    """Which checkpoint was tested, and what its training cost."""
+    seconds = checkpoint["cpu_seconds"]
+    minutes = f", {seconds / 60:.0f} CPU min" if seconds else ""
+    return f"{checkpoint['steps']:,} steps{minutes}, {Path(checkpoint['path']).stem}"
 
 
 if __name__ == "__main__":

@@ -74,7 +74,9 @@ def read_support(folder: Path, preprocess: Preprocess) -> tuple[list[str], Examp
         raise InputError(f"{folder} has {len(classes)} class folders: give two or more, a sub-folder of examples each")
     paths = [list_images(path) for path in classes]
     labels = torch.cat([torch.full((1, len(p)), i) for i, p in enumerate(paths)], dim=1)
-    return [path.name for path in classes], Examples(tensor([path for p in paths for path in p], preprocess), labels)
+    x = tensor([path for p in paths for path in p], preprocess)
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))  # as the streams, no class in a row
+    return [path.name for path in classes], Examples(x[:, order], labels[:, order])
 
 
 def tensor(paths: list[Path], preprocess: Preprocess) -> torch.Tensor:

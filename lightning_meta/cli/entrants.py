@@ -9,7 +9,7 @@ from datamodules.preprocess import Preprocess
 from lightning_meta.cli.checks import images_of
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
-from lightning_meta.training.checkpoint import read, training_data
+from lightning_meta.training.checkpoint import origin, read
 from lightning_meta.training.evaluation import batch_statistics, predictions, protocols
 
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
@@ -53,10 +53,9 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
         checkpoint, learner = read(path), load(path)
         options = (checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}
         meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
-        steps = checkpoint.get("global_step")
-        episodes = steps * meta_batch if isinstance(steps, int) and isinstance(meta_batch, int) else None
-        cost = checkpoint.get("callbacks", {}).get("Cost")
-        minutes = round(cost["cpu_seconds"] / 60, 1) if cost else None
+        made = origin(path, checkpoint)
+        minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
+        episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
         for way, judged in protocols(learner).items():
             label = name if judged is learner else f"{name} ({way})"
@@ -66,7 +65,7 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
                     path,
                     judged,
                     images_of(checkpoint),
-                    training_data(checkpoint),
+                    made.trained_on,
                     episodes,
                     flat_batch,
                     minutes,

@@ -39,9 +39,9 @@ def features(
         root: folder or URL of the images' shards.
         backbone: class, or function annotated to return a module: torchvision.models.resnet18, say.
         out: folder to write.
-        arguments: its arguments, as {name: value}.
+        arguments: the backbone's arguments, as {name: value}.
         drop: name of the part to leave out, its classifier (fc in torchvision's ResNets).
-        weights: file with its state_dict; without one it stays as it was built.
+        weights: file with the backbone's state_dict; without one it stays as it was built.
         size: side of the square that images are resized to.
         mean: of each channel of its training images, in 0..1 (by default ImageNet's); `std` likewise.
         batch: images at a time.
@@ -57,6 +57,8 @@ def features(
         frozen = Frozen(build(spec), drop, weights and str(weights), size, **norm)
     except (TypeError, RuntimeError) as error:  # of its constructor, or shapes that do not go together
         raise InputError(f"{backbone} cannot be built as told, or reads no images of --size {size}: {error}") from error
+    if not weights:
+        print(f"no --weights: {backbone} is as it was built")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
     about = spec | {"drop": drop, "weights_sha256": digest, "size": size} | norm
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

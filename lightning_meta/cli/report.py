@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
 from lightning_meta.core import FewShotLearner
+from lightning_meta.training.checkpoint import Origin
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions, protocols
 from lightning_meta.training.monitor import Cost
 
@@ -43,10 +44,10 @@ def without_checkpoint(argv: list[str]) -> list[str]:
 
 
 def result(
-    stage: str, tag: str, trainer: Trainer, data: LightningDataModule, learner: FewShotLearner, trained_on: str | None
+    stage: str, tag: str, trainer: Trainer, data: LightningDataModule, learner: FewShotLearner, origin: Origin
 ) -> dict[str, Any]:
     """What an evaluation found, ready for JSON. `stage` is meta_val or meta_test, `tag` what its scores are logged below,
-    `trained_on` the data that the checkpoint was trained on, where it tells."""
+    `origin` what the checkpoint tells of its making."""
     groups = grouped(tag, {name: float(value) for name, value in trainer.callback_metrics.items()})
     split = "test" if stage == "meta_test" else "val"
     found = {
@@ -55,7 +56,7 @@ def result(
         "predictions": predictions(learner),
         "batch_statistics": batch_statistics(learner),
         "protocol": protocol(data, split),
-        "trained_on": trained_on,
+        "checkpoint": origin._asdict(),
         "scores": groups["scores"],
         "other": None,
         "cost": None,
@@ -121,8 +122,10 @@ def text(found: dict[str, Any]) -> str:
     """The result for the screen: the protocol, then a line a score."""
     kind = "accuracy" if "accuracy" in found["scores"] else "mse"
     lines = [protocol_line(found, kind)]
-    if is_elsewhere(found["trained_on"], found["protocol"].get("data")):
-        lines.append(f"out of domain: trained on {found['trained_on']}, tested on {found['protocol']['data']}")
+    if is_elsewhere(found["checkpoint"]["trained_on"], found["protocol"].get("data")):
+        lines.append(
+            f"out of domain: trained on {found['checkpoint']['trained_on']}, tested on {found['protocol']['data']}"
+        )
     lines.append(f"{found['learner']}, {way(found)}; mean +- 95 % confidence interval")
     groups: dict[str, Scores] = {"": {}, "steps": {}, "presentation": {}}
     for name, value in found["scores"].items():

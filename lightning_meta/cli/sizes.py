@@ -15,6 +15,7 @@ from lightning_meta.cli.pictures import Line, against_shots
 from lightning_meta.cli.report import is_elsewhere, number, protocol_line, result, shown, size_name, source, text
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
+from lightning_meta.training.checkpoint import Origin
 
 
 def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
@@ -40,7 +41,7 @@ def evaluate_sizes(
     trainer: Trainer,
     data: LightningDataModule,
     sizes: list[EpisodeSize],
-    trained_on: str | None,
+    origin: Origin,
     **given: Any,
 ) -> None:
     """Test at every size, after all were found possible. Print each result and, of several, a table at the end; write a
@@ -49,7 +50,7 @@ def evaluate_sizes(
         set_size(data, size)
         rehearse("test", model.learner, data, trainer)
     tested_on = source(data)
-    stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(trained_on, tested_on) else "meta_test"
+    stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
     folder, found = trainer.log_dir, []
     for size in sizes or [None]:
         if size:
@@ -59,7 +60,7 @@ def evaluate_sizes(
         trainer.test(model, datamodule=data, verbose=False, **given)
         given = {}  # theta is there
         if trainer.is_global_zero:
-            found.append(result("meta_test", model.test_name, trainer, data, model.learner, trained_on))
+            found.append(result("meta_test", model.test_name, trainer, data, model.learner, origin))
             print(text(found[-1]))
             if folder:
                 write_json(Path(folder, f"{stage}{size_name(found[-1]['protocol'])}.json"), found[-1], indent=1)

@@ -25,7 +25,7 @@ from lightning_meta.cli.report import after_fit, result, size_name, text
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.core import InputError
 from lightning_meta.training import MetaTraining
-from lightning_meta.training.checkpoint import load_weights, read, training_data
+from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
 
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks.",
@@ -145,17 +145,19 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     check_precision(cli.config.trainer.precision, trainer)
     sizes = sizes_asked(data, cli.config.ways, cli.config.shots) if command == "test" else []
-    trained_on = None
+    found = None
     if cli.ckpt_path:
         checkpoint = read(cli.ckpt_path)
         load_weights(model.learner, checkpoint, cli.ckpt_path)
         check_images(cli.ckpt_path, checkpoint, data)
-        trained_on = training_data(checkpoint)
+        found = origin(cli.ckpt_path, checkpoint)
+        for line in unlike(model.hparams["learner"], checkpoint):
+            rank_zero_info(f"the checkpoint differs: {line}")
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
     given = {"ckpt_path": cli.ckpt_path, "weights_only": True}
-    if command == "test":
-        evaluate_sizes(model, trainer, data, sizes, trained_on, **given)
+    if command == "test" and found:
+        evaluate_sizes(model, trainer, data, sizes, found, **given)
         return
     rehearse(command, model.learner, data, trainer)
     if command == "fit":
@@ -163,16 +165,16 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
         trainer.fit(model, datamodule=data, **given)
         after_fit(trainer, argv)
-    else:
+    elif found:
         trainer.validate(model, datamodule=data, verbose=False, **given)
-        after_validation(trainer, data, model, trained_on)
+        after_validation(trainer, data, model, found)
 
 
-def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaTraining, trained_on: str | None) -> None:
+def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaTraining, origin: Origin) -> None:
     """Print the scores and write them into the run."""
     folder = trainer.log_dir  # asked of every process, for they agree on it
     if trainer.is_global_zero:
-        found = result("meta_val", "meta_val", trainer, data, model.learner, trained_on)
+        found = result("meta_val", "meta_val", trainer, data, model.learner, origin)
         print(text(found))
         if folder:
             write_json(Path(folder, f"meta_val{size_name(found['protocol'])}.json"), found, indent=1)

@@ -14,8 +14,9 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor, prediction_loss
+from lightning_meta.learners.embedding import check_outputs
 from lightning_meta.nn.batch_stats import BatchStatistics, BatchStats
-from lightning_meta.nn.embed import embed
+from lightning_meta.nn.embed import embed, feature_width
 from lightning_meta.nn.frozen import Frozen
 from lightning_meta.nn.inner_loop import Weights, over_tasks
 
@@ -126,15 +127,8 @@ class GradientLearner(FewShotLearner):
         return self.vectorize == "vmap" or (self.vectorize == "auto" and faster)
 
     def _check_outputs(self, support: Examples) -> None:
-        regression = support.y.is_floating_point()
-        found = support.y.shape[-1] if regression else support.ways
-        if self.outputs is not None and found != self.outputs:  # None: each task makes its own head
-            kind = "target dimensions" if regression else "classes"
-            other = "" if regression else ", or use a learner of any ways (ProtoNet)"
-            raise InputError(
-                f"{type(self).__name__} was built for exactly {self.outputs} {kind}; this task has {found}: train one"
-                f" for {found}{other}"
-            )
+        if self.outputs is not None:  # None: each task makes its own head
+            check_outputs(self, support, self.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +154,6 @@ def without_half(device: str) -> AbstractContextManager[object]:
 
 
 def _head(backbone: nn.Module, features: int | None, outputs: int) -> nn.Linear:
-    features = features or getattr(backbone, "out_features", None)
-    if not isinstance(features, int):
-        raise InputError(
-            f"the width of {type(backbone).__name__}'s features is unknown: it has no int out_features; set `features`"
-        )
     if outputs < 1:
         raise InputError(f"outputs is {outputs}; it must be 1 or more")
-    return nn.Linear(features, outputs)
+    return nn.Linear(feature_width(backbone, features), outputs)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import grad, vjp
 
 from lightning_meta.core import Episode, Examples, InputError, Outcome, prediction_loss
-from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
+from lightning_meta.learners.fast_weights import FastWeights, GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.conjugate_gradient import conjugate_gradient
 from lightning_meta.nn.inner_loop import Weights, descend, over_tasks
@@ -60,6 +60,11 @@ class IMAML(GradientLearner):
             )
         self.inner_lr, self.proximal, self.cg_steps = inner_lr, proximal, cg_steps
 
+    def adapt_steps(self, support: Examples, steps: int) -> FastWeights:
+        """In float32 whatever the run's precision: half the digits bring phi too far from the minimum for H to tell much."""
+        with torch.autocast(support.x.device.type, enabled=False):
+            return super().adapt_steps(support, steps)
+
     def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
         theta = {name: w.detach() for name, w in weights.items()}
 
@@ -73,7 +78,7 @@ class IMAML(GradientLearner):
         """The query loss at phi, with the implicit gradient: to its value is added <g, theta> - <g, theta> = 0, which
         has the gradient g, the mean over tasks of (I + H / lambda)^-1 dL/dphi.
 
-        In float32 whatever the run's precision: half the digits bring phi too far from the minimum for H to tell much.
+        In float32, as phi is.
         """
         support, query = episode
         with torch.autocast(support.x.device.type, enabled=False):

@@ -63,7 +63,8 @@ class LearnedOptimizer(GradientLearner):
         backbone: any module [n, *shape] -> [n, d].
         outputs: ways of the tasks, or dimensions of a regression target.
         inner_steps: T in training; `test_steps`, at test (the same if not given).
-        learn_start: learn the initial weights with m; if not, as in the paper, they stay as they were drawn.
+        learn_start: learn the initial weights with m; if not, they stay as they were drawn, once (the paper draws anew for
+            each task, as `tools/compare_optimizers.py` does).
         hidden, layers, scale: of the LearnedRule.
         batch_stats, vectorize, features: as for MAML.
     """

@@ -28,7 +28,8 @@ class MANN(EmbeddingLearner):
         backbone: any module [n, *shape] -> [n, d]; the paper's is none, the pixels themselves.
         outputs: ways of the tasks, exactly, or dimensions of a regression target.
         hidden: units of the LSTM.
-        rows: rows of the memory; no longer support set is taken. 0 is the paper's baseline, the LSTM alone.
+        rows: rows of the memory; no longer support set is taken (what is read stays longest, what is not is written over
+            sooner). 0 is the paper's baseline, the LSTM alone.
         columns: width of a row.
         reads: read heads.
         decay: gamma, by which usage fades at each step.

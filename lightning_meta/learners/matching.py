@@ -75,9 +75,10 @@ class SupportContext(nn.Module):
 class QueryContext(nn.Module):
     """f(x, S) = attLSTM(f'(x), g(S), K) (appendix A.1).
 
-    Step k = 1..K: h'_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = h'_k + f'(x);  and r_k = sum_i a_i g(x_i)
-    is read from the support set with a = softmax(h_k . g(x_i)). The result is h_K. The gates are linear, so reading
-    [h, r] as hidden state is reading r beside the input, as the cell here does.
+    Step k = 1..K: r_{k-1} = sum_i a_i g(x_i) is read from the support set with a = softmax(h_{k-1} . g(x_i)), first
+    from h_0 = 0, all examples alike; h'_k, c_k = LSTM(f'(x), [h_{k-1}, r_{k-1}], c_{k-1});  h_k = h'_k + f'(x). The
+    result is h_K. The gates are linear, so reading [h, r] as hidden state is reading r beside the input, as the cell
+    here does.
     """
 
     def __init__(self, d: int, steps: int):
@@ -85,18 +86,18 @@ class QueryContext(nn.Module):
         self.cell, self.steps = nn.LSTMCell(2 * d, d), steps
 
     def forward(self, z: Float[Tensor, "tasks q d"], support: Float[Tensor, "tasks n d"]) -> Float[Tensor, "tasks q d"]:
-        h, c, read = torch.zeros_like(z), torch.zeros_like(z), torch.zeros_like(z)
+        h, c = torch.zeros_like(z), torch.zeros_like(z)
         for _ in range(self.steps):
+            read = (h @ support.mT).softmax(-1) @ support
             new = self.cell(torch.cat([z, read], -1).flatten(0, 1), (h.flatten(0, 1), c.flatten(0, 1)))
             h, c = (state.view_as(z) for state in new)
             h = h + z
-            read = (h @ support.mT).softmax(-1) @ support
         return h
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbours(Predictor):
-    """phi of a MatchingNet: the embedded support set [tasks, n, d] and its which of it is of each class, [tasks, ways, n]."""
+    """phi of a MatchingNet: the embedded support set [tasks, n, d] and which of it is of each class [tasks, ways, n]."""
 
     learner: MatchingNet
     support: Float[Tensor, "tasks n d"]

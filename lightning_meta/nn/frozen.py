@@ -68,12 +68,20 @@ class Frozen(nn.Module):
         return z.flatten(2).mean(2) if z.ndim > 2 else z
 
 
-class Features(nn.Flatten):
+class Features(nn.Module):
     """The backbone of a shard set of features (`lightning-meta shards features`): [n, size] as they are."""
 
     def __init__(self, size: int):
         super().__init__()
         self.out_features = size
+
+    def forward(self, input: Float[Tensor, "n *shape"]) -> Float[Tensor, "n d"]:
+        if input.shape[1:] != (self.out_features,):
+            raise InputError(
+                f"features of {self.out_features} numbers are read, but the data are {list(input.shape[1:])}: use the"
+                " shard set that `lightning-meta shards features` wrote"
+            )
+        return input
 
 
 def load_weights(backbone: nn.Module, path: str) -> None:

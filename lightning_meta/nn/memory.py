@@ -26,14 +26,15 @@ class MemoryState(NamedTuple):
 
 class LeastRecentlyUsedAccess(nn.Module):
     """An LSTM controller with a memory of `rows` x `columns` that it reads by content, with `reads` heads, and writes by
-    least recently used access; each head writes its key, either where it read last or over a row long unused:
+    least recently used access: each head writes its key where it read last, or to rows long unused,
 
-        w_r = softmax(cosine(key, M))                                         read weights
+        w_r = softmax(cosine(key, M))                                         read weights, section 3.1
         w_w = sigmoid(alpha) w_r' + (1 - sigmoid(alpha)) w_lu'                write weights, from the step before
-        M   = M', wiped at the least used rows, + w_w key
+        M   = M', wiped at the least used row, + w_w key
         w_u = decay w_u' + w_r + w_w                                          usage
 
-    With rows = 0 it is the LSTM alone, on the same inputs. The output is [h, what was read].
+    with w_lu 1 at the `reads` rows of least usage, for every head, and 0 elsewhere (section 3.2). With rows = 0 it is the
+    LSTM alone, on the same inputs. The output is [h, what was read].
     """
 
     def __init__(self, inputs: int, hidden: int, rows: int, columns: int, reads: int, decay: float):
@@ -65,10 +66,9 @@ class LeastRecentlyUsedAccess(nn.Module):
             return h, state._replace(h=h, c=c)
         key = self.keys(h).tanh().unflatten(-1, (self.reads, self.columns))
         gate = self.gates(h).sigmoid().unsqueeze(-1)
-        least_used = state.usage.topk(self.reads, largest=False).indices  # a row for each head
-        unused = F.one_hot(least_used, self.rows).to(key.dtype)
-        write = gate * state.read_weights + (1 - gate) * unused
-        memory = state.memory * (1 - unused.sum(1)).unsqueeze(-1) + write.mT @ key
+        least_used = F.one_hot(state.usage.topk(self.reads, largest=False).indices, self.rows).to(key.dtype)
+        write = gate * state.read_weights + (1 - gate) * least_used.sum(1, keepdim=True)
+        memory = state.memory * (1 - least_used[:, 0]).unsqueeze(-1) + write.mT @ key
         weights = (F.normalize(key, dim=-1) @ F.normalize(memory, dim=-1).mT).softmax(-1)
         usage = self.decay * state.usage + weights.sum(1) + write.sum(1)
         read = (weights @ memory).flatten(1)

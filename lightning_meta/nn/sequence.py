@@ -45,7 +45,8 @@ class LSTM(SequenceNetwork):
 
 
 class Transformer(SequenceNetwork):
-    """A causal Transformer of pre-norm layers, without positions: the order of a support set means nothing.
+    """A causal Transformer of pre-norm layers, without positions: only the causal mask tells the order, from the second
+    layer on.
 
     An in-context learner (Kirsch et al. 2022, General-Purpose In-Context Learning by Meta-Learning Transformers,
     arXiv:2212.04458). What remains is the context; queries attend to it and each to itself.

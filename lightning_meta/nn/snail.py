@@ -53,7 +53,10 @@ class SNAIL(SequenceNetwork):
 
 
 class TemporalConvolutions(nn.Module):
-    """TC(T, filters): ceil(log2 T) dense blocks of dilation 1, 2, 4, ..., each x -> [x, tanh(conv x) * sigmoid(conv x)]."""
+    """TC(T, filters): ceil(log2 T) dense blocks, each x -> [x, tanh(conv x) * sigmoid(conv x)].
+
+    Their dilations are 1, 2, 4, ..., so that every step is seen once; the paper's pseudo-code counts from 2.
+    """
 
     def __init__(self, d: int, length: int, filters: int):
         super().__init__()

@@ -1,7 +1,7 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -9,6 +9,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.nn.build import build as build_module
 from lightning_meta.nn.build import find
+from lightning_meta.nn.frozen import Frozen
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -57,7 +58,7 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
             raise InputError(
                 f"{path} does not say which learner it holds: call load(path, learner) with one built like it"
             )
-        learner = build(spec)
+        learner = build(_without_files(spec))
     load_weights(learner, checkpoint, path)
     return learner.eval()
 
@@ -95,16 +96,43 @@ def build(spec: dict[str, Any]) -> FewShotLearner:
     return learner
 
 
-def training_data(checkpoint: dict[str, Any]) -> str | None:
-    """What a checkpoint was trained on: the root of its shard set, else the name of its data module; None where it does
-    not tell."""
+class Origin(NamedTuple):
+    """What a checkpoint tells of its making; None where it does not."""
+
+    path: str
+    trained_on: str | None  # the root of a shard set, else the name of a data module
+    steps: int | None
+    cpu_seconds: float | None
+
+
+def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
     data = checkpoint.get("hyper_parameters", {}).get("data")
-    if not (isinstance(data, dict) and isinstance(data.get("class_path"), str)):
-        return None
-    return str((data.get("init_args") or {}).get("root", data["class_path"].rpartition(".")[2]))
+    named = isinstance(data, dict) and isinstance(data.get("class_path"), str)
+    source = (data.get("init_args") or {}).get("root", data["class_path"].rpartition(".")[2]) if named else None
+    cost = checkpoint.get("callbacks", {}).get("Cost") or {}
+    return Origin(str(path), source, checkpoint.get("global_step"), cost.get("cpu_seconds"))
+
+
+def unlike(learner: dict[str, Any], checkpoint: dict[str, Any]) -> list[str]:
+    """Arguments of a learner as configured that are not those it was trained with, as lines."""
+    own, trained = learner.get("init_args") or {}, _spec(checkpoint).get("init_args") or {}
+    return [
+        f"{name} is {own[name]!r}, trained with {trained[name]!r}"
+        for name in own.keys() & trained.keys()
+        if own[name] != trained[name]
+    ]
 
 
 def _spec(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a checkpoint's learner, empty where it has none."""
     spec = checkpoint.get("hyper_parameters", {}).get("learner")
     return spec if isinstance(spec, dict) and "class_path" in spec else {}
+
+
+def _without_files(spec: dict[str, Any]) -> dict[str, Any]:
+    """The description of a learner whose frozen backbone reads no file of weights: the checkpoint holds them."""
+    args = {
+        name: _without_files(value) if isinstance(value, dict) and "class_path" in value else value
+        for name, value in (spec.get("init_args") or {}).items()
+    }
+    return {**spec, "init_args": args | ({"weights": None} if find(spec["class_path"]) is Frozen else {})}

@@ -114,7 +114,7 @@ def peak_memory(device: torch.device) -> tuple[int, str]:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), "allocated on the GPU"
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "resident set of the process"
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "resident set of the process so far"
 
 
 class Summary:
@@ -135,8 +135,8 @@ class Summary:
         if kind == "accuracy":
             self.add(f"{prefix}/nll", found.loss)
             self.calibration.setdefault(f"{prefix}/ece", CalibrationError().to(y.device)).update(found.prediction, y)
-        self.add(f"{prefix}/seconds/adapt", torch.full_like(found.score, found.adapt_seconds))
-        self.add(f"{prefix}/seconds/query", torch.full_like(found.score, found.query_seconds))
+        for name, seconds in {"adapt": found.adapt_seconds, "query": found.query_seconds}.items():
+            self.add(f"{prefix}/seconds/{name}", found.score.new_full((1,), seconds))  # a meta-batch is timed as one
 
     def compute(self) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Mean and ci95 by name, over all processes; the ece, one number of all queries, has no interval."""

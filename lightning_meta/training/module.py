@@ -114,6 +114,8 @@ class MetaTraining(LightningModule):
         """Scores by the number of inner steps, and accuracies by presentation, where a learner has them."""
         for steps, scores in adaptation_curve(self.learner, episode, found).items():
             self.summary.add(f"{stage}/steps/{steps}", scores)
+        if episode.support.y.is_floating_point():
+            return  # what is presented again are classes
         with torch.no_grad():
             in_turn = self.learner.predict_in_turn(episode.support)
         if in_turn is not None:

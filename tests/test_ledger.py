@@ -1,0 +1,31 @@
+"""The ledger reads what `test` wrote."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+LEDGER = Path(__file__).resolve().parent.parent / "tools" / "ledger.py"
+
+
+def test_a_row_sets_the_score_beside_the_papers_figure(tmp_path: Path) -> None:
+    version = tmp_path / "omniglot_protonet" / "version_3"
+    version.mkdir(parents=True)
+    result = {
+        "predictions": "inductive",
+        "scores": {"accuracy": [0.984, 0.0019]},
+        "other": None,
+        "protocol": {"episodes": 1000},
+        "checkpoint": {"path": "runs/x/last.ckpt", "steps": 8000, "cpu_seconds": 3600.0},
+    }
+    (version / "meta_test_5way_1shot.json").write_text(json.dumps(result))
+    done = subprocess.run([sys.executable, LEDGER, tmp_path], capture_output=True, text=True, check=True)
+    _, _, row = done.stdout.splitlines()
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "`omniglot_protonet.yaml`",
+        "5-way 1-shot, inductive, 1000 episodes",
+        "98.8 (Snell et al. 2017)",
+        "98.40 +- 0.19",
+        "-0.40",
+        "8,000 steps, 60 CPU min, last",
+    ]
