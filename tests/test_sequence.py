@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_meta.core import Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import SequenceReader
 from lightning_meta.nn import LSTM, MLP, SNAIL, Transformer
 from lightning_meta.nn.sequence import SequenceNetwork
@@ -89,12 +89,15 @@ def test_snail_has_the_papers_sizes(length: int, layers: int):
 
 
 @every_network
-def test_a_reader_is_fed_labels_and_never_the_querys_own(network):
+def test_a_reader_is_fed_the_labels_of_the_support_set_and_not_the_querys(network):
     reader = SequenceReader(MLP([4, 6]), network(), outputs=3).eval()
     x, y = torch.randn(1, 6, 4), torch.tensor([[0, 1, 2, 2, 1, 0]])
-    query = torch.randn(1, 2, 4)
-    swapped = torch.tensor([[1, 0, 2, 2, 0, 1]])
-    assert not torch.allclose(reader.adapt(Examples(x, y))(query), reader.adapt(Examples(x, swapped))(query))
+    support, query = Examples(x, y), Examples(torch.randn(1, 2, 4), torch.tensor([[0, 1]]))
+    swapped = Examples(x, torch.tensor([[1, 0, 2, 2, 0, 1]]))
+    answer = reader.loss(Episode(support, query)).prediction
+    other_query = Examples(query.x, torch.tensor([[2, 0]]))
+    assert_close(reader.loss(Episode(support, other_query)).prediction, answer, rtol=0, atol=0)
+    assert not torch.allclose(reader.loss(Episode(swapped, query)).prediction, answer)
 
 
 def test_another_number_of_ways_is_refused():

@@ -11,6 +11,7 @@ from rich.progress import track
 from datamodules.preprocess import Preprocess, list_images
 from lightning_meta.cli.checks import images_of
 from lightning_meta.cli.complaints import Complaining
+from lightning_meta.cli.files import whole
 from lightning_meta.core import Examples, InputError
 from lightning_meta.training.checkpoint import load, read
 
@@ -39,19 +40,16 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
         print("transductive: a prediction depends on the other query images, which are classified all at once")
         batch = len(paths)
     phi = learner.adapt(examples)
-    out.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with torch.no_grad():
         for start in track(range(0, len(paths), batch), "images"):
             part = paths[start : start + batch]
             probability, label = phi(tensor(part, preprocess))[0].softmax(-1).max(-1)
             rows += zip(map(str, part), (names[i] for i in label.tolist()), probability.tolist(), strict=True)
-    aside = out.with_name(out.name + ".partial")
-    with aside.open("w", newline="") as file:
+    with whole(out) as aside, aside.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "class", "probability"))
         writer.writerows((path, name, f"{p:.6f}") for path, name, p in rows)
-    aside.rename(out)
     print(f"{out}: {len(rows)} images, {len(names)} classes")
 
 

@@ -55,7 +55,7 @@ def evaluate_sizes(
     for size in sizes or [None]:
         if size:
             set_size(data, size)
-        name = f"_{shown(size.ways)}way_{shown(size.shots)}shot" if size and len(sizes) > 1 else ""
+        name = size_name(size._asdict()) if size and len(sizes) > 1 else ""
         model.test_name = stage + name
         trainer.test(model, datamodule=data, verbose=False, **given)
         given = {}  # theta is there

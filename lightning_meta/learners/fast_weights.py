@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor, prediction_loss
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor, prediction_loss
 from lightning_meta.learners.embedding import check_outputs
 from lightning_meta.nn.batch_stats import BatchStatistics, BatchStats
 from lightning_meta.nn.embed import embed, feature_width
@@ -114,11 +114,17 @@ class GradientLearner(FewShotLearner):
         """L(phi, D^tr) of one task, a scalar."""
         return prediction_loss(self.predict(weights, support.x, seen=support.x[:0]), support.y)
 
-    def gather_statistics(self, x: Tensor) -> None:
-        """For `batch_stats: running`: let theta's running statistics see a training batch x [tasks, n, *shape]."""
+    def loss(self, episode: Episode) -> Outcome:
+        """The meta-objective; for `batch_stats: running`, theta's running statistics see the support set."""
+        outcome = self.meta_loss(episode)
         if self.training and self.normalises and self.batch_stats == "running":
             with torch.no_grad():
-                embed(self.network.get_submodule("backbone"), x)
+                embed(self.network.get_submodule("backbone"), episode.support.x)
+        return outcome
+
+    def meta_loss(self, episode: Episode) -> Outcome:
+        """The query loss of phi, where a subclass has no other objective."""
+        return super().loss(episode)
 
     def vectorized(self, x: Tensor) -> bool:
         """auto: vmap, but a loop for recurrent layers, which vmap cannot lift, and on a CPU for large images, where grouped

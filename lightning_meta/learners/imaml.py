@@ -74,7 +74,7 @@ class IMAML(GradientLearner):
 
         return descend(objective, theta, [dict.fromkeys(theta, self.inner_lr)] * steps, first_order=True)
 
-    def loss(self, episode: Episode) -> Outcome:
+    def meta_loss(self, episode: Episode) -> Outcome:
         """The query loss at phi, with the implicit gradient: to its value is added <g, theta> - <g, theta> = 0, which
         has the gradient g, the mean over tasks of (I + H / lambda)^-1 dL/dphi.
 
@@ -87,7 +87,6 @@ class IMAML(GradientLearner):
                 self.implicit_gradient, phi.weights, support, query, phi.seen, vectorize=self.vectorized(support.x)
             )
         zero = sum((gradient[name].mean(0) * (w - w.detach())).sum() for name, w in self.start().items())
-        self.gather_statistics(support.x)
         return Outcome(prediction_loss(prediction, query.y) + zero, prediction)
 
     def implicit_gradient(

@@ -107,13 +107,12 @@ class LearnedOptimizer(GradientLearner):
             path.append(unflatten(flatten(path[-1]) + update, weights))
         return path
 
-    def loss(self, episode: Episode) -> Outcome:
+    def meta_loss(self, episode: Episode) -> Outcome:
         self._check_outputs(episode.support)
         x = episode.support.x
         with without_half(x.device.type):
             path = over_tasks(self.predictions, *episode, vectorize=self.vectorized(x))
         losses = torch.stack([prediction_loss(prediction, episode.query.y) for prediction in path])
-        self.gather_statistics(x)
         return Outcome(losses.sum(), path[-1])
 
     def predictions(self, support: Examples, query: Examples) -> list[Tensor]:

@@ -113,11 +113,10 @@ class MAML(GradientLearner):
         rates = [rate[min(step, len(rate) - 1)] for rate in self.rates] if self.by_step else self.rates
         return dict(zip(names, rates, strict=True))
 
-    def loss(self, episode: Episode) -> Outcome:
-        outcome = self.multi_step_loss(episode) if self.annealing() < 1 else super().loss(episode)
+    def meta_loss(self, episode: Episode) -> Outcome:
+        outcome = self.multi_step_loss(episode) if self.annealing() < 1 else super().meta_loss(episode)
         if self.training and self.multi_step:
             self.meta_batches += 1
-        self.gather_statistics(episode.support.x)
         return outcome
 
     def annealing(self) -> float:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.core import Episode, Examples, InputError, Outcome
+from lightning_meta.core import Examples, InputError
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.coordinatewise import (
@@ -119,11 +119,6 @@ class MetaLSTM(GradientLearner):
             c, state = self.cell(flatten(weights), gradient, loss, state)
             weights = unflatten(c, weights)
         return weights
-
-    def loss(self, episode: Episode) -> Outcome:
-        outcome = super().loss(episode)
-        self.gather_statistics(episode.support.x)
-        return outcome
 
     def diagnostics(self) -> dict[str, float]:
         """Both gates as their biases alone would have them."""

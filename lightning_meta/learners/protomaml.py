@@ -7,7 +7,7 @@ arXiv:1903.03096 (section 3, "Proto-MAML").
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_meta.core import Episode, Examples, InputError, Outcome
+from lightning_meta.core import Examples, InputError
 from lightning_meta.learners.embedding import membership
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
@@ -65,8 +65,3 @@ class ProtoMAML(GradientLearner):
     def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
         body = {name: w for name, w in weights.items() if not name.startswith("head.")}
         return F.linear(self.run(self.network, body, x, seen), weights["head.weight"], weights["head.bias"])
-
-    def loss(self, episode: Episode) -> Outcome:
-        outcome = super().loss(episode)
-        self.gather_statistics(episode.support.x)
-        return outcome

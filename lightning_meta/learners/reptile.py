@@ -59,7 +59,7 @@ class Reptile(GradientLearner):
             weights = {name: w - self.inner_lr * gradient[name] for name, w in weights.items()}
         return weights
 
-    def loss(self, episode: Episode) -> Outcome:
+    def meta_loss(self, episode: Episode) -> Outcome:
         """Half the squared distance from theta to phi, summed over weights: its gradient is theta - phi."""
         phi = self.adapt(episode.support)
         with torch.no_grad():
@@ -68,5 +68,4 @@ class Reptile(GradientLearner):
             (w - phi.weights[name].detach()).square().sum(tuple(range(1, w.ndim + 1)))
             for name, w in self.start().items()
         ]
-        self.gather_statistics(episode.support.x)
         return Outcome(0.5 * torch.stack(distance).sum(0).mean(), prediction)

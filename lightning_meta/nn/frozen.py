@@ -42,7 +42,7 @@ class Frozen(nn.Module):
                 f"size {size}, mean {mean}, std {std}: give a size of 1 or more, and as many std > 0 as mean"
             )
         if weights is not None:
-            load_weights(backbone, weights)
+            read_weights(backbone, weights)
         if drop is not None:
             if drop not in (parts := [name for name, _ in backbone.named_modules() if name]):
                 raise InputError(f"drop is {drop!r}, but {type(backbone).__name__} has the parts {', '.join(parts)}")
@@ -84,7 +84,7 @@ class Features(nn.Module):
         return input
 
 
-def load_weights(backbone: nn.Module, path: str) -> None:
+def read_weights(backbone: nn.Module, path: str) -> None:
     """Load a state_dict from a file; no code in it is run. InputError where there is none, or it is another module's."""
     if not Path(path).is_file():
         raise InputError(f"there is no file of weights at {path}")
