@@ -1,12 +1,14 @@
 """Fixtures shared by all tests."""
 
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
 from runs import GLYPHS, QUICK, run
+from torch import Tensor
 
 from datamodules.preprocess import Preprocess
 from datamodules.write import ClassImages, write_shards
@@ -34,6 +36,17 @@ def separable_episode(tasks: int, ways: int, shots: int, queries: int, shape=(1,
         return Examples(x.flatten(1, 2), torch.arange(ways).repeat_interleave(n).expand(tasks, -1))
 
     return Episode(examples(shots), examples(queries))
+
+
+def graph(loss: Tensor) -> set[Any]:
+    """The nodes of the autograd graph behind a loss."""
+    seen, queue = set(), [loss.grad_fn]
+    while queue:
+        node = queue.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            queue += [parent for parent, _ in node.next_functions]
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from conftest import separable_episode
+from conftest import graph, separable_episode
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -85,13 +85,7 @@ def test_first_order_is_the_query_gradient_at_phi(episode):
 
 def double_backward_nodes(loss: Tensor) -> int:
     """How many nodes of the autograd graph differentiate a derivative."""
-    seen, queue = set(), [loss.grad_fn]
-    while queue:
-        node = queue.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            queue += [parent for parent, _ in node.next_functions]
-    names = Counter(node.name() for node in seen)
+    names = Counter(node.name() for node in graph(loss))
     return sum(n for name, n in names.items() if re.search(r"Backward\w*Backward", name))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import test_training
 import torch
 import torch.nn.functional as F
 from conftest import separable_episode
@@ -122,16 +123,7 @@ def test_a_task_adapts_without_a_graph_and_whatever_the_mode_of_autograd(episode
         assert_close(learner.eval().adapt(episode.support)(episode.query.x), logits)
 
 
-SILENT: dict[str, Any] = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "inference_mode": False,
-    "max_epochs": 1,
-    "limit_val_batches": 0,
-}
+SILENT = test_training.SILENT | {"limit_val_batches": 0}
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*__len__")

@@ -25,6 +25,7 @@ from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream
 from datamodules.write import ClassImages, write_shards
+from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
 
@@ -32,6 +33,7 @@ CLASSES, DRAWINGS = 300, 20
 
 
 def main() -> None:
+    keep_freed_memory()  # as the command line does: fresh pages would cost more than the reading
     args = arguments(__doc__ or "")
     episodes, repeats = (100, 1) if args.quick else (1000, 5)
     with tempfile.TemporaryDirectory() as folder:
