@@ -9,7 +9,7 @@ help:
 	@echo "make install   a virtual environment in $(VENV) with lightning-meta in it"
 	@echo "make demo      write a data set, meta-train and meta-test ProtoNet and MAML (minutes)"
 	@echo "make test      set up, check style, types and floors, run the tests with coverage"
-	@echo "make slow      the longer tests, the wheel check and a quick run of the benchmarks"
+	@echo "make slow      the longer tests, those that start Ray clusters and a Slurm, the wheel check and a quick run of the benchmarks"
 	@echo "make bench     the benchmarks in full"
 
 $(VENV)/.installed: pyproject.toml
@@ -36,21 +36,27 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu" --cov --cov-report=term-missing:skip-covered --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not ray and not slurm" --cov --cov-report=term-missing:skip-covered --durations=10
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "ray or slurm" -n 2 --dist loadfile --durations=10
 	$(BIN)/python tools/check_wheel.py
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
 	$(BIN)/python tools/bench_streams.py --quick
 	$(BIN)/python tools/bench_learners.py --quick
 	$(BIN)/python tools/bench_memory.py --quick
+	$(BIN)/python tools/bench_search.py --quick
+	$(BIN)/python tools/bench_worlds.py --quick
+	$(BIN)/python tools/compare_strategies.py --quick
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
 	$(BIN)/python tools/bench_streams.py
 	$(BIN)/python tools/bench_learners.py
 	$(BIN)/python tools/bench_memory.py
+	$(BIN)/python tools/bench_search.py
+	$(BIN)/python tools/bench_worlds.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage* dist

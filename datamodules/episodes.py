@@ -1,22 +1,25 @@
-"""Tasks as a Lightning data module: train, validation and test loaders over one distribution."""
+"""Episodes as a Lightning data module."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
-from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import rank_zero_warn
 
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream, Tasks
+from datamodules.meta_batches import MetaLoader
+from datamodules.stream import EpisodeSize, EpisodeStream, Range, Tasks
+from datamodules.task_data import TaskData
 from lightning_meta.core import InputError
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
 
 
-class EpisodeData(LightningDataModule):
-    """The loaders of a task distribution. A concrete data module's signature is its configuration; it writes `tasks`.
+class EpisodeData(TaskData):
+    """Episodes of a task distribution, which a concrete data module opens.
 
-    Validation and test episodes are a frozen sequence: the same for every run and learner with the same `seed`.
-    `meta_batch` counts tasks over all devices. With `flat_batch` > 0 training reads flat batches of as many examples in
-    the place of tasks, `meta_batch` of them a step.
+    With `flat_batch` > 0 training reads flat batches of as many examples in the place of tasks, `meta_batch` of them a
+    step. With `val_shots`, each validation has `val_episodes` at every one of these numbers of shots, and its score is
+    their mean.
     """
 
     def __init__(
@@ -31,14 +34,16 @@ class EpisodeData(LightningDataModule):
         seed: int,
         num_workers: int,
         flat_batch: int = 0,
+        val_shots: Sequence[int] | None = None,
     ):
-        super().__init__()
+        super().__init__(meta_batch, seed, num_workers)
+        if val_shots is not None and (not val_shots or min(val_shots) < 1 or len(set(val_shots)) < len(val_shots)):
+            raise InputError(f"val_shots is {list(val_shots)}: give different numbers of 1 or more")
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
             raise InputError("meta_batch, epoch_batches, val_episodes and test_episodes must be 1 or more")
         self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
         self.splits = dict(zip(STAGES, splits, strict=True))
-        self.meta_batch, self.seed, self.num_workers = meta_batch, seed, num_workers
-        self.flat_batch = flat_batch
+        self.flat_batch, self.val_shots = flat_batch, val_shots
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self._tasks: Tasks | None = None
 
@@ -57,42 +62,55 @@ class EpisodeData(LightningDataModule):
         return self.outputs
 
     @property
+    def trains_on_validation(self) -> bool:
+        """Whether the validation split is trained on too, so that its score chooses no checkpoint."""
+        return False
+
+    @property
     def tasks(self) -> Tasks:
         """The task distribution, opened once."""
         if self._tasks is None:
             self._tasks = self.open()
         return self._tasks
 
-    def stream(self, stage: str) -> EpisodeStream:
-        """The episodes of `train`, `val` or `test` that this process reads."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
+    def stream(self, stage: str, shots: Range | None = None) -> EpisodeStream:
+        """The episodes of `train`, `val` or `test` that this process reads, with so many shots if they are given."""
         return EpisodeStream(
             self.tasks,
             self.splits[stage],
-            self.sizes[stage],
+            self.sizes[stage].replaced(None, shots, None),
             self.episodes[stage],
             self.meta_batch,
             self.seed,
-            rank,
-            world,
+            *self.place,
             self.flat_batch if stage == "train" else 0,
         )
 
-    def setup(self, stage: str) -> None:
-        """Every stream that the stage will need is checked before anything starts."""
-        for name in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
-            self.stream(name)
+    def streams(self, stage: str) -> list[EpisodeStream]:
+        """All that a stage reads: of validation, a stream for each of `val_shots`."""
+        return [self.stream(stage, shots) for shots in (self.val_shots if stage == "val" else None) or [None]]
 
-    def train_dataloader(self) -> EpisodeLoader:
-        # Lightning gives a loader its state back in mid-epoch only, so the epoch is the trainer's.
-        trainer = self.trainer
-        return EpisodeLoader(self.stream("train"), self.num_workers, trainer and (lambda: trainer.current_epoch))
+    @property
+    def source(self) -> str:
+        return getattr(self, "root", type(self).__name__)
 
-    def val_dataloader(self) -> EpisodeLoader:
-        return EpisodeLoader(self.stream("val"), self.num_workers, epoch=lambda: 0)
+    @property
+    def judged_on(self) -> str:
+        streams = [(stream.split, stream.size, stream.episodes, stream.seed) for stream in self.streams("val")]
+        return repr((self.source, streams))
 
-    def test_dataloader(self) -> EpisodeLoader:
-        return EpisodeLoader(self.stream("test"), self.num_workers, epoch=lambda: 0)
+    def protocol(self, stage: str) -> dict[str, Any]:
+        return {
+            "data": self.source,
+            "split": self.splits[stage],
+            **self.sizes[stage]._asdict(),
+            "episodes": self.episodes[stage],
+            "seed": self.seed,
+        }
+
+    def val_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
+        loaders = [self.frozen(stream) for stream in self.streams("val")]
+        return loaders if self.val_shots else loaders[0]
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  the same after every stage
         if self._tasks is not None and (skipped := self._tasks.report()):

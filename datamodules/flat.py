@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.meta_batches import Key
 from datamodules.shards import Images, ShardSet
-from datamodules.stream import Key
 from lightning_meta.core import InputError
 
 

@@ -1,5 +1,6 @@
 """Few-shot image classification from a shard set: draw classes, then images of each."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from datamodules.cache import ShardCache
 from datamodules.episodes import EpisodeData
 from datamodules.flat import Passes
+from datamodules.meta_batches import Key
 from datamodules.shards import Images, OnError, ShardSet
-from datamodules.stream import EpisodeSize, Key, Range, Tasks
+from datamodules.stream import EpisodeSize, Range, Tasks
 from lightning_meta.core import Episode, Examples, InputError
 
 
@@ -157,6 +159,7 @@ class ImageEpisodes(EpisodeData):
             moving window of as many.
         window_episodes: episodes after which that window moves on by one shard.
         num_workers: loader processes.
+        val_shots: validate at each of these numbers of shots, `val_episodes` each, and score by their mean.
         flat_batch: for pretraining: training reads flat batches of so many images of all classes in the place of
             episodes, `meta_batch` of them a step, in passes over the split.
     """
@@ -181,6 +184,7 @@ class ImageEpisodes(EpisodeData):
         window_episodes: int = 200,
         num_workers: int = 0,
         flat_batch: int = 0,
+        val_shots: Sequence[int] | None = None,
     ):
         train = EpisodeSize(ways, shots, queries)
         evaluation = train.replaced(eval_ways, eval_shots, eval_queries)
@@ -195,6 +199,7 @@ class ImageEpisodes(EpisodeData):
             seed,
             num_workers,
             flat_batch,
+            val_shots,
         )
         self.root = root
         self.on_error: OnError = on_error
@@ -210,12 +215,18 @@ class ImageEpisodes(EpisodeData):
         assert isinstance(self.tasks, ImageTasks)
         return len(self.tasks.shards.index.split(self.splits["train"]))
 
+    @property
+    def trains_on_validation(self) -> bool:
+        assert isinstance(self.tasks, ImageTasks)
+        train, val = (set(self.tasks.shards.index.split(self.splits[stage])) for stage in ("train", "val"))
+        return bool(train & val)
+
     def open(self) -> ImageTasks:
         return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint needs to read a user's images as those it was trained on (`lightning-meta adapt`); nothing, if
-        it was trained on features."""
+        """How the images that a checkpoint was trained on were made, so that it reads a user's images alike; or what made
+        the features."""
         assert isinstance(self.tasks, ImageTasks)
         index = self.tasks.shards.index
-        return {} if index.features else {"preprocess": index.preprocess._asdict()}
+        return {"features": index.features._asdict()} if index.features else {"preprocess": index.preprocess._asdict()}

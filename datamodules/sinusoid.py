@@ -1,11 +1,13 @@
 """Sinusoid regression: Finn et al. 2017 (arXiv:1703.03400), section 5.1.  y = A sin(x - b), one (A, b) a task."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from datamodules.episodes import EpisodeData
-from datamodules.stream import EpisodeSize, Key, Range, Tasks
+from datamodules.meta_batches import Key
+from datamodules.stream import EpisodeSize, Range, Tasks
 from lightning_meta.core import Episode, Examples
 
 
@@ -31,7 +33,8 @@ class SinusoidTasks(Tasks):
 
 class Sinusoid(EpisodeData):
     """Episodes of sinusoids. `shots` and `queries` are points of a task; `eval_*` those of validation and test. With
-    `flat_batch` training reads batches of so many points, each of another sinusoid, `meta_batch` of them a step."""
+    `flat_batch` training reads batches of so many points, each of another sinusoid, `meta_batch` of them a step.
+    `val_shots`: validate at each of these numbers of shots, `val_episodes` each, and score by their mean."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Sinusoid(EpisodeData):
         seed: int = 0,
         num_workers: int = 0,
         flat_batch: int = 0,
+        val_shots: Sequence[int] | None = None,
     ):
         train = EpisodeSize(1, shots, queries)
         evaluation = train.replaced(1, eval_shots, eval_queries)
@@ -61,6 +65,7 @@ class Sinusoid(EpisodeData):
             seed,
             num_workers,
             flat_batch,
+            val_shots,
         )
 
     @property

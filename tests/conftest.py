@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors are many times slower on several
 
 import jaxtyping
 import numpy as np

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,28 @@ class NoisyMLP(nn.Sequential):
 
 
 class Kill(Callback):
-    """kill -9 at the start of a training step (counted from 0), or of an epoch."""
+    """kill -9 at the start of a training step (counted from 0), or of an epoch; of one process among several."""
 
-    def __init__(self, step: int = -1, epoch: int = -1, sign: str = "SIGKILL"):
-        self.step, self.epoch, self.signal = step, epoch, signal.Signals[sign]
+    def __init__(self, step: int = -1, epoch: int = -1, sign: str = "SIGKILL", rank: int = 0):
+        self.step, self.epoch, self.signal, self.rank = step, epoch, signal.Signals[sign], rank
 
     def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-        if trainer.current_epoch == self.epoch:
+        if trainer.current_epoch == self.epoch and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.signal)
 
     def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
-        if trainer.global_step == self.step:
+        if trainer.global_step == self.step and trainer.global_rank == self.rank:
             os.kill(os.getpid(), self.signal)
+
+
+class Slow(Callback):
+    """Each process takes its own time for a step, in seconds."""
+
+    def __init__(self, seconds: list[float]):
+        self.seconds = seconds
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        time.sleep(self.seconds[trainer.global_rank])
 
 
 def lightning_meta(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

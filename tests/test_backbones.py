@@ -60,6 +60,16 @@ def test_an_mlp_needs_an_input_size_and_a_layer(sizes):
         MLP(sizes)
 
 
+@pytest.mark.usefixtures("no_type_checker")
+def test_an_mlp_bends_as_it_was_told():
+    x = torch.linspace(-50, 50, 101).unsqueeze(1)
+    bent, rectified = MLP([1, 8], activation="tanh")(x), MLP([1, 8])(x)
+    assert bent.abs().max() == 1
+    assert bent.min() < 0 <= rectified.min()
+    with pytest.raises(InputError, match="choose relu or tanh"):
+        MLP([1, 8], activation="gelu")
+
+
 @pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5), (8, 3, 5, 4)])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("choice", ["running", "transductive", "support"])

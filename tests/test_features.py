@@ -16,8 +16,9 @@ from torch.testing import assert_close
 
 from datamodules.images import ImageEpisodes, ImageTasks
 from datamodules.index import read_index
+from datamodules.meta_batches import Key
 from datamodules.shards import ShardSet
-from datamodules.stream import Key
+from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import MAML, Pretraining
@@ -269,8 +270,16 @@ def test_features_of_features_are_refused(features: Path, tmp_path: Path) -> Non
         extract_features(str(features), "test_features.Foreign", features)
 
 
-def test_a_checkpoint_of_features_reads_no_images(features: Path) -> None:
-    assert ImageEpisodes(str(features)).state_dict() == {}
+def test_a_checkpoint_of_features_reads_those_of_the_same_backbone_alone(features: Path, shard_root: Path) -> None:
+    data = ImageEpisodes(str(features))
+    checkpoint = {"data": data.state_dict()}
+    assert isinstance(data.tasks, ImageTasks)
+    check_images("x.ckpt", checkpoint, data)
+    with pytest.raises(InputError, match=r"x\.ckpt was trained on features of .*Foreign.*holds images"):
+        check_images("x.ckpt", checkpoint, ImageEpisodes(str(shard_root)))
+    other = {"data": {"features": data.state_dict()["features"] | {"backbone": "another"}}}  # type: ignore[operator]
+    with pytest.raises(InputError, match=r"trained on features of another.*holds those of .*Foreign"):
+        check_images("x.ckpt", other, data)
 
 
 def test_a_torchvision_backbone_by_its_function() -> None:

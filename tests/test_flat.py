@@ -11,10 +11,11 @@ import torch
 
 from datamodules.cache import ShardCache
 from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.meta_batches import Key, MetaLoader
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream, Key, Tasks
+from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
 from datamodules.write import ClassImages, write_shards
 from lightning_meta.core import Examples, InputError
 
@@ -34,8 +35,8 @@ def raw(*rows: Examples) -> Bytes:
     return [(tuple(t.shape), t.numpy().tobytes()) for t in map(torch.cat, zip(*rows, strict=True))]
 
 
-def loader(tasks: Tasks, workers: int = 0, rank: int = 0, world: int = 1) -> EpisodeLoader:
-    return EpisodeLoader(EpisodeStream(tasks, "train", SIZE, 20, 8, rank=rank, world=world, flat=7), workers)
+def loader(tasks: Tasks, workers: int = 0, rank: int = 0, world: int = 1) -> MetaLoader:
+    return MetaLoader(EpisodeStream(tasks, "train", SIZE, 20, 8, rank=rank, world=world, flat=7), workers)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # more than this machine's cores

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lightning_meta import learners
+from lightning_meta import learners, rl
 from lightning_meta.cli.configs import PACKAGED, read, resolve
-from lightning_meta.core import FewShotLearner
+from lightning_meta.core import FewShotLearner, MetaRLLearner
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = [path for name in ("lightning_meta", "datamodules", "clusters") for path in (ROOT / name).rglob("*.py")]
 SOURCES = [*SHIPPED, *(ROOT / "tools").glob("*.py"), *(ROOT / "tests").glob("*.py")]
 LEARNERS = sorted((PACKAGED / "learners").glob("*.yaml"))
+AGENTS = sorted((PACKAGED / "agents").glob("*.yaml"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
 
@@ -36,10 +37,10 @@ def test_what_is_public_says_what_it_does(path: Path) -> None:
             assert ast.get_docstring(node), node.name
 
 
-@pytest.mark.parametrize("path", LEARNERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*LEARNERS, *AGENTS], ids=lambda path: path.stem)
 def test_a_learner_cites_its_paper_and_says_what_theta_and_phi_are(path: Path) -> None:
-    learner = getattr(learners, _name(path))
-    assert issubclass(learner, FewShotLearner)
+    learner = getattr(rl if path in AGENTS else learners, _name(path))
+    assert issubclass(learner, FewShotLearner | MetaRLLearner)
     module = inspect.getmodule(learner)
     assert module
     assert re.search(r"arXiv:\d{4}\.\d{5}|OpenReview:[\w-]+", module.__doc__ or "")
@@ -55,6 +56,8 @@ def _name(path: Path) -> str:
 
 def test_every_learner_of_the_package_has_a_yaml() -> None:
     assert {_name(path) for path in LEARNERS} == set(learners.__all__)
+    agents = {name for name in rl.__all__ if issubclass(getattr(rl, name), MetaRLLearner)}
+    assert {_name(path) for path in AGENTS} == agents
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -72,7 +75,7 @@ def test_documents_name_what_exists(document: Path) -> None:
 
 def test_the_readme_lists_every_packaged_learner() -> None:
     readme = (ROOT / "README.md").read_text()
-    assert all(f"`{path.name}`" in readme for path in LEARNERS)
+    assert [path.name for path in (*LEARNERS, *AGENTS) if f"`{path.name}`" not in readme] == []
 
 
 def test_the_continuous_integration_runs_the_users_own_commands() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from datamodules.images import ImageEpisodes, ImageTasks
 from datamodules.index import read_index
+from datamodules.meta_batches import MetaLoader
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream
+from datamodules.stream import EpisodeSize, EpisodeStream
 from datamodules.write import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
@@ -46,7 +47,7 @@ def read(root: Path, workers: int = 0, on_error: Any = "raise") -> tuple[list[Ep
     """An epoch of single episodes, through real loader workers; and the set, which knows what was skipped."""
     shards = ShardSet(str(root), on_error)
     stream = EpisodeStream(ImageTasks(shards), "train", SIZE, episodes=60)
-    return list(EpisodeLoader(stream, workers)), shards
+    return list(MetaLoader(stream, workers)), shards
 
 
 def classes(episode: Episode) -> set[int]:
@@ -219,3 +220,8 @@ def test_a_folder_without_a_legal_index_is_refused(root: Path, text: str | None,
     (root / "index.json").unlink() if text is None else (root / "index.json").write_text(text)
     with pytest.raises(InputError, match=message):
         ShardSet(str(root))
+
+
+def test_validation_on_classes_that_are_trained_on_is_told(shard_root: Path) -> None:
+    assert ImageEpisodes(str(shard_root), splits=("train", "train", "test")).trains_on_validation
+    assert not ImageEpisodes(str(shard_root)).trains_on_validation

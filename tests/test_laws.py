@@ -226,7 +226,7 @@ def test_law_5_every_parameter_has_a_finite_gradient_and_moves(name: str, backbo
 
 
 # A black box starts from nothing, and for a while it only guesses: it gets two classes, time, and a smaller network.
-PATIENCE = {"cnp": 500, "lstm": 250, "mann": 400, "mann_lstm": 700, "snail": 150, "transformer": 400}
+PATIENCE = {"cnp": 500, "lstm": 250, "mann": 400, "mann_lstm": 700, "snail": 250, "transformer": 400}
 # At law 6's outer rate the gates of Meta-LSTM soon open so far that a first-order gradient misleads the start, as that of
 # MAML does from an inner rate of 0.3 on.
 AT_THIS_RATE = {"metalstm": {"first_order": False, "inner_lr": 0.1}}

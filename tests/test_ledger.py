@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from torch.utils.tensorboard import SummaryWriter
+
 LEDGER = Path(__file__).resolve().parent.parent / "tools" / "ledger.py"
 
 
@@ -19,6 +21,9 @@ def test_a_row_sets_the_score_beside_the_papers_figure(tmp_path: Path) -> None:
         "checkpoint": {"path": "runs/x/last.ckpt", "steps": 8000, "cpu_seconds": 3600.0},
     }
     (version / "meta_test_5way_1shot.json").write_text(json.dumps(result))
+    with SummaryWriter(version) as board:
+        for step, accuracy in enumerate((0.5, 0.6, 0.7, 0.8, 0.85, 0.9)):
+            board.add_scalar("meta_val/accuracy", accuracy, step)
     done = subprocess.run([sys.executable, LEDGER, tmp_path], capture_output=True, text=True, check=True)
     _, _, row = done.stdout.splitlines()
     assert [cell.strip() for cell in row.strip("|").split("|")] == [
@@ -28,4 +33,5 @@ def test_a_row_sets_the_score_beside_the_papers_figure(tmp_path: Path) -> None:
         "98.40 +- 0.19",
         "-0.40",
         "8,000 steps, 60 CPU min, last",
+        "50.0 60.0 70.0 80.0 85.0 90.0",
     ]

@@ -16,9 +16,10 @@ import pytest
 
 from datamodules.cache import ShardCache
 from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.meta_batches import MetaLoader
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream
+from datamodules.stream import EpisodeSize, EpisodeStream
 from datamodules.write import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
@@ -82,7 +83,7 @@ def classes(batch: Episode) -> list[int]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_remote_reads_as_local_byte_for_byte(server: Server, cache: Path, workers: int) -> None:
     local, remote = stream(server.root, 40), stream(server.url, 40)
-    assert raw(list(EpisodeLoader(remote, workers))) == raw(list(local))
+    assert raw(list(MetaLoader(remote, workers))) == raw(list(local))
     copies = sorted(path.read_bytes() for path in cache.iterdir())
     assert copies == sorted(path.read_bytes() for path in server.root.glob("*.tar"))
     sent = server.fetched()
@@ -101,7 +102,7 @@ def test_episodes_come_from_a_moving_window_where_the_cache_is_smaller(server: S
             assert len(set(drawn[-60:])) == 3 * OF_SHARD
     assert set(drawn) == set(range(SHARDS * OF_SHARD))
     assert server.fetched().total() <= 2 * SHARDS  # a shard comes once, or twice where the window goes round
-    assert raw(list(EpisodeLoader(stream(server.url, 120, shards=3, window=20), 2))) == raw(read_epoch(windowed, 0))
+    assert raw(list(MetaLoader(stream(server.url, 120, shards=3, window=20), 2))) == raw(read_epoch(windowed, 0))
     assert raw(read_epoch(windowed, 0)) != raw(read_epoch(windowed, 1))
 
 
@@ -144,9 +145,9 @@ def test_an_address_without_a_set_is_refused(server: Server, cache: Path) -> Non
 def test_a_shard_that_is_not_there_is_refused_or_skipped(server: Server, cache: Path, workers: int) -> None:
     (server.root / "train-000002.tar").unlink()
     with pytest.raises(InputError, match=rf"^cannot copy {server.url}/train-000002\.tar here: .*Check the address"):
-        list(EpisodeLoader(stream(server.url, 40), workers))
+        list(MetaLoader(stream(server.url, 40), workers))
     shards = ShardSet(server.url, "skip")
-    skipping = EpisodeLoader(EpisodeStream(ImageTasks(shards), "train", SIZE, 60), workers)
+    skipping = MetaLoader(EpisodeStream(ImageTasks(shards), "train", SIZE, 60), workers)
     drawn = {i for batch in skipping for i in classes(batch)}
     assert drawn == set(range(12)) - {4, 5}
     assert shards.report() == f"2 of 12 classes of {server.url} are damaged and were skipped: class 4, class 5"

@@ -7,12 +7,13 @@ from torch.testing import assert_close
 
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import SequenceReader
-from lightning_meta.nn import LSTM, MLP, SNAIL, Transformer
+from lightning_meta.nn import GRU, LSTM, MLP, SNAIL, Memoryless, Transformer
 from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.nn.snail import CausalAttention, TemporalConvolutions
 
 NETWORKS = {
     "lstm": lambda: LSTM(8, layers=2),
+    "gru": lambda: GRU(8, layers=2),
     "transformer": lambda: Transformer(8, layers=2, heads=2),
     "snail": lambda: SNAIL(length=8, width=8, filters=4),
 }
@@ -43,22 +44,72 @@ def test_an_answer_depends_on_every_token_read_and_on_the_query(network, positio
     assert grads[1].abs().max() > 1e-9
 
 
-def test_the_lstm_answers_as_one_that_reads_the_whole_sequence():
-    sequence, read, query = LSTM(8, layers=2).double(), tokens(5), tokens(1)
-    whole = sequence.lstm(torch.cat([read, query], 1))[0][:, -1:]
-    assert_close(sequence.answer(sequence.read(read), query), whole)
+@every_network
+def test_a_sequence_read_token_by_token_or_in_two_parts_is_as_one_read_at_once(network):
+    sequence, whole = network().double().eval(), tokens(7)
+    memory, stepped = sequence.start(whole), []
+    for token in whole.unbind(1):
+        output, memory = sequence.step(token, memory)
+        stepped.append(output)
+    unrolled = sequence.unroll(whole)
+    assert_close(torch.stack(stepped, 1), unrolled, rtol=0, atol=1e-5)
+    first, then = sequence.read(whole[:, :3]), whole[:, 3:]
+    assert_close(sequence(then, first)[0], unrolled[:, 3:])
+    assert_close(sequence(then, first)[0], unrolled[:, 3:], msg="reading on wrote on the memory that came in")
+    for part, remembered in zip(memory, sequence.read(whole), strict=True):
+        assert_close(part, remembered)
+    assert_close(sequence.answer(sequence.read(whole[:, :6]), whole[:, 6:]), unrolled[:, 6:])
+
+
+@every_network
+def test_an_output_sees_nothing_of_later_tokens_or_of_other_sequences(network):
+    sequence, whole = network().double().eval(), tokens(6).requires_grad_()
+    (seen,) = torch.autograd.grad(sequence.unroll(whole)[1, 3].square().sum(), whole)
+    assert (seen[1, :4].abs().amax(-1) > 1e-9).all()
+    seen[1, :4] = 0
+    assert not seen.any()
+
+
+def test_the_transformer_is_torchs_own():
+    sequence, read, queries = Transformer(8, layers=2, heads=2).double(), tokens(5), tokens(2)
+    sees = torch.tensor([[j <= i if j < 5 else j == i for j in range(7)] for i in range(7)])
+    theirs = sequence.layers(torch.cat([read, queries], 1), mask=~sees)
+    assert_close(sequence.unroll(read), theirs[:, :5])
+    assert_close(sequence.answer(sequence.read(read), queries), theirs[:, 5:])
+
+
+@pytest.mark.parametrize(
+    ("network", "gates", "held"), [(GRU, 3, 1.0), (LSTM, 4, 1000.0)]
+)  # an LSTM adds up to 1 a step
+def test_recurrent_weights_start_orthogonal_and_the_gate_that_keeps_open(network, gates: int, held: float):
+    torch.manual_seed(0)
+    plain, begun = (next(iter(network(8, orthogonal=on, keep=5.0 * on).children())) for on in (False, True))
+    for gate in begun.weight_hh_l0.split(8):
+        assert_close(gate @ gate.mT, torch.eye(8))
+    assert begun.bias_ih_l0.reshape(gates, 8).mean(1).round().tolist() == [0, 5, *[0] * (gates - 2)]
+    assert plain.bias_ih_l0.abs().max() < 8**-0.5, "as torch has them"
+    sequence, read = network(8, keep=50.0).double(), tokens(30)
+    *output, state = sequence.start(read)
+    kept = sequence(read, (*output, state + held))[1][-1]
+    assert_close(kept, torch.full_like(kept, held), rtol=0.05, atol=0)
+
+
+def test_a_memoryless_network_has_the_same_output_whatever_came_before():
+    sequence, whole = Memoryless(8).double(), tokens(4)
+    assert_close(sequence.unroll(whole), sequence.unroll(whole.flip(1)).flip(1))
+    assert_close(sequence.step(whole[:, 3], sequence.read(whole))[0], sequence.unroll(whole)[:, 3])
 
 
 def test_to_a_transformer_the_order_of_a_last_layer_alone_means_nothing():
     """Without positions one causal layer gives a query the same answer in any order of the context."""
     sequence, read, query = Transformer(8, layers=1, heads=2).double().eval(), tokens(5), tokens(1)
-    assert_close(sequence.answer(read, query), sequence.answer(read.flip(1), query))
+    assert_close(sequence.answer(sequence.read(read), query), sequence.answer(sequence.read(read.flip(1)), query))
 
 
 def test_a_dense_block_is_the_papers_gated_causal_convolution():
     """Two dense blocks for T = 4: x_t beside tanh(W x) * sigmoid(W' x) of the steps t - dilation and t."""
     block, x = TemporalConvolutions(d=2, length=4, filters=3).double(), torch.randn(1, 4, 2).double()
-    out = block(x)
+    out, _ = block(x, block.start(x))
     assert out.shape == (1, 4, 2 + 2 * 3)
     grown = x[0]
     for dilation, convolution in zip((1, 2), block.convolutions, strict=True):
@@ -73,7 +124,7 @@ def test_a_dense_block_is_the_papers_gated_causal_convolution():
 
 def test_causal_attention_by_hand():
     block, x = CausalAttention(d=2, keys=4, values=3).double(), torch.randn(1, 3, 2).double()
-    out = block(x)[0]
+    out = block(x, block.start(x))[0][0]
     q, k, v = block.query(x)[0], block.key(x)[0], block.value(x)[0]
     for t in range(3):
         weight = (k[: t + 1] @ q[t] / 2).softmax(0)  # sqrt of 4 keys
@@ -108,12 +159,19 @@ def test_another_number_of_ways_is_refused():
 
 def test_snail_refuses_a_longer_sequence_than_its_convolutions_span():
     network = SNAIL(length=6, width=8, filters=4)
-    with pytest.raises(InputError, match="6 steps, this task's have 7"):
-        network.answer(torch.randn(1, 6, 8), torch.randn(1, 2, 8))
+    with pytest.raises(InputError, match="6 steps, this one has 7"):
+        network.answer(network.read(torch.randn(1, 6, 8)), torch.randn(1, 2, 8))
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: LSTM(0), lambda: LSTM(8, layers=0), lambda: Transformer(8, heads=3), lambda: SNAIL(length=0)]
+    "wrong",
+    [
+        lambda: LSTM(0),
+        lambda: GRU(8, layers=0),
+        lambda: Memoryless(0),
+        lambda: Transformer(8, heads=3),
+        lambda: SNAIL(length=0),
+    ],
 )
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(InputError):

@@ -18,10 +18,11 @@ import webdataset as wds
 from webdataset.pipeline import DataPipeline
 
 from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.meta_batches import Key, MetaLoader
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream, Key, Tasks
+from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
 from datamodules.write import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
@@ -50,7 +51,7 @@ def joined(parts: Sequence[Episode]) -> Bytes:
 
 def read(tasks: Tasks, workers: int = 0, size: EpisodeSize = RANGES, **options: Any) -> list[Episode]:
     options = {"episodes": 20, "meta_batch": 8} | options  # so the last meta-batch is a half one
-    return list(EpisodeLoader(EpisodeStream(tasks, "train", size, **options), workers))
+    return list(MetaLoader(EpisodeStream(tasks, "train", size, **options), workers))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # more than this machine's cores
@@ -160,8 +161,8 @@ def test_an_episode_has_distinct_classes_and_support_apart_from_queries(
             assert set(class_of.values()) <= set(classes)
 
 
-def loader(tasks: Tasks, workers: int, rank: int = 0, world: int = 1) -> EpisodeLoader:
-    return EpisodeLoader(EpisodeStream(tasks, "train", RANGES, 18, 4, rank=rank, world=world), workers)
+def loader(tasks: Tasks, workers: int, rank: int = 0, world: int = 1) -> MetaLoader:
+    return MetaLoader(EpisodeStream(tasks, "train", RANGES, 18, 4, rank=rank, world=world), workers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -194,12 +195,12 @@ def test_a_loader_resumes_with_the_very_next_meta_batch(shard_root: Path, worker
 
 def test_a_loader_that_is_told_the_epoch_reads_that_epoch(opened: Callable[[], Tasks]) -> None:
     stream = EpisodeStream(opened(), "train", RANGES, 6, 2)
-    told = EpisodeLoader(stream, epoch=lambda: 5)
+    told = MetaLoader(stream, epoch=lambda: 5)
     first, again = list(told), list(told)
     stream.epoch, stream.start = 5, 0
     named = [raw(batch) for batch in stream]
     assert [raw(batch) for batch in first] == [raw(batch) for batch in again] == named
-    assert [raw(batch) for batch in EpisodeLoader(stream)] != named
+    assert [raw(batch) for batch in MetaLoader(stream)] != named
 
 
 @pytest.mark.parametrize("stage", ["val", "test"])

@@ -68,6 +68,27 @@ def test_the_adaptation_curve_is_read_at(steps: int, curve: list[int]) -> None:
 
 
 @of_lightning
+def test_validation_at_several_shots_is_the_mean_over_the_same_frozen_episodes() -> None:
+    learner = MAML(MLP([1, 8]), 1, inner_lr=0.01)
+
+    def validate(**data: Any) -> dict[str, float]:
+        trainer = pl.Trainer(**SILENT)
+        trainer.validate(MetaTraining(learner), datamodule=Sinusoid(val_episodes=50, **data), verbose=False)
+        return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    both, one, five = validate(val_shots=[1, 5], shots=7), validate(eval_shots=1), validate(eval_shots=5)
+    assert both["meta_val/shots/1"] == pytest.approx(one["meta_val/mse"])
+    assert both["meta_val/shots/5"] == pytest.approx(five["meta_val/mse"])
+    assert both["meta_val/error"] == pytest.approx((one["meta_val/mse"] + five["meta_val/mse"]) / 2)
+
+
+@pytest.mark.parametrize("wrong", [[], [0], [1, 1]])
+def test_shots_of_validation_that_cannot_be(wrong: list[int]) -> None:
+    with pytest.raises(InputError, match="val_shots is"):
+        Sinusoid(val_shots=wrong)
+
+
+@of_lightning
 def test_a_meta_test_gives_the_curve_whose_end_is_the_score() -> None:
     learner = MAML(MLP([1, 8]), 1, inner_lr=0.01, test_steps=12)
     trainer = pl.Trainer(**SILENT)

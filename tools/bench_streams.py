@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules import glyphs
 from datamodules.images import ImageTasks
+from datamodules.meta_batches import MetaLoader
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeLoader, EpisodeSize, EpisodeStream
+from datamodules.stream import EpisodeSize, EpisodeStream
 from datamodules.write import ClassImages, write_shards
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.learners import ProtoNet
@@ -44,7 +45,7 @@ def main() -> None:
         rows = []
         for ways, shots, queries in ((5, 1, 15), (20, 5, 15), (60, 1, 5)):
             size, n = EpisodeSize(ways, shots, queries), max(1, episodes * 5 // ways)
-            ours = EpisodeLoader(EpisodeStream(tasks, "train", size, n, meta_batch=1))
+            ours = MetaLoader(EpisodeStream(tasks, "train", size, n, meta_batch=1))
             peer = easyfsl_loader(memory(tasks), ways, shots, queries, n)
             item = f"episodes/s, {ways}-way {shots}-shot {queries}-query, 28x28"
             limit = gather_rate(tasks, ways * (shots + queries))
@@ -107,7 +108,7 @@ def waiting(tasks: ImageTasks, steps: int) -> Row:
     learner = ProtoNet(Conv4())
     stream = EpisodeStream(tasks, "train", EpisodeSize(5, 1, 5), 4 * steps, meta_batch=4)
     waited, start, before = 0.0, time.perf_counter(), time.perf_counter()
-    for episode in EpisodeLoader(stream):
+    for episode in MetaLoader(stream):
         waited += time.perf_counter() - before
         learner.loss(episode).loss.backward()
         before = time.perf_counter()

@@ -20,7 +20,10 @@ for name in ("lightning_meta", "datamodules", "clusters"):
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                assert error.name == "ray", error  # the extra `search`
 for name in ("tools", "tests", "bench"):
     assert importlib.util.find_spec(name) is None, f"{name} must not be installed"
 """
@@ -44,6 +47,11 @@ def main() -> None:
         elsewhere.mkdir()
         run(str(binaries / "python"), "-c", IMPORT_ALL, cwd=elsewhere)
         run(str(binaries / "lightning-meta"), *TRAIN, cwd=elsewhere)
+        tune = ("tune", *TRAIN[1:], "--config", "search/random_inner_lr_shots.yaml")
+        refused = subprocess.run(
+            [str(binaries / "lightning-meta"), *tune], cwd=elsewhere, capture_output=True, text=True
+        )
+        assert "pip install 'lightning-meta[search]'" in refused.stderr, refused.stderr
         assert list(elsewhere.glob("runs/sinusoid-maml/version_0/checkpoints/last.ckpt")), "fit wrote no checkpoint"
     print("the wheel is whole: built, installed, imported and run from another folder")
 
@@ -55,7 +63,7 @@ def check_contents(wheel: Path) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == packages, f"top level is {sorted(top)}"
     sources = [path.relative_to(ROOT) for package in packages for path in (ROOT / package).rglob("*")]
     for path in sources:
-        if path.suffix in (".py", ".yaml") or path.name == "py.typed":
+        if path.suffix in (".py", ".yaml", ".json") or path.name == "py.typed":
             assert str(path) in names, f"{path} is missing from the wheel"
 
 

@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 
+from lightning_meta.cli.early import end_on_signals, preemptible
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
 
@@ -16,6 +17,9 @@ Learn from many small tasks to learn a new one from a few examples.
   validate   meta-validate a checkpoint
   test       meta-test a checkpoint on held-out classes      lightning-meta test --config ... --config ... --ckpt_path best
   compare    several checkpoints on the same episodes        lightning-meta compare A.ckpt B.ckpt --on shards/glyphs
+  tune       search over configurations with Ray Tune        lightning-meta tune --config ... --config search/pbt.yaml
+  submit     send any of these to a scheduler                lightning-meta submit slurm --nodes 2 -- fit --config ...
+  jobs       list, follow and cancel what was submitted      lightning-meta jobs list | status ID | logs ID [-f] | cancel ID
   adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR
   configs    list the packaged configurations
   demo       all of the above on made-up handwriting, in minutes
@@ -45,6 +49,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(command: str, argv: list[str]) -> None:
     """Import what the command needs, and no more: `shards` starts without Lightning."""
+    if command == "fit" and preemptible():
+        end_on_signals()
     if command in ("fit", "validate", "test"):
         from lightning_meta.cli.train import run as train
 
@@ -61,6 +67,18 @@ def run(command: str, argv: list[str]) -> None:
         from lightning_meta.cli.compare import run as compare
 
         compare(argv)
+    elif command == "tune":
+        from lightning_meta.cli.tune import run as tune
+
+        tune(argv)
+    elif command == "submit":
+        from lightning_meta.cli.submit import run as submit
+
+        submit(argv)
+    elif command == "jobs":
+        from lightning_meta.cli.jobs import run as jobs
+
+        jobs(argv)
     elif command == "configs":
         from lightning_meta.cli.configs import list_configs
 
@@ -74,7 +92,19 @@ def run(command: str, argv: list[str]) -> None:
 
         print(f"lightning-meta {version('lightning-meta')}")
     else:
-        commands = ("shards", "fit", "validate", "test", "compare", "adapt", "configs", "demo")
+        commands = (
+            "shards",
+            "fit",
+            "validate",
+            "test",
+            "compare",
+            "tune",
+            "submit",
+            "jobs",
+            "adapt",
+            "configs",
+            "demo",
+        )
         close = difflib.get_close_matches(command, commands, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise InputError(f"no command {command!r}: {hint}choose from {', '.join(commands)} (see --help)")

@@ -12,6 +12,7 @@ from datamodules.preprocess import Preprocess, list_images
 from lightning_meta.cli.checks import images_of
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.files import whole
+from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import Examples, InputError
 from lightning_meta.training.checkpoint import load, read
 
@@ -32,10 +33,10 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
         raise InputError(f"--batch is {batch}: give 1 or more")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: give the name of a CSV file")
+    learner = few_shot(ckpt, load(ckpt), "adapt")
     preprocess = image_preprocess(ckpt)
     names, examples = read_support(support, preprocess)
     paths = list_images(query)
-    learner = load(ckpt)
     if learner.transductive:
         print("transductive: a prediction depends on the other query images, which are classified all at once")
         batch = len(paths)
@@ -56,7 +57,7 @@ def adapt(ckpt: Path, support: Path, query: Path, out: Path = Path("predictions.
 def image_preprocess(ckpt: Path) -> Preprocess:
     """How the checkpoint's training images were made; InputError where it was not trained on images."""
     preprocess = images_of(read(ckpt))
-    if preprocess is None:
+    if not isinstance(preprocess, Preprocess):
         raise InputError(
             f"{ckpt} was not trained on images (by datamodules.images.ImageEpisodes), so it cannot read yours"
         )

@@ -10,9 +10,15 @@ from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
 from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.index import Features
+from datamodules.meta_batches import Key
 from datamodules.preprocess import Preprocess
-from datamodules.stream import Key
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged
+from datamodules.task_data import TaskData
+from datamodules.worlds import Worlds, WorldStream
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, MDPs, MetaRLLearner, judged
+from lightning_meta.training import MetaRL
+from lightning_meta.training.base import MetaModule
+from lightning_meta.training.checkpoint import Learner
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
@@ -30,29 +36,59 @@ def require(config: dict[str, Any], rest: list[str]) -> None:
             raise InputError(f"no {kind} is given: add --config {example}, say (`lightning-meta configs` lists them)")
 
 
-def check_precision(precision: str | int | None, trainer: Trainer) -> None:
-    """On a CPU, Lightning makes bfloat16 of 16-mixed; 16-true gives nan."""
-    if str(precision).startswith("16") and trainer.strategy.root_device.type == "cpu":
+def check_trainer(precision: str | int | None, trainer: Trainer, model: MetaModule) -> None:
+    """On a CPU, Lightning makes bfloat16 of 16-mixed; 16-true gives nan. An agent steps its optimiser itself."""
+    half = str(precision).startswith("16")
+    if half and trainer.strategy.root_device.type == "cpu":
         raise InputError(f"precision {precision} needs a GPU, and this run is on a CPU: choose 32 or bf16-mixed")
+    if not isinstance(model, MetaRL):
+        return
+    if half:
+        raise InputError(
+            f"precision {precision} needs its losses scaled, which an agent that takes gradients itself does not: choose 32"
+            " or bf16-mixed"
+        )
+    if model.learner.own_step and str(precision).startswith("bf16"):
+        raise InputError(
+            f"precision {precision} is too coarse for the conjugate gradients by which {type(model.learner).__name__} finds"
+            " its outer step: choose 32"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise InputError(
+            "an agent steps its optimiser itself: give model.clip in the place of trainer.gradient_clip_val"
+        )
+    if trainer.accumulate_grad_batches > 1:
+        raise InputError("an agent steps with every meta-batch: enlarge data.meta_batch, not accumulate_grad_batches")
 
 
-def images_of(checkpoint: dict[str, Any]) -> Preprocess | None:
-    """How the images that a checkpoint was trained on were made; None where it was not trained on images."""
+def images_of(checkpoint: dict[str, Any]) -> Preprocess | Features | None:
+    """How the images that a checkpoint was trained on were made, or what made the features; None where it was trained on
+    neither."""
     for state in checkpoint.values():
-        if isinstance(state, dict) and isinstance(state.get("preprocess"), dict):
-            return Preprocess(**state["preprocess"])
+        for name, kind in (("preprocess", Preprocess), ("features", Features)):
+            if isinstance(state, dict) and isinstance(state.get(name), dict):
+                return kind(**state[name])
     return None
 
 
 def check_images(path: str | Path, checkpoint: dict[str, Any], data: LightningDataModule) -> None:
-    """InputError where the images of `data` have another shape than those that the checkpoint was trained on."""
+    """InputError where the images of `data` are not like those that the checkpoint was trained on."""
     trained = images_of(checkpoint)
     if trained and isinstance(data, ImageEpisodes) and isinstance(data.tasks, ImageTasks):
         check_shape(path, trained, data.tasks)
 
 
-def check_shape(path: str | Path, trained: Preprocess, tasks: ImageTasks) -> None:
+def check_shape(path: str | Path, trained: Preprocess | Features, tasks: ImageTasks) -> None:
+    """InputError where a set's images have another shape than those trained on, or its features another maker."""
     index = tasks.shards.index
+    if isinstance(trained, Features):
+        if index.features != trained:
+            raise InputError(
+                f"{path} was trained on features of {trained.backbone}; {tasks.shards.root} holds"
+                f" {f'those of {index.features.backbone}' if index.features else 'images'}: write its features with the same"
+                " `lightning-meta shards features`"
+            )
+        return
     shape = (index.features.size,) if index.features else index.preprocess.shape
     if shape != trained.shape:
         raise InputError(
@@ -66,26 +102,55 @@ def times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def rehearse(command: str, learner: FewShotLearner, data: LightningDataModule, trainer: Trainer) -> None:
-    """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch: a learner
-    that does not fit the data, or data that are not there, end here and not in the middle of the training."""
-    if not isinstance(data, EpisodeData):
+def rehearse(command: str, learner: Learner, data: LightningDataModule, trainer: Trainer) -> None:
+    """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch, or live through
+    a short trial: a learner that does not fit the data, or data that are not there, end here and not in the middle of the
+    training."""
+    if not isinstance(data, TaskData):
         return
     data.trainer = trainer
     understudy = copy.deepcopy(learner).eval()
-    for stage in STAGES[command]:
-        stream = data.stream(stage)
+    if isinstance(data, Worlds):
+        assert isinstance(understudy, MetaRLLearner)  # the configuration was asked
+        for stream in (each for name in STAGES[command] for each in data.streams(name)):
+            try_trial(understudy, stream)
+    if isinstance(data, EpisodeData):
+        assert isinstance(understudy, FewShotLearner)
+        rehearse_episodes(command, understudy, data)
+
+
+def rehearse_episodes(command: str, understudy: FewShotLearner, data: EpisodeData) -> None:
+    for stage, stream in [(name, each) for name in STAGES[command] for each in data.streams(name)]:
         key = Key(stream.seed, stream.split, 0, 0)
         if stream.flat:
             batch = stream.tasks.draw_flat(key, stream.flat)
-            learner.check_batch(batch)
+            understudy.check_batch(batch)
             attempt("learn from a flat batch", understudy, understudy.loss, batch)
             continue
         for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
             episode = stream.tasks.draw(key, *size)
             if stage == "train":
-                learner.check_batch(episode)
+                understudy.check_batch(episode)
             try_task(understudy, episode)
+
+
+def try_trial(agent: MetaRLLearner, stream: WorldStream) -> None:
+    """A trial of two tasks, its episodes cut off after two steps; InputError where the agent does not fit the world."""
+    agent.check(stream.family)
+    world = copy.copy(stream.family)
+    world.horizon = min(world.horizon, 2)
+    some = stream.draw(0, range(2))
+    try:
+        with torch.no_grad():
+            agent.returns(MDPs(world, some.seeds, some.draws))
+    except InputError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        kind = "discrete" if world.discrete else "continuous"
+        raise InputError(
+            f"{type(agent).__name__} as configured cannot act in {type(world).__name__}, which shows {world.observations}"
+            f" numbers and has {world.actions} {kind} actions: {error}"
+        ) from error
 
 
 def try_task(learner: FewShotLearner, episode: Episode) -> None:

@@ -10,7 +10,7 @@ import yaml
 from lightning_meta.core import InputError
 
 PACKAGED = Path(str(files("lightning_meta.configs")))
-FOLDERS = ("tasks", "learners", "reproduce")
+FOLDERS = ("tasks", "learners", "agents", "search", "reproduce")
 
 
 def resolve(name: str) -> Path:
@@ -19,6 +19,9 @@ def resolve(name: str) -> Path:
         return Path(name)
     packaged = {path.name: path for folder in FOLDERS for path in (PACKAGED / folder).glob("*.yaml")}
     wanted = name if name.endswith(".yaml") else f"{name}.yaml"
+    folder, _, rest = wanted.rpartition("/")
+    if folder in FOLDERS:
+        wanted = rest
     if wanted in packaged:
         return packaged[wanted]
     close = difflib.get_close_matches(wanted, packaged, n=3, cutoff=0.4)

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from datamodules.index import Features
 from datamodules.preprocess import Preprocess
 from lightning_meta.cli.checks import images_of
+from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read
@@ -21,7 +23,7 @@ class Entrant(NamedTuple):
     name: str
     path: Path
     learner: FewShotLearner
-    images: Preprocess | None
+    images: Preprocess | Features | None
     trained_on: str | None
     episodes: int | None  # of its meta-training; of pretraining, flat batches
     flat_batch: int  # examples of such a batch; 0 for episodes
@@ -50,7 +52,7 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
     under its name and that word. InputError where a file is no checkpoint or `names` do not fit."""
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
-        checkpoint, learner = read(path), load(path)
+        checkpoint, learner = read(path), few_shot(path, load(path), "compare")
         options = (checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}
         meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
         made = origin(path, checkpoint)

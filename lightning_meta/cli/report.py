@@ -1,6 +1,5 @@
 """What a command prints and writes when it is done."""
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,13 @@ from typing import Any
 from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
-from lightning_meta.core import FewShotLearner
-from lightning_meta.training.checkpoint import Origin
+from datamodules.task_data import TaskData
+from lightning_meta.cli import returns
+from lightning_meta.cli.tables import Scores, grouped, is_elsewhere, protocol_line, rows
+from lightning_meta.core import MetaRLLearner
+from lightning_meta.training.checkpoint import Learner, Origin
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions, protocols
 from lightning_meta.training.monitor import Cost
-
-Score = tuple[float, float | None]  # mean and half-width of its 95 % confidence interval, if it has one
-Scores = dict[str, Score]
 
 
 def after_fit(trainer: Trainer, argv: list[str]) -> None:
@@ -34,7 +33,9 @@ def after_fit(trainer: Trainer, argv: list[str]) -> None:
     written = [Path(path).stem for path in paths if path]
     if written:
         rest = shlex.join(without_checkpoint(argv))
-        print(f"next:       lightning-meta test {rest} --ckpt_path {'best' if 'best' in written else written[-1]}")
+        data = getattr(trainer, "datamodule", None)
+        best = "best" in written and not (isinstance(data, EpisodeData) and data.trains_on_validation)
+        print(f"next:       lightning-meta test {rest} --ckpt_path {'best' if best else written[-1]}")
 
 
 def without_checkpoint(argv: list[str]) -> list[str]:
@@ -44,18 +45,21 @@ def without_checkpoint(argv: list[str]) -> list[str]:
 
 
 def result(
-    stage: str, tag: str, trainer: Trainer, data: LightningDataModule, learner: FewShotLearner, origin: Origin
+    stage: str, tag: str, trainer: Trainer, data: LightningDataModule, learner: Learner, origin: Origin
 ) -> dict[str, Any]:
     """What an evaluation found, ready for JSON. `stage` is meta_val or meta_test, `tag` what its scores are logged below,
     `origin` what the checkpoint tells of its making."""
     groups = grouped(tag, {name: float(value) for name, value in trainer.callback_metrics.items()})
     split = "test" if stage == "meta_test" else "val"
+    protocol = data.protocol(split) if isinstance(data, TaskData) else {}
+    if isinstance(learner, MetaRLLearner):
+        return returns.returns(stage, learner, protocol, origin._asdict(), groups)
     found = {
         "stage": stage,
         "learner": type(learner).__name__,
         "predictions": predictions(learner),
         "batch_statistics": batch_statistics(learner),
-        "protocol": protocol(data, split),
+        "protocol": protocol,
         "checkpoint": origin._asdict(),
         "scores": groups["scores"],
         "other": None,
@@ -72,7 +76,7 @@ def result(
     if "seconds" in groups:
         found["cost"] = {
             "adapt_seconds_a_task": groups["seconds"]["adapt"][0],
-            "tasks_at_a_time": data.meta_batch // trainer.world_size if isinstance(data, EpisodeData) else None,
+            "tasks_at_a_time": data.meta_batch // trainer.world_size if isinstance(data, TaskData) else None,
             "query_seconds": groups["seconds"]["query"][0],
             "peak_memory_bytes": groups["memory"]["peak"][0],
             "peak_memory_of": peak_memory(trainer.strategy.root_device)[1],
@@ -80,46 +84,10 @@ def result(
     return found
 
 
-def grouped(tag: str, found: dict[str, float]) -> dict[str, Scores]:
-    """What was logged below `tag`: what belongs to another protocol, seconds and memory by that name, the rest as scores."""
-    groups: dict[str, Scores] = {"scores": {}}
-    for name, value in found.items():
-        label = name.removeprefix(f"{tag}/")
-        if label == name or label == "error" or label.endswith("_ci95"):
-            continue
-        first, _, rest = label.partition("/")
-        of_group = first in ("inductive", "transductive", "seconds", "memory")
-        group = groups.setdefault(first, {}) if of_group else groups["scores"]
-        ci95 = found.get(f"{name}_ci95", math.nan)
-        group[rest if of_group else label] = (value, None if math.isnan(ci95) else ci95)
-    return groups
-
-
-def protocol(data: LightningDataModule, name: str) -> dict[str, Any]:
-    """What episodes the scores are of: data, split, size, number and seed."""
-    if not isinstance(data, EpisodeData):
-        return {}
-    return {
-        "data": source(data),
-        "split": data.splits[name],
-        **data.sizes[name]._asdict(),
-        "episodes": data.episodes[name],
-        "seed": data.seed,
-    }
-
-
-def source(data: LightningDataModule) -> str:
-    """What the episodes are made from: the root of a shard set, else the name of the data module."""
-    return getattr(data, "root", type(data).__name__)
-
-
-def size_name(protocol: dict[str, Any]) -> str:
-    """The size of an episode in the name of a file or a curve, such as _5way_1shot."""
-    return f"_{shown(protocol['ways'])}way_{shown(protocol['shots'])}shot" if protocol else ""
-
-
 def text(found: dict[str, Any]) -> str:
     """The result for the screen: the protocol, then a line a score."""
+    if "judged_by" in found:
+        return returns.text(found)
     kind = "accuracy" if "accuracy" in found["scores"] else "mse"
     lines = [protocol_line(found, kind)]
     if is_elsewhere(found["checkpoint"]["trained_on"], found["protocol"].get("data")):
@@ -127,13 +95,15 @@ def text(found: dict[str, Any]) -> str:
             f"out of domain: trained on {found['checkpoint']['trained_on']}, tested on {found['protocol']['data']}"
         )
     lines.append(f"{found['learner']}, {way(found)}; mean +- 95 % confidence interval")
-    groups: dict[str, Scores] = {"": {}, "steps": {}, "presentation": {}}
+    groups: dict[str, Scores] = {"": {}, "shots": {}, "steps": {}, "presentation": {}}
     for name, value in found["scores"].items():
         group, _, label = name.rpartition("/")
         groups[group][label] = value
     lines += rows(groups[""], kind)
     if found["other"]:
         lines += [f"{found['learner']}, {way(found['other'])}", *rows(found["other"]["scores"], kind)]
+    if groups["shots"]:
+        lines += [f"{kind} at each number of shots; above, their mean", *rows(groups["shots"], kind, "shots ")]
     if groups["steps"]:
         lines += [f"{kind} after so many inner steps", *rows(groups["steps"], kind, "steps ")]
     if groups["presentation"]:
@@ -148,42 +118,7 @@ def text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def protocol_line(found: dict[str, Any], kind: str, without: tuple[str, ...] = ()) -> str:
-    """Stage, data set and the settings of the protocol but for some."""
-    settings = {name: value for name, value in found["protocol"].items() if name not in without}
-    if kind == "mse":
-        settings.pop("ways", None)  # regression has none
-    return f"{found['stage']}: {', '.join(f'{name} {shown(value)}' for name, value in settings.items())}"
-
-
-def is_elsewhere(trained_on: str | None, tested_on: str | None) -> bool:
-    """Whether these are different data: sets of one name are the same, wherever they lie."""
-    return None not in (trained_on, tested_on) and Path(str(trained_on)).name != Path(str(tested_on)).name
-
-
 def way(found: dict[str, Any]) -> str:
     """How queries were predicted."""
     statistics = f", batch statistics {found['batch_statistics']}" if found["batch_statistics"] else ""
     return f"{found['predictions']} predictions{statistics}"
-
-
-def rows(scores: Scores, kind: str, label: str = "") -> list[str]:
-    """A line a score."""
-    lines = []
-    for name, (mean, ci95) in scores.items():
-        percent = kind == "accuracy" and name not in ("loss", "nll")
-        interval = "" if ci95 is None else f"  +- {number(ci95, percent)}"
-        lines.append(f"  {label + name:16} {number(mean, percent):>10}{interval}")
-    return lines
-
-
-def number(value: float, percent: bool) -> str:
-    """An accuracy in per cent with two digits; anything else with three, in scientific notation where it is extreme."""
-    if percent:
-        return f"{100 * value:.2f} %"
-    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.2e}"
-
-
-def shown(value: Any) -> str:
-    """A number, or a range as 1-5."""
-    return "-".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -8,13 +8,16 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from datamodules.episodes import EpisodeData
-from datamodules.stream import EpisodeSize, Key
+from datamodules.meta_batches import Key
+from datamodules.stream import EpisodeSize
+from datamodules.task_data import TaskData
 from lightning_meta.cli.checks import rehearse
 from lightning_meta.cli.files import whole, write_json
 from lightning_meta.cli.pictures import Line, against_shots
-from lightning_meta.cli.report import is_elsewhere, number, protocol_line, result, shown, size_name, source, text
+from lightning_meta.cli.report import result, text
+from lightning_meta.cli.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.core import InputError
-from lightning_meta.training import MetaTraining
+from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
 
 
@@ -37,19 +40,19 @@ def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[i
 
 
 def evaluate_sizes(
-    model: MetaTraining,
+    model: MetaModule,
     trainer: Trainer,
     data: LightningDataModule,
     sizes: list[EpisodeSize],
     origin: Origin,
     **given: Any,
-) -> None:
+) -> list[dict[str, Any]]:
     """Test at every size, after all were found possible. Print each result and, of several, a table at the end; write a
-    JSON file for each and the score against shots as a curve and a picture."""
+    JSON file for each and the score against shots as a curve and a picture. Returns the results."""
     for size in sizes:
         set_size(data, size)
         rehearse("test", model.learner, data, trainer)
-    tested_on = source(data)
+    tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
     stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
     folder, found = trainer.log_dir, []
     for size in sizes or [None]:
@@ -67,6 +70,7 @@ def evaluate_sizes(
     if trainer.is_global_zero and len(sizes) > 1:
         print(table(found))
         show_curve(stage, found, trainer, folder)
+    return found
 
 
 def set_size(data: LightningDataModule, size: EpisodeSize) -> None:
@@ -86,9 +90,7 @@ def table(found: list[dict[str, Any]]) -> str:
             cells = [interval(way["scores"][name], kind == "accuracy" and name != "nll") for name in names]
             seconds = (one["cost"] if way is one else way)["adapt_seconds_a_task"]
             lines.append([*size, way["predictions"], *cells, f"{seconds:.2e}"])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([protocol_line(found[0], kind, without=("ways", "shots")), *texts])
+    return f"{protocol_line(found[0], kind, without=('ways', 'shots'))}\n{aligned(lines)}"
 
 
 def interval(score: tuple[float, float | None], percent: bool) -> str:

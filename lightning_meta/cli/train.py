@@ -1,9 +1,11 @@
 """fit, validate and test: LightningCLI over merged configuration files."""
 
 import logging
+import os
 import signal
 import sys
 import warnings
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -17,21 +19,25 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lightning_meta.cli.checks import check_images, check_precision, rehearse, require
+from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.files import write_json
-from lightning_meta.cli.report import after_fit, result, size_name, text
+from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
+from lightning_meta.cli.report import after_fit, result, text
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
+from lightning_meta.cli.tables import size_name
 from lightning_meta.core import InputError
-from lightning_meta.training import MetaTraining
+from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
+from lightning_meta.training.preemption import PreemptedError
 
 USES = {
-    "fit": "Meta-train a learner on a distribution of tasks.",
-    "validate": "Score a checkpoint on the frozen meta-validation episodes.",
-    "test": "Score a checkpoint on the frozen meta-test episodes, of one size or of several, of its own data or of others"
+    "fit": "Meta-train a learner on a distribution of tasks, or an agent on one of decision processes.",
+    "validate": "Score a checkpoint on the frozen meta-validation tasks.",
+    "test": "Score a checkpoint on the frozen meta-test tasks, of one size or of several, of its own data or of others"
     " (--data.root).",
+    "tune": "Search over configurations: many runs of fit, scored on the same meta-validation episodes.",
 }
 
 
@@ -40,8 +46,9 @@ class Parser(Complaining, LightningArgumentParser):
 
 
 class MetaCLI(LightningCLI):
-    """LightningCLI for MetaTraining on any data module."""
+    """LightningCLI for MetaTraining or MetaRL on any data module."""
 
+    model: MetaModule
     ckpt_path: str | None
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -57,8 +64,10 @@ class MetaCLI(LightningCLI):
             type=str | None,
             help="A checkpoint file, or best or last: of the newest run of these --config.",
         )
-        for name, compute in {"outputs": outputs, "classes": self.classes}.items():
-            parser.link_arguments("data", f"model.learner.init_args.{name}", compute_fn=compute, apply_on="instantiate")
+        self.linked: dict[str, Any] = {}
+        for name in OF_DATA[self.model_class]:  # type: ignore[index]
+            key, compute = f"model.learner.init_args.{name}", partial(self.link, name)
+            parser.link_arguments("data", key, compute_fn=compute, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
         self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
@@ -67,17 +76,35 @@ class MetaCLI(LightningCLI):
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
         super().instantiate_classes()
         model, learner = self.config_dump["model"], self.model.learner
-        for name in ("outputs", "classes"):
+        for name, value in self.linked.items():
             model["learner"]["init_args"].pop(name, None)  # linked, whether or not the learner has any
             if name in signature(type(learner)).parameters:
-                model["learner"]["init_args"][name] = getattr(learner, name)
+                model["learner"]["init_args"][name] = value
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
 
-    def classes(self, data: LightningDataModule) -> int:
-        """Width of a head over all training classes. A checkpoint's stays as it is, so that data of other classes, or of
-        none to train on, can test it."""
+    def link(self, name: str, data: LightningDataModule) -> Any:
+        """What the data, or the checkpoint's training data, say of an argument of the learner; where they say nothing, 1."""
         known = read(self.ckpt_path).get("hyper_parameters", {}).get("learner") if self.ckpt_path else None
-        return known.get("init_args", {}).get("classes", 1) if isinstance(known, dict) else getattr(data, "classes", 1)
+        if name in OF_TRAINING_DATA and isinstance(known, dict):  # the data at hand may have no training split
+            self.linked[name] = known.get("init_args", {}).get(name, 1)
+        else:
+            self.linked[name] = getattr(data, name, 1)
+        return self.linked[name]
+
+
+class FitCLI(MetaCLI):
+    """Under a scheduler, in a folder of the job's name (LIGHTNING_META_RUN), where it goes on when started again."""
+
+    def before_instantiate_classes(self) -> None:
+        run, logger = os.environ.get("LIGHTNING_META_RUN"), self.config.trainer.logger
+        saves = isinstance(logger, Namespace) and "save_dir" in logger.init_args
+        if run and saves and self.config.ckpt_path not in ("best", "last"):
+            args = logger.init_args
+            args.version = run if args.version is None else args.version
+            last = Path(args.save_dir, args.name, str(args.version), "checkpoints", "last.ckpt")
+            if last.is_file():
+                self.config.ckpt_path = str(last)
+        super().before_instantiate_classes()
 
 
 class TestCLI(MetaCLI):
@@ -94,11 +121,6 @@ class TestCLI(MetaCLI):
             )
 
 
-def outputs(data: LightningDataModule) -> int:
-    """Width of a learner's head, if it has one: a property of the tasks."""
-    return getattr(data, "outputs", 1)
-
-
 def run(command: str, argv: list[str]) -> None:
     """`command` is fit, validate or test."""
     names, rest = split_argv(argv)
@@ -109,20 +131,28 @@ def run(command: str, argv: list[str]) -> None:
     with warnings.catch_warnings():
         quiet()
         try:
-            execute(command, parse(command, config, rest), argv)
-            if torch.distributed.is_initialized():  # gloo's threads abort an interpreter that ends before them
-                torch.distributed.destroy_process_group()
+            execute(command, parse(command, config, rest, FitCLI if command == "fit" else None), argv)
+            leave_group()
+        except PreemptedError:
+            leave_group()
+            raise
         except MisconfigurationException as error:
             raise InputError(str(error)) from error
         except SIGTERMException:
             sys.exit(128 + signal.SIGTERM)  # Lightning's own status would be 0
 
 
-def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
+def leave_group() -> None:
+    """gloo's threads abort an interpreter that ends before them."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[MetaCLI] | None = None) -> MetaCLI:
     """Trainer, model and data as configured; `--help` and `--print_config` end here."""
     try:
-        return (TestCLI if command == "test" else MetaCLI)(
-            MetaTraining,
+        return (kind or (TestCLI if command == "test" else MetaCLI))(
+            module(config, rest),
             LightningDataModule,
             save_config_callback=SaveConfigCallback if command == "fit" else None,
             save_config_kwargs={"overwrite": True},
@@ -131,19 +161,27 @@ def parse(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
             run=False,
             parser_kwargs={
                 "usage": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml [--KEY VALUE ...]",
-                "description": f"{USES[command]} `lightning-meta configs` lists tasks and learners.",
+                "description": f"{USES[command]} `lightning-meta configs` lists tasks, learners and agents.",
                 "allow_abbrev": False,
             },
             args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
         )
     except (ValueError, TypeError) as error:  # a constructor's, ours or Lightning's
-        raise InputError(str(error)) from error
+        raise InputError(said(error)) from error
+
+
+def said(error: BaseException) -> str:
+    """What our own code complained of, where the parser wrapped it, else what this error says."""
+    inner = error.__cause__
+    while inner and not isinstance(inner, InputError):
+        inner = inner.__cause__
+    return str(inner or error)
 
 
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     """Check the checkpoint, run, report."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
-    check_precision(cli.config.trainer.precision, trainer)
+    check_trainer(cli.config.trainer.precision, trainer, model)
     sizes = sizes_asked(data, cli.config.ways, cli.config.shots) if command == "test" else []
     found = None
     if cli.ckpt_path:
@@ -170,7 +208,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         after_validation(trainer, data, model, found)
 
 
-def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaTraining, origin: Origin) -> None:
+def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaModule, origin: Origin) -> None:
     """Print the scores and write them into the run."""
     folder = trainer.log_dir  # asked of every process, for they agree on it
     if trainer.is_global_zero:
@@ -205,6 +243,7 @@ def quiet() -> None:
         "Your `IterableDataset` has `__len__` defined",  # every loader worker reads its own meta-batches
         ".*does not have many workers",  # speed/waiting tells whether more would help
         "The number of training batches",  # of a short run
+        "The `srun` command is available",  # on a machine of a cluster, though outside of its jobs
         "Checkpoint directory .* exists",  # a resumed run goes on in its own
         "The dirpath has changed",  # a checkpoint file is tested in a run of its own
     ):

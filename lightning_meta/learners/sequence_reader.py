@@ -6,7 +6,6 @@ Louis Kirsch et al. General-Purpose In-Context Learning by Meta-Learning Transfo
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from lightning_meta.core import Examples, Predictor
 from lightning_meta.learners.embedding import EmbeddingLearner, check_outputs, label_codes
 from lightning_meta.nn.embed import feature_width
-from lightning_meta.nn.sequence import SequenceNetwork
+from lightning_meta.nn.sequence import Memory, SequenceNetwork
 
 
 class SequenceReader(EmbeddingLearner):
@@ -25,7 +24,7 @@ class SequenceReader(EmbeddingLearner):
 
     Args:
         backbone: any module [n, *shape] -> [n, d].
-        sequence: LSTM, Transformer or SNAIL of `lightning_meta.nn`, or a SequenceNetwork of your own.
+        sequence: LSTM, GRU, Transformer or SNAIL of `lightning_meta.nn`, or a SequenceNetwork of your own.
         outputs: ways of the tasks, exactly, or dimensions of a regression target.
         features: d, where the backbone has no `out_features` to tell it.
 
@@ -52,7 +51,7 @@ class Context(Predictor):
     """phi of a SequenceReader: what its sequence network retained, tensors [tasks, ...]."""
 
     learner: SequenceReader
-    context: Any
+    context: Memory
 
     def __call__(self, x: Float[Tensor, "tasks n d"]) -> Float[Tensor, "tasks n outputs"]:
         reader = self.learner

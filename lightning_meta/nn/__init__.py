@@ -2,8 +2,21 @@
 
 from lightning_meta.nn.backbones import MLP, Conv4, Pixels
 from lightning_meta.nn.frozen import Features, Frozen
+from lightning_meta.nn.recurrent import GRU, LSTM
 from lightning_meta.nn.resnet12 import ResNet12
-from lightning_meta.nn.sequence import LSTM, Transformer
+from lightning_meta.nn.sequence import Memoryless, Transformer
 from lightning_meta.nn.snail import SNAIL
 
-__all__ = ["LSTM", "MLP", "SNAIL", "Conv4", "Features", "Frozen", "Pixels", "ResNet12", "Transformer"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MLP",
+    "SNAIL",
+    "Conv4",
+    "Features",
+    "Frozen",
+    "Memoryless",
+    "Pixels",
+    "ResNet12",
+    "Transformer",
+]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import OrderedDict
+from typing import Literal
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -10,19 +11,21 @@ from lightning_meta.core import InputError
 
 
 class MLP(nn.Sequential):
-    """Multi-layer perceptron with a ReLU after each layer, over flattened inputs.
+    """Multi-layer perceptron with a ReLU (or `activation: tanh`) after each layer, over flattened inputs.
 
     `sizes` starts with the input size: MLP([1, 40, 40]) and a linear head make the sinusoid regressor of Finn et al.
     (2017), section 5.1.
     """
 
-    def __init__(self, sizes: list[int]):
+    def __init__(self, sizes: list[int], activation: Literal["relu", "tanh"] = "relu"):
+        if activation not in ("relu", "tanh"):
+            raise InputError(f"activation is {activation!r}; choose relu or tanh")
         if len(sizes) < 2 or min(sizes) < 1:
             raise InputError(f"MLP sizes {sizes}: give the input size and at least one layer size, all positive")
         layers = OrderedDict[str, nn.Module](flatten=nn.Flatten())
         for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             layers[f"linear{i}"] = nn.Linear(fan_in, fan_out)
-            layers[f"relu{i}"] = nn.ReLU()
+            layers[f"{activation}{i}"] = nn.ReLU() if activation == "relu" else nn.Tanh()
         super().__init__(layers)
         self.in_features, self.out_features = sizes[0], sizes[-1]
 

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from lightning_meta.nn.inner_loop import Weights
 
-FLAT = 0.1  # a curvature, p A p / p p, under which a search direction is not followed
+FLAT = 0.1  # a curvature, p A p / p p, under which a search direction is not followed where eigenvalues are around 1
 
 
-def conjugate_gradient(product: Callable[[Weights], Weights], b: Weights, steps: int) -> Weights:
-    """x after `steps` steps towards A x = b; `product` is A times a vector, A symmetric with eigenvalues around 1 or more.
+def conjugate_gradient(product: Callable[[Weights], Weights], b: Weights, steps: int, flat: float = FLAT) -> Weights:
+    """x after `steps` steps towards A x = b; `product` is A times a vector, A symmetric, its eigenvalues above `flat`.
 
-    In exact arithmetic as many steps as b has numbers solve it. Along a direction of a curvature below FLAT (x is exact,
+    In exact arithmetic as many steps as b has numbers solve it. Along a direction of a curvature below `flat` (x is exact,
     or A is nearly singular or not positive definite, where a step would be anything) x stays for good. x is b itself for 0
     steps, and where b is such a direction. No branch depends on data, so vmap lifts it.
     """
@@ -21,7 +21,7 @@ def conjugate_gradient(product: Callable[[Weights], Weights], b: Weights, steps:
     for step in range(steps):
         ap = product(p)
         curvature = dot(p, ap)
-        go = curvature > FLAT * dot(p, p)
+        go = curvature > flat * dot(p, p)
         alpha = torch.where(go, rr / curvature, float(step == 0))
         x = {name: alpha * p[name] + (x[name] if step else 0) for name in b}
         r = {name: r[name] - alpha * ap[name] for name in b}

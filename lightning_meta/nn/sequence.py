@@ -1,47 +1,75 @@
-"""Sequence networks: what a black-box learner reads a support set with. To add one, write `read` and `answer`."""
+"""Sequence networks: what a black-box learner reads a support set with, and a recurrent agent its life. To add one, write
+`start` and `forward`."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
 
+Memory = tuple[Tensor, ...]  # what remains of the tokens read so far, each tensor [batch, ...]
+
 
 class SequenceNetwork(nn.Module, ABC):
-    """Reads tokens [batch, t, width] in order; answers each of further tokens as if it alone came next."""
+    """Reads tokens [batch, t, width] in order, with an output at each: all at once, or some now and others later."""
 
     width: int  # of a token
     out_features: int
+    length: float = math.inf  # the longest sequence that it can read
 
     @abstractmethod
-    def read(self, tokens: Float[Tensor, "batch t width"]) -> Any:
-        """What remains of the tokens: a tensor or a tuple of tensors, each [batch, ...]."""
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        """The memory before the first token, for as many sequences as `like` has rows, of its type and on its device."""
 
     @abstractmethod
-    def answer(self, context: Any, tokens: Float[Tensor, "batch q width"]) -> Float[Tensor, "batch q out"]:
+    def forward(
+        self, tokens: Float[Tensor, "batch t width"], memory: Memory
+    ) -> tuple[Float[Tensor, "batch t out"], Memory]:
+        """Read on from a memory: the output at each token, and the memory then. The one that came in stays as it was."""
+
+    def unroll(self, tokens: Float[Tensor, "batch t width"]) -> Float[Tensor, "batch t out"]:
+        """The outputs along a whole sequence."""
+        return self(tokens, self.start(tokens))[0]
+
+    def read(self, tokens: Float[Tensor, "batch t width"]) -> Memory:
+        """What remains of a whole sequence."""
+        return self(tokens, self.start(tokens))[1]
+
+    def step(self, token: Float[Tensor, "batch width"], memory: Memory) -> tuple[Float[Tensor, "batch out"], Memory]:
+        """Read one more token."""
+        outputs, memory = self(token.unsqueeze(1), memory)
+        return outputs.squeeze(1), memory
+
+    def answer(self, memory: Memory, tokens: Float[Tensor, "batch q width"]) -> Float[Tensor, "batch q out"]:
         """The output at each of q tokens, each following what was read, and not one another."""
-
-
-class LSTM(SequenceNetwork):
-    """Long short-term memory of `layers` layers: what remains is its state."""
-
-    def __init__(self, width: int = 128, layers: int = 1):
-        super().__init__()
-        check_positive(width=width, layers=layers)
-        self.width = self.out_features = width
-        self.lstm = nn.LSTM(width, width, layers, batch_first=True)
-
-    def read(self, tokens: Float[Tensor, "batch t width"]) -> tuple[Tensor, Tensor]:
-        h, c = self.lstm(tokens)[1]
-        return h.movedim(0, 1), c.movedim(0, 1)
-
-    def answer(self, context: tuple[Tensor, Tensor], tokens: Float[Tensor, "batch q width"]) -> Tensor:
         q = tokens.shape[1]
-        h, c = (state.repeat_interleave(q, 0).movedim(0, 1).contiguous() for state in context)
-        return self.lstm(tokens.flatten(0, 1).unsqueeze(1), (h, c))[0].unflatten(0, (-1, q)).squeeze(2)
+        outputs, _ = self.step(tokens.flatten(0, 1), tuple(part.repeat_interleave(q, 0) for part in memory))
+        return outputs.unflatten(0, (-1, q))
+
+
+def shared(memory: Memory, batch: int) -> Memory:
+    """Memories of fewer sequences for `batch` that go on from them, as many from each; `batch` is a multiple of theirs."""
+    return tuple(part.repeat_interleave(batch // len(part), 0) if len(part) < batch else part for part in memory)
+
+
+class Memoryless(SequenceNetwork):
+    """Two layers of ReLU over each token alone: a control, which shows what a memory is worth."""
+
+    def __init__(self, width: int = 128):
+        super().__init__()
+        check_positive(width=width)
+        self.width = self.out_features = width
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:  # noqa: ARG002  nothing to begin with
+        return ()
+
+    def forward(self, tokens: Float[Tensor, "batch t width"], memory: Memory) -> tuple[Tensor, Memory]:
+        return self.layers(tokens), memory
 
 
 class Transformer(SequenceNetwork):
@@ -49,7 +77,7 @@ class Transformer(SequenceNetwork):
     layer on.
 
     An in-context learner (Kirsch et al. 2022, General-Purpose In-Context Learning by Meta-Learning Transformers,
-    arXiv:2212.04458). What remains is the context; queries attend to it and each to itself.
+    arXiv:2212.04458). What remains are the keys and values of each layer; queries attend to them and each to itself.
     """
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0):
@@ -61,14 +89,39 @@ class Transformer(SequenceNetwork):
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
-    def read(self, tokens: Float[Tensor, "batch t width"]) -> Tensor:
-        return tokens
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        return (like.new_zeros(len(like), 0, 2 * self.width),) * len(self.layers.layers)
 
-    def answer(self, context: Tensor, tokens: Float[Tensor, "batch q width"]) -> Tensor:
-        t, q = context.shape[1], tokens.shape[1]
-        step = torch.arange(t + q, device=tokens.device)
-        sees = (step < t) & (step <= step.unsqueeze(1)) | (step == step.unsqueeze(1))  # [t + q, t + q], row sees column
-        return self.layers(torch.cat([context, tokens], dim=1), mask=~sees)[:, t:]
+    def forward(self, tokens: Float[Tensor, "batch t width"], memory: Memory) -> tuple[Tensor, Memory]:
+        t, before = tokens.shape[1], memory[0].shape[1]
+        return self.run(tokens, memory, tokens.new_ones(t, before + t, dtype=torch.bool).tril(before))
+
+    def answer(self, memory: Memory, tokens: Float[Tensor, "batch q width"]) -> Float[Tensor, "batch q out"]:
+        q, before = tokens.shape[1], memory[0].shape[1]
+        itself = torch.eye(q, dtype=torch.bool, device=tokens.device)
+        return self.run(tokens, memory, torch.cat([itself.new_ones(q, before), itself], 1))[0]
+
+    def run(self, x: Tensor, memory: Memory, sees: Bool[Tensor, "t seen"]) -> tuple[Tensor, Memory]:
+        """The outputs at t tokens, each of which sees those of the `seen`, remembered and new, that `sees` says."""
+        after = []
+        for layer, behind in zip(self.layers.layers, memory, strict=True):
+            x, kept = attend(layer, x, behind, sees)  # type: ignore[arg-type]  # of a ModuleList
+            after.append(kept)
+        return self.layers.norm(x), tuple(after)  # type: ignore[misc]  # it has one
+
+
+def attend(layer: nn.TransformerEncoderLayer, x: Tensor, behind: Tensor, sees: Tensor) -> tuple[Tensor, Tensor]:
+    """A pre-norm layer of torch's on new tokens x, and the keys and values of all, [batch, seen, 2 width]."""
+    attention = layer.self_attn
+    projected = F.linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
+    query, new = projected.split([attention.embed_dim, 2 * attention.embed_dim], -1)
+    kept = torch.cat([behind.to(new), new], 1)
+    heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (query, *kept.chunk(2, -1)))
+    dropout = attention.dropout if layer.training else 0.0
+    found = F.scaled_dot_product_attention(*heads, attn_mask=sees, dropout_p=dropout)
+    x = x + layer.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
+    hidden = layer.dropout(layer.activation(layer.linear1(layer.norm2(x))))
+    return x + layer.dropout2(layer.linear2(hidden)), kept
 
 
 def check_positive(**values: int) -> None:

@@ -12,50 +12,55 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
-from lightning_meta.nn.sequence import SequenceNetwork, check_positive
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
 
 
 class SNAIL(SequenceNetwork):
     """Attention(64, 32), TC(T, 128), Attention(256, 128), TC(T, 128), Attention(512, 256): the paper's Omniglot network.
 
-    `length` is T, the longest sequence that its convolutions span, ways * shots + 1; a longer one raises InputError. What
-    remains of the tokens is the tokens; every query runs through the network behind them.
+    `length` is T, the longest sequence that its convolutions span (ways * shots + 1, or the steps of a trial); a longer one
+    raises InputError. `filters` are those of the convolutions and `values` those of the first attention, to which keys and
+    values of all three are in proportion. What remains of the tokens are keys and values, and what convolutions reach back
+    to.
     """
 
-    def __init__(self, length: int = 26, width: int = 69, filters: int = 128):
+    def __init__(self, length: int = 26, width: int = 69, filters: int = 128, values: int = 32):
         super().__init__()
-        check_positive(length=length, width=width, filters=filters)
+        check_positive(length=length, width=width, filters=filters, values=values)
         self.width, self.length = width, length
         grown = filters * dense_blocks(length)
-        second = width + 32 + grown
-        third = second + 128 + grown
+        second = width + values + grown
+        third = second + 4 * values + grown
         self.blocks = nn.Sequential(
-            CausalAttention(width, 64, 32),
-            TemporalConvolutions(width + 32, length, filters),
-            CausalAttention(second, 256, 128),
-            TemporalConvolutions(second + 128, length, filters),
-            CausalAttention(third, 512, 256),
+            CausalAttention(width, 2 * values, values),
+            TemporalConvolutions(width + values, length, filters),
+            CausalAttention(second, 8 * values, 4 * values),
+            TemporalConvolutions(second + 4 * values, length, filters),
+            CausalAttention(third, 16 * values, 8 * values),
         )
-        self.out_features = third + 256
+        self.out_features = third + 8 * values
 
-    def read(self, tokens: Float[Tensor, "batch t width"]) -> Tensor:
-        return tokens
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        return tuple(block.start(like) for block in self.blocks)  # type: ignore[operator]  # of a Sequential
 
-    def answer(self, context: Tensor, tokens: Float[Tensor, "batch q width"]) -> Tensor:
-        q, steps = tokens.shape[1], context.shape[1] + 1
-        if steps > self.length:
+    def forward(self, tokens: Float[Tensor, "batch t width"], memory: Memory) -> tuple[Tensor, Memory]:
+        if (steps := memory[0].shape[1] + tokens.shape[1]) > self.length:
             raise InputError(
-                f"SNAIL was built for sequences of {self.length} steps, this task's have {steps} (the support set and a query):"
-                " set `length` to ways * shots + 1"
+                f"SNAIL was built for sequences of {self.length} steps, this one has {steps}: set `length` to that, for a"
+                " few-shot task to ways * shots + 1"
             )
-        behind = torch.cat([context.repeat_interleave(q, 0), tokens.flatten(0, 1).unsqueeze(1)], dim=1)
-        return self.blocks(behind)[:, -1].unflatten(0, (-1, q))
+        x, after = tokens, []
+        for block, behind in zip(self.blocks, memory, strict=True):
+            x, behind = block(x, behind)
+            after.append(behind)
+        return x, tuple(after)
 
 
 class TemporalConvolutions(nn.Module):
     """TC(T, filters): ceil(log2 T) dense blocks, each x -> [x, tanh(conv x) * sigmoid(conv x)].
 
-    Their dilations are 1, 2, 4, ..., so that every step is seen once; the paper's pseudo-code counts from 2.
+    Their dilations are 1, 2, 4, ..., so that every step is seen once; the paper's pseudo-code counts from 2. The memory is
+    the output at the steps that the widest convolution reaches back to, [batch, out, reach]; 0 before the first step.
     """
 
     def __init__(self, d: int, length: int, filters: int):
@@ -63,13 +68,20 @@ class TemporalConvolutions(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(d + i * filters, 2 * filters, kernel_size=2, dilation=2**i) for i in range(dense_blocks(length))
         )
+        self.out, self.reach = d + len(self.convolutions) * filters, 2 ** (len(self.convolutions) - 1)
 
-    def forward(self, x: Float[Tensor, "batch t d"]) -> Float[Tensor, "batch t out"]:
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Tensor:
+        return like.new_zeros(len(like), self.out, self.reach)
+
+    def forward(
+        self, x: Float[Tensor, "batch t d"], memory: Float[Tensor, "batch out reach"]
+    ) -> tuple[Float[Tensor, "batch t out"], Float[Tensor, "batch out reach"]]:
         x = x.mT
         for i, convolution in enumerate(self.convolutions):
-            value, gate = convolution(F.pad(x, (2**i, 0))).chunk(2, dim=1)
+            behind = memory[:, : x.shape[1], -(2**i) :].to(x)
+            value, gate = convolution(torch.cat([behind, x], dim=2)).chunk(2, dim=1)
             x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=1)
-        return x.mT
+        return x.mT, torch.cat([memory.to(x), x], dim=2)[..., -self.reach :]
 
 
 def dense_blocks(length: int) -> int:
@@ -77,13 +89,26 @@ def dense_blocks(length: int) -> int:
 
 
 class CausalAttention(nn.Module):
-    """Attention(keys, values): x -> [x, attention of each step over itself and those before it]."""
+    """Attention(keys, values): x -> [x, attention of each step over itself and those before it].
+
+    The memory holds the keys and values of the steps before, [batch, seen, keys + values].
+    """
 
     def __init__(self, d: int, keys: int, values: int):
         super().__init__()
         self.query, self.value = nn.Linear(d, keys), nn.Linear(d, values)
         self.key = nn.Linear(d, keys, bias=False)  # which a softmax over keys would cancel
 
-    def forward(self, x: Float[Tensor, "batch t d"]) -> Float[Tensor, "batch t out"]:
-        read = F.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x), is_causal=True)
-        return torch.cat([x, read], dim=-1)
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Tensor:
+        return like.new_zeros(len(like), 0, self.key.out_features + self.value.out_features)
+
+    def forward(
+        self, x: Float[Tensor, "batch t d"], memory: Float[Tensor, "batch seen kept"]
+    ) -> tuple[Float[Tensor, "batch t out"], Float[Tensor, "batch after kept"]]:
+        t, seen = x.shape[1], memory.shape[1]
+        new = torch.cat([self.key(x), self.value(x)], dim=-1)
+        memory = torch.cat([memory.to(new), new], dim=1)
+        key, value = memory.split([self.key.out_features, self.value.out_features], dim=-1)
+        sees = x.new_ones(t, seen + t, dtype=torch.bool).tril(seen)
+        read = F.scaled_dot_product_attention(self.query(x), key, value, attn_mask=sees)
+        return torch.cat([x, read], dim=-1), memory

@@ -5,11 +5,14 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from torch import Tensor
 
-from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
 from lightning_meta.nn.build import build as build_module
 from lightning_meta.nn.build import find
 from lightning_meta.nn.frozen import Frozen
+
+Learner = FewShotLearner | MetaRLLearner
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -43,8 +46,8 @@ def read(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLearner:
-    """The learner of a checkpoint, in evaluation mode on the CPU:
+def load(path: str | Path, learner: Any = None) -> Any:
+    """The learner of a checkpoint, in evaluation mode on the CPU, a FewShotLearner or a MetaRLLearner:
 
         learner = load(path); phi = learner.adapt(support); logits = phi(x)
 
@@ -63,7 +66,7 @@ def load(path: str | Path, learner: FewShotLearner | None = None) -> FewShotLear
     return learner.eval()
 
 
-def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str | Path) -> None:
+def load_weights(learner: Learner, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Copy a checkpoint's weights into the learner; InputError names the first differences where they are not its own."""
     spec = _spec(checkpoint)
     if spec and find(spec["class_path"]) is not type(learner):
@@ -78,7 +81,7 @@ def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str 
     differ += [
         f"{name} is {list(weights[name].shape)}, the learner's {list(w.shape)}"
         for name, w in own.items()
-        if name in weights and weights[name].shape != w.shape
+        if isinstance(w, Tensor) and name in weights and weights[name].shape != w.shape
     ]
     if differ:
         raise InputError(
@@ -88,11 +91,11 @@ def load_weights(learner: FewShotLearner, checkpoint: dict[str, Any], path: str 
     learner.load_state_dict(weights)
 
 
-def build(spec: dict[str, Any]) -> FewShotLearner:
+def build(spec: dict[str, Any]) -> Learner:
     """The learner that a configuration describes: `class_path` and `init_args`, nested for a backbone."""
     learner = build_module(spec)
-    if not isinstance(learner, FewShotLearner):
-        raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner")
+    if not isinstance(learner, Learner):
+        raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner or MetaRLLearner")
     return learner
 
 
@@ -100,15 +103,17 @@ class Origin(NamedTuple):
     """What a checkpoint tells of its making; None where it does not."""
 
     path: str
-    trained_on: str | None  # the root of a shard set, else the name of a data module
+    trained_on: str | None  # the root of a shard set, else the name of a world or a data module
     steps: int | None
     cpu_seconds: float | None
 
 
 def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
     data = checkpoint.get("hyper_parameters", {}).get("data")
-    named = isinstance(data, dict) and isinstance(data.get("class_path"), str)
-    source = (data.get("init_args") or {}).get("root", data["class_path"].rpartition(".")[2]) if named else None
+    source = None
+    if isinstance(data, dict) and isinstance(data.get("class_path"), str):
+        args = data.get("init_args") or {}
+        source = args.get("root") or (args.get("world") or data)["class_path"].rpartition(".")[2]
     cost = checkpoint.get("callbacks", {}).get("Cost") or {}
     return Origin(str(path), source, checkpoint.get("global_step"), cost.get("cpu_seconds"))
 

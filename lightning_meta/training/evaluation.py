@@ -77,6 +77,12 @@ def score_name(batch: Episode | Examples) -> str:
     return "mse" if judged(batch).y.is_floating_point() else "accuracy"
 
 
+def shots(episode: Episode) -> int:
+    """Support examples of a class or, of regression, of the task."""
+    y = episode.support.y
+    return y.shape[1] if y.is_floating_point() else y.shape[1] // (int(y.max()) + 1)
+
+
 def curve_steps(test_steps: int) -> list[int]:
     """Inner steps at which the adaptation curve is read: all up to 10, then 20, 50, 100, ... and the last."""
     if test_steps == 0:

@@ -1,27 +1,24 @@
 """theta* = argmin_theta sum_i L(phi_i, D_i^ts), phi_i = f_theta(D_i^tr), under Lightning."""
 
-from typing import Any
-
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, score
+from lightning_meta.core import Episode, Examples, FewShotLearner, judged, score
+from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import (
     Measured,
-    Summary,
     adaptation_curve,
     by_presentation,
     measure,
-    peak_memory,
     protocols,
     score_name,
+    shots,
 )
 
 
-class MetaTraining(LightningModule):
+class MetaTraining(MetaModule[FewShotLearner]):
     """Meta-training, meta-validation and meta-test of any learner.
 
     Args:
@@ -34,8 +31,8 @@ class MetaTraining(LightningModule):
     `accuracy`, `nll` (nats a query) and `ece`, or `mse`; `seconds/adapt`, of a task when the tasks of a meta-batch adapt
     together, and `seconds/query`; `memory/peak` in bytes; all but the last once more below `meta_test/inductive` or
     `meta_test/transductive` where the learner can be judged either way. Curves, `steps/K` inner steps and
-    `presentation/K`, as configured (validation: over its first 10 meta-batches). Means over episodes come with the
-    half-width of their 95 % confidence interval, `_ci95`.
+    `presentation/K`, as configured (validation: over its first 10 meta-batches). Where the data have `val_shots`, the score
+    at each, `meta_val/shots/K`. Means over episodes come with the half-width of their 95 % confidence interval, `_ci95`.
     """
 
     def __init__(
@@ -45,27 +42,12 @@ class MetaTraining(LightningModule):
         scheduler: LRSchedulerCallable | None = None,
         noise_seed: int = 0,
     ):
-        super().__init__()
+        super().__init__(optimizer, scheduler, noise_seed)
         self.learner = learner
-        self.make_optimizer, self.make_scheduler, self.noise_seed = optimizer, scheduler, noise_seed
-        self.summary, self.test_name = Summary(), "meta_test"
-
-    def configure_optimizers(self) -> Any:
-        theta = [w for w in self.learner.parameters() if w.requires_grad]
-        if not theta:
-            raise InputError(
-                f"{type(self.learner).__name__} as configured has nothing to train: give it a backbone with weights of"
-                " its own, lightning_meta.nn.MLP say"
-            )
-        optimizer = self.make_optimizer(theta)
-        if self.make_scheduler is None:
-            return optimizer
-        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
 
     def training_step(self, batch: Episode | Examples, batch_idx: int) -> Tensor:
         self.learner.check_batch(batch)
-        # The noise of a step is a pure function of the step, as the episodes are: a resumed run draws the same.
-        torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+        self.name_noise(batch_idx)
         outcome = self.learner.loss(batch)  # type: ignore[arg-type]  # just checked
         scores = score(outcome.prediction, judged(batch).y)
         self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
@@ -73,14 +55,7 @@ class MetaTraining(LightningModule):
         return outcome.loss
 
     def on_after_backward(self) -> None:
-        """Buffers (running statistics) become their mean over processes, as the gradients just did."""
-        if self.trainer.world_size > 1:
-            buffers = [buffer for buffer in self.learner.buffers() if buffer.is_floating_point()]
-            if buffers:
-                flat = torch.cat([buffer.flatten() for buffer in buffers])
-                flat = self.trainer.strategy.reduce(flat, reduce_op="mean")
-                for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
-                    buffer.copy_(mean.view_as(buffer))
+        self.share_buffers()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002  Lightning's signature
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -89,16 +64,14 @@ class MetaTraining(LightningModule):
             self.log("meta_train/gradient_norm", torch.stack(norms).norm())
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})
 
-    def validation_step(self, episode: Episode, batch_idx: int) -> None:
+    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
         found = measure(self.learner, episode)
         self.summary.add("meta_val/loss", found.loss)
         self.summary.add(f"meta_val/{score_name(episode)}", found.score)
-        if batch_idx < 10:
+        if isinstance(self.trainer.val_dataloaders, list):
+            self.summary.add(f"meta_val/shots/{shots(episode)}", found.score)
+        if batch_idx < 10 and dataloader_idx == 0:
             self.add_curves("meta_val", episode, found)
-
-    def on_test_start(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
 
     def test_step(self, episode: Episode, batch_idx: int) -> None:
         for name, learner in protocols(self.learner).items():
@@ -122,21 +95,5 @@ class MetaTraining(LightningModule):
             for k, scores in enumerate(by_presentation(in_turn, episode.support.y), start=1):
                 self.summary.add(f"{stage}/presentation/{k}", scores)
 
-    def on_validation_epoch_end(self) -> None:
-        self.log_summary()
-
-    def on_test_epoch_end(self) -> None:
-        self.log_summary()
-        peak, _ = peak_memory(self.device)
-        self.log(f"{self.test_name}/memory/peak", float(peak), sync_dist=True, reduce_fx="max")
-
-    def log_summary(self) -> None:
-        """Log every mean with its interval, and `error`, the score of which less is better: what checkpoints watch."""
-        for name, (mean, ci95) in self.summary.compute().items():
-            self.log(name, mean, sync_dist=True)
-            if ci95 is not None:
-                self.log(f"{name}_ci95", ci95, sync_dist=True)
-            stage, _, kind = name.partition("/")
-            if kind in ("accuracy", "mse"):
-                self.log(f"{stage}/error", 1 - mean if kind == "accuracy" else mean, sync_dist=True)
-        self.summary = Summary()
+    def error(self, kind: str, mean: Tensor) -> Tensor | None:
+        return {"accuracy": 1 - mean, "mse": mean}.get(kind)

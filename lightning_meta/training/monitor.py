@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside the curves that MetaTraining logs."""
+"""What TensorBoard shows beside the curves that MetaTraining and MetaRL log."""
 
 import time
 from typing import Any
@@ -8,19 +8,19 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
-from lightning_meta.core import Episode, Examples, judged
+from lightning_meta.core import Episode, Examples, MDPs
 
 
 class Throughput(Callback):
-    """Logs `speed/episodes_per_second` over all devices (of flat batches `speed/examples_per_second`), and
-    `speed/waiting`, the share of time spent on the loader."""
+    """Logs `speed/episodes_per_second` over all devices (of flat batches `speed/examples_per_second`, of decision
+    processes `speed/steps_per_second`), and `speed/waiting`, the share of time spent on the loader."""
 
     def __init__(self) -> None:
-        self.last, self.started, self.paused, self.waited, self.count = 0.0, 0.0, 0.0, 0.0, 0
+        self.last, self.started, self.paused, self.waited, self.count = 0.0, 0.0, 0.0, 0.0, 0.0
 
     def on_train_epoch_start(self, *_: Any, **__: Any) -> None:
         self.last = self.started = time.perf_counter()
-        self.waited, self.count = 0.0, 0
+        self.waited, self.count = 0.0, 0.0
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
         self.waited += time.perf_counter() - self.last
@@ -36,13 +36,12 @@ class Throughput(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,  # noqa: ARG002  Lightning's signature
-        batch: Episode | Examples,
-        batch_idx: int,  # noqa: ARG002
+        outputs: Any,
+        batch: Episode | Examples | MDPs,
+        batch_idx: int,  # noqa: ARG002  Lightning's signature
     ) -> None:
-        unit = "episodes" if isinstance(batch, Episode) else "examples"
-        x = judged(batch).x
-        self.count += (len(x) if unit == "episodes" else x.shape[:2].numel()) * trainer.world_size
+        unit, count = counted(batch, outputs, trainer.world_size)
+        self.count += count
         now = time.perf_counter()
         every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and trainer.global_step % every == 0:
@@ -50,8 +49,17 @@ class Throughput(Callback):
             pl_module.log_dict(
                 {f"speed/{unit}_per_second": self.count / elapsed, "speed/waiting": self.waited / elapsed}
             )
-            self.started, self.waited, self.count = now, 0.0, 0
+            self.started, self.waited, self.count = now, 0.0, 0.0
         self.last = time.perf_counter()
+
+
+def counted(batch: Episode | Examples | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
+    """What a training batch is counted in, and how many of it all processes had."""
+    if isinstance(batch, MDPs):
+        return "steps", float(outputs["steps"])
+    if isinstance(batch, Episode):
+        return "episodes", len(batch.query.x) * processes
+    return "examples", batch.x.shape[:2].numel() * processes
 
 
 class Cost(Callback):
@@ -78,23 +86,28 @@ class Cost(Callback):
 
 class EpisodePictures(Callback):
     """One sheet of the first training episode (support, a rule, queries; a class a row). At test, the score against inner
-    steps as one curve, `adaptation_curve`, and against presentations of a class, `presentation_curve`."""
+    steps, updates or episodes of a trial as one curve, `adaptation_curve`, and against presentations of a class,
+    `presentation_curve`."""
 
     def on_train_batch_start(
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
-        batch: Episode | Examples,
+        batch: Episode | Examples | MDPs,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        board, shape = _board(trainer), judged(batch).x.shape
-        if board and trainer.global_step == 0 and len(shape) == 5 and shape[2] in (1, 3) and isinstance(batch, Episode):
+        board = _board(trainer)
+        if not (board and trainer.global_step == 0 and isinstance(batch, Episode)):
+            return
+        shape = batch.query.x.shape
+        if len(shape) == 5 and shape[2] in (1, 3):
             board.add_image("episode", sheet(batch), 0)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if board := _board(trainer):
             stage = getattr(pl_module, "test_name", "meta_test")
-            curves = {f"{stage}/steps": "adaptation_curve", f"{stage}/presentation": "presentation_curve"}
+            names = dict.fromkeys(("steps", "updates", "episode"), "adaptation_curve")
+            curves = {f"{stage}/{unit}": name for unit, name in {**names, "presentation": "presentation_curve"}.items()}
             for name, value in trainer.callback_metrics.items():
                 prefix, _, k = name.rpartition("/")
                 if prefix in curves and k.isdigit():

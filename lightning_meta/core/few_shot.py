@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-
-class InputError(ValueError):
-    """A user's mistake. The message says what came, what is legal and what to do; the command line prints it alone."""
+from lightning_meta.core.errors import InputError
 
 
 class Examples(NamedTuple):

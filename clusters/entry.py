@@ -1,0 +1,24 @@
+"""python -m clusters.entry: run the command of the environment, for a scheduler that would have shells read it twice.
+
+KubeRay puts a RayJob's entrypoint, unquoted, into a shell line, whose words `ray job submit` joins to another one. This
+entrypoint has nothing to quote; what to run is in the container's environment, where no shell reads it:
+LIGHTNING_META_COMMAND, a JSON list of arguments, and LIGHTNING_META_SETUP, lines for bash to run before.
+"""
+
+import json
+import os
+
+
+def main() -> None:
+    command = json.loads(os.environ["LIGHTNING_META_COMMAND"])
+    words = wrapped(command, os.environ.get("LIGHTNING_META_SETUP", "").splitlines())
+    os.execvp(words[0], words)
+
+
+def wrapped(command: list[str], setup: list[str]) -> list[str]:
+    """The argument list that runs the set-up lines, stops where one fails, and then becomes the command."""
+    return ["bash", "-c", "\n".join(["set -e", *setup, 'exec "$@"']), "bash", *command] if setup else command
+
+
+if __name__ == "__main__":
+    main()

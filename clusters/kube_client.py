@@ -1,0 +1,191 @@
+"""Kubernetes' API by the package `kubernetes`, else by kubectl: the five calls that a job needs."""
+
+import json
+import os
+import shutil
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clusters.job import JobError
+
+PLACES = {"rayjob": ("ray.io", "v1", "rayjobs"), "job": ("batch", "v1", "jobs")}
+TIMEOUT = (10, 60)  # seconds to connect, and for an answer
+SAID = {"(NotFound)": 404, "(AlreadyExists)": 409, "Unauthorized": 401, "must be logged in": 401, "(Forbidden)": 403}
+NONE = (
+    "no way to reach Kubernetes: neither the package kubernetes with a kubeconfig, nor kubectl; "
+    "pip install 'lightning-meta[kubernetes]', or install kubectl, and set KUBECONFIG"
+)
+
+
+class NotThereError(JobError):
+    """What was asked for does not exist."""
+
+
+class TakenError(JobError):
+    """Something of that name exists already."""
+
+
+class Api(ABC):
+    """The calls. Kinds are `rayjob` and `job`; what comes back are Kubernetes' objects as dictionaries."""
+
+    @abstractmethod
+    def create(self, kind: str, manifest: dict[str, Any]) -> None: ...
+
+    @abstractmethod
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        """And all that belongs to it, each pod after the time it is given to end."""
+
+    @abstractmethod
+    def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]: ...
+
+    @abstractmethod
+    def pod_log(self, namespace: str, pod: str, container: str, follow: bool) -> Iterator[str]: ...
+
+
+def connect(context: str | None) -> Api:
+    """The package where it is installed and finds a cluster (a kubeconfig, or the pod it runs in), else kubectl."""
+    try:
+        import kubernetes  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        return Package(context)
+    if shutil.which("kubectl"):
+        return Kubectl(context)
+    raise JobError(NONE)
+
+
+class Package(Api):
+    """Through the Python package."""
+
+    def __init__(self, context: str | None):
+        from kubernetes import client, config  # type: ignore[import-not-found]
+
+        try:
+            if context or _kubeconfig():
+                api = config.new_client_from_config(config_file=_kubeconfig(), context=context)
+            else:
+                settings = client.Configuration()
+                config.load_incluster_config(settings)
+                api = client.ApiClient(settings)
+        except config.ConfigException as error:
+            raise JobError(f"no Kubernetes cluster: {error}; set KUBECONFIG, and `context` in the profile") from error
+        # every API group has the same paths, so that the one for custom objects serves batch/v1 as well
+        self.objects, self.core = client.CustomObjectsApi(api), client.CoreV1Api(api)
+
+    def create(self, kind: str, manifest: dict[str, Any]) -> None:
+        group, version, plural = PLACES[kind]
+        namespace = manifest["metadata"]["namespace"]
+        place = (group, version, namespace, plural, manifest)
+        self._call(self.objects.create_namespaced_custom_object, *place, field_validation="Strict")
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        group, version, plural = PLACES[kind]
+        return self._call(self.objects.get_namespaced_custom_object, group, version, namespace, plural, name)
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        group, version, plural = PLACES[kind]
+        place = (group, version, namespace, plural, name)
+        self._call(self.objects.delete_namespaced_custom_object, *place, propagation_policy="Background")
+
+    def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        listed = self._call(self.core.list_namespaced_pod, namespace, label_selector=selector, _preload_content=False)
+        return json.loads(listed.data)["items"]
+
+    def pod_log(self, namespace: str, pod: str, container: str, follow: bool) -> Iterator[str]:
+        # a followed log may say nothing for hours
+        options = {"follow": True, "_request_timeout": None} if follow else {}
+        call = self.core.read_namespaced_pod_log
+        answer = self._call(call, pod, namespace, container=container, _preload_content=False, **options)
+        rest = b""
+        for part in answer.stream(2**14):
+            *lines, rest = (rest + part).split(b"\n")
+            yield from (line.decode(errors="replace") for line in lines)
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        from kubernetes.client.exceptions import ApiException  # type: ignore[import-not-found]
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return method(*arguments, **{"_request_timeout": TIMEOUT, **options})
+        except ApiException as error:
+            raise _refusal(error.status, _message(error.body) or str(error.reason)) from error
+        except HTTPError as error:
+            raise JobError(f"Kubernetes does not answer: {error}; is the kubeconfig's server the right one?") from error
+
+
+class Kubectl(Api):
+    """Through kubectl; every argument is one of a list, and no shell reads it."""
+
+    def __init__(self, context: str | None):
+        self.base = ["kubectl", *(["--context", context] if context else [])]
+
+    def create(self, kind: str, manifest: dict[str, Any]) -> None:
+        del kind
+        self._run("create", "-f", "-", "-o", "name", text=json.dumps(manifest))
+
+    def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
+        return json.loads(self._run("get", "-n", namespace, _resource(kind), name, "-o", "json"))
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        self._run("delete", "-n", namespace, _resource(kind), name, "--wait=false")
+
+    def pods(self, namespace: str, selector: str) -> list[dict[str, Any]]:
+        return json.loads(self._run("get", "-n", namespace, "pods", "-l", selector, "-o", "json"))["items"]
+
+    def pod_log(self, namespace: str, pod: str, container: str, follow: bool) -> Iterator[str]:
+        command = [*self.base, "logs", "-n", namespace, pod, "-c", container, *(["-f"] if follow else [])]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            assert process.stderr
+            try:
+                for line in process.stdout:
+                    yield line.rstrip("\n")
+                said = process.stderr.read().strip()
+            finally:
+                process.terminate()
+        if said:
+            raise JobError(f"kubectl: {said}")
+
+    def _run(self, *arguments: str, text: str | None = None) -> str:
+        done = subprocess.run([*self.base, *arguments], input=text, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = done.stderr.strip()
+            raise _refusal(next((code for mark, code in SAID.items() if mark in said), None), f"kubectl: {said}")
+        return done.stdout
+
+
+def _resource(kind: str) -> str:
+    group, version, plural = PLACES[kind]
+    return f"{plural}.{version}.{group}"
+
+
+def _refusal(status: int | None, said: str) -> JobError:
+    if status == 404:
+        return NotThereError(said)
+    if status == 409:
+        return TakenError(said)
+    if status in (401, 403):
+        return JobError(f"Kubernetes refuses ({status}): {said}; log in again, or ask for the right to do this")
+    return JobError(f"Kubernetes refuses: {said}")
+
+
+def _message(body: str | bytes | None) -> str:
+    try:
+        return json.loads(body or "")["message"]
+    except (ValueError, KeyError, TypeError):
+        return str(body or "")[:500]
+
+
+def _kubeconfig() -> str | None:
+    """The files as kubectl finds them; the package reads KUBECONFIG only once, when it is imported."""
+    named = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    return named if any(Path(path).is_file() for path in named.split(os.pathsep)) else None

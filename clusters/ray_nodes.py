@@ -1,0 +1,139 @@
+"""python -m clusters.ray_nodes NODES RESOURCES COMMAND ...: what srun is to Slurm, on the Ray cluster that this runs on.
+
+The command runs once on each of NODES nodes, where RESOURCES (JSON, such as {"CPU": 8, "GPU": 8}) are its own. It finds its
+place in NODE_RANK, MASTER_ADDR and MASTER_PORT, and Lightning starts a process for each GPU from there. What they print is
+printed here, SIGTERM goes to all of them, and where one fails the others are ended and its exit status is kept.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from threading import Thread
+from typing import Any
+
+from clusters.entry import wrapped
+from clusters.job import Job
+
+PATIENCE = 30  # seconds that the others have to end by themselves when one has failed
+
+
+def spread(job: Job, more: dict[str, Any], command: list[str]) -> list[str]:
+    """The argument list that runs a command on each of the job's nodes, after the set-up lines; `more`: resources of each."""
+    python = [str(job.options.get("python", "python")), "-m", "clusters.ray_nodes"]
+    resources = {"CPU": job.cpus_per_task * job.tasks_per_node, "GPU": job.gpus_per_node, **more}
+    return [*python, str(job.nodes), json.dumps(resources), *wrapped(command, list(job.setup))]
+
+
+class Node:
+    """An actor on a node. Its calls run side by side: one waits for the process, another sends it a signal."""
+
+    process: subprocess.Popen[str]
+
+    def address(self) -> tuple[str, int]:
+        import ray
+
+        with socket.socket() as server:
+            server.bind(("", 0))
+            return ray.util.get_node_ip_address(), server.getsockname()[1]
+
+    def start(self, command: list[str], place: dict[str, str]) -> None:
+        # in a cluster inside a job of Slurm's, Lightning would take the process for a task of srun's
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+        self.process = subprocess.Popen(command, env=kept | place, start_new_session=True, text=True, **out)
+
+    def lines(self) -> Iterator[str]:
+        assert self.process.stdout
+        yield from (line.rstrip("\n") for line in self.process.stdout)
+
+    def wait(self) -> int:
+        """The exit status as a shell tells it."""
+        code = self.process.wait()
+        return code if code >= 0 else 128 - code
+
+    def signal(self, number: int) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+
+def main(count: int, resources: dict[str, Any], command: list[str]) -> int:
+    """Run the command, and return its exit status."""
+    import ray
+
+    ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    nodes = gather(count, resources)
+    host, port = ray.get(nodes[0].address.remote())
+    place = {"MASTER_ADDR": host, "MASTER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    ray.get([node.start.remote(command, {**place, "NODE_RANK": str(rank)}) for rank, node in enumerate(nodes)])
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    printers = [Thread(target=show, args=(rank, node), daemon=True) for rank, node in enumerate(nodes)]
+    for printer in printers:
+        printer.start()
+    code = watch(nodes, told)
+    for printer in printers:
+        printer.join(PATIENCE)
+    return code
+
+
+def gather(count: int, resources: dict[str, Any]) -> list[Any]:
+    """An actor on each of so many nodes, where the resources are the job's alone."""
+    import ray
+    from ray.util.placement_group import placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    group = placement_group([resources] * count, strategy="STRICT_SPREAD")
+    if not group.wait(10):
+        print(f"waiting for {count} nodes, each with {json.dumps(resources)} free", flush=True)
+        ray.get(group.ready())
+    own = {"num_cpus": resources["CPU"], "num_gpus": resources["GPU"], "max_concurrency": 3}
+    places = [PlacementGroupSchedulingStrategy(group, i) for i in range(count)]
+    return [ray.remote(Node).options(**own, scheduling_strategy=place).remote() for place in places]
+
+
+def watch(nodes: list[Any], told: list[int]) -> int:
+    """Pass on the signals that this process is told, and wait: for all to succeed, or for one to fail and the others to end."""
+    import ray
+    from ray.exceptions import RayActorError
+
+    left, code = [node.wait.remote() for node in nodes], 0
+    while left and not code:
+        ended, left = ray.wait(left, timeout=1)
+        while told:
+            send(nodes, told.pop())
+        try:
+            code = max(ray.get(ended), default=0)
+        except RayActorError as error:
+            print(f"a node is gone: {error}", flush=True)
+            code = 1
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if left:
+            send(nodes, number)
+            _, left = ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+    return code
+
+
+def send(nodes: list[Any], number: int) -> None:
+    for node in nodes:
+        node.signal.remote(number)
+
+
+def show(rank: int, node: Any) -> None:
+    """Print what a node's process prints, the node's number in front."""
+    import ray
+    from ray.exceptions import RayActorError
+
+    try:
+        for line in node.lines.options(num_returns="streaming").remote():
+            print(f"[{rank}] {ray.get(line)}", flush=True)
+    except RayActorError:
+        return  # of which `watch` tells
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,91 @@
+"""What of a job goes into a shell script: everything that a user gave, quoted."""
+
+import difflib
+import re
+import shlex
+import sys
+from typing import Any
+
+from clusters.job import Job, JobError
+from clusters.secret_names import is_secret
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MEMORY = re.compile(r"\d+[KMGT]?")
+SPANS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def check(job: Job) -> None:
+    """JobError where a name, a number or a variable is none that schedulers and file systems hold."""
+    if not NAME.fullmatch(job.name):
+        raise JobError(
+            f"the job's name is {job.name!r}: give at most 64 letters, digits, dots, dashes and underscores, the first of"
+            " them no dot or dash"
+        )
+    for option, value, least in (
+        ("nodes", job.nodes, 1),
+        ("gpus-per-node", job.gpus_per_node, 0),
+        ("cpus-per-task", job.cpus_per_task, 1),
+        ("array", job.array, 1),
+        ("max-restarts", job.max_restarts, 0),
+    ):
+        if value < least:
+            raise JobError(f"--{option} is {value}: give {least} or more")
+    if job.memory is not None and not MEMORY.fullmatch(job.memory):
+        raise JobError(f"--memory is {job.memory!r}: give a number and K, M, G or T, such as 16G")
+    if job.time is not None:
+        seconds(job.time)
+    for name, value in job.environment.items():
+        if not VARIABLE.fullmatch(name):
+            raise JobError(f"environment: {name!r} is no name of a variable: give letters, digits and underscores")
+        if is_secret(name, value):
+            raise JobError(
+                f"environment: {name} looks like a secret, which a script must not hold: export it in the shell you submit"
+                " from, or name a file that holds it"
+            )
+    for value in (*job.command, *job.environment.values(), str(job.folder), str(job.workdir)):
+        if "\0" in value:
+            raise JobError(f"{value!r} has a null byte, which no command line holds")
+
+
+def check_options(scheduler: str, given: dict[str, Any], legal: dict[str, str], shapes: dict[str, type]) -> None:
+    """JobError where a profile's setting is none of the `legal` ones (name: meaning), or is of another shape than its own."""
+    for key in given:
+        if key not in legal:
+            close = difflib.get_close_matches(key, legal, 1)
+            hint = f"did you mean {close[0]}?" if close else "legal are " + ", ".join(legal)
+            raise JobError(f"the {scheduler} option {key} is not known; {hint}")
+    for key, kind in shapes.items():
+        if not isinstance(given.get(key, kind()), kind):
+            raise JobError(f"{key}: came {given[key]!r}, legal is {legal[key]}")
+
+
+def seconds(time: str) -> int:
+    """What 90s, 30m, 4h, 2d, 1-12:00:00, 12:00:00 or 30:00 (minutes and seconds) means."""
+    if found := re.fullmatch(r"(\d+)([dhms])", time):
+        return int(found[1]) * SPANS[found[2]]
+    if found := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", time):
+        days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+        return days * 86400 + hours * 3600 + minutes * 60 + rest
+    raise JobError(f"--time is {time!r}: give 30m, 4h, 2d or 1-12:00:00 (days-hours:minutes:seconds)")
+
+
+def program(job: Job) -> list[str]:
+    """What starts lightning-meta there: the interpreter that submits, or a profile's `python`."""
+    return [str(job.options.get("python", sys.executable)), "-m", "lightning_meta"]
+
+
+def command(job: Job) -> str:
+    """The whole command line, quoted. Each run of an array has its own seed, SEED + its number."""
+    line = shlex.join([*program(job), *job.command])
+    return line + (' --seed_everything "$((SEED + RUN))"' if job.array > 1 else "")
+
+
+def prologue(job: Job) -> list[str]:
+    """Lines that set the scene: the working directory, the environment, a profile's own lines."""
+    return [
+        f"cd -- {shlex.quote(str(job.workdir))} || exit 1",
+        *(f"export {name}={shlex.quote(value)}" for name, value in job.environment.items()),
+        *([f"SEED={int(job.options.get('seed', 0))}"] if job.array > 1 else []),
+        *job.setup,
+    ]

@@ -1,0 +1,105 @@
+"""Decision processes as a Lightning data module: meta-batches of tasks, each named by a seed, and the luck of meeting them."""
+
+from typing import Any
+
+import torch
+
+from datamodules.meta_batches import Key, MetaBatches
+from datamodules.task_data import TaskData
+from lightning_meta.core import InputError, MDPs, World, numbered
+
+
+class WorldStream(MetaBatches[MDPs]):
+    """Meta-batches of tasks of a world: new ones without end or, where `known` says which there are, those in turn, each
+    time round in another order. A task that comes again has other luck."""
+
+    def __init__(
+        self,
+        family: World,
+        split: str,
+        episodes: int,
+        meta_batch: int = 1,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        known: range | None = None,
+    ):
+        super().__init__(split, episodes, meta_batch, seed, rank, world)
+        self.family, self.known = family, known
+
+    def draw(self, number: int, indices: range) -> MDPs:  # noqa: ARG002  tasks have no size to draw
+        places = torch.arange(indices.start, indices.stop)
+        seeds = self.sequence("task", places) if self.known is None else self.in_turn(self.known, indices)
+        return MDPs(self.family, seeds, self.sequence("luck", places))
+
+    def sequence(self, purpose: str, places: torch.Tensor) -> torch.Tensor:
+        """The numbers [n] at these places."""
+        return numbered(int(Key(self.seed, self.split, self.epoch, 0).rng(purpose).integers(2**62)), places)
+
+    def in_turn(self, known: range, indices: range) -> torch.Tensor:
+        """Each known task once before any comes again: [n]."""
+        rounds = range(indices.start // len(known), (indices.stop - 1) // len(known) + 1)
+        orders = {n: Key(self.seed, self.split, self.epoch, n).rng("order").permutation(len(known)) for n in rounds}
+        return torch.tensor([known[orders[index // len(known)][index % len(known)]] for index in indices])
+
+
+class Worlds(TaskData):
+    """Tasks of a world. Training draws new ones without end or, with `train_tasks`, from so many; validation and test have
+    `val_tasks` and `test_tasks` others. Of a world whose tasks can be counted each split has them all.
+
+    `epoch_batches`: meta-batches of `meta_batch` tasks in an epoch.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        meta_batch: int = 40,
+        epoch_batches: int = 50,
+        train_tasks: int | None = None,
+        val_tasks: int = 200,
+        test_tasks: int = 1000,
+        seed: int = 0,
+    ):
+        super().__init__(meta_batch, seed)
+        counts = {"meta_batch": meta_batch, "epoch_batches": epoch_batches}
+        counts |= {"val_tasks": val_tasks, "test_tasks": test_tasks}
+        for name, value in {**counts, "train_tasks": 1 if train_tasks is None else train_tasks}.items():
+            if value < 1:
+                raise InputError(f"{name} is {value}: give 1 or more")
+        if train_tasks and world.tasks:
+            raise InputError(
+                f"train_tasks is {train_tasks}, but {type(world).__name__} has {world.tasks} tasks in all, which every split"
+                " takes: leave train_tasks out"
+            )
+        self.world = world
+        self.observations, self.actions, self.discrete = world.observations, world.actions, world.discrete
+        self.tasks = train_tasks or world.tasks  # how many training has; None: without end
+        self.episodes = {"train": epoch_batches * meta_batch, "val": val_tasks, "test": test_tasks}
+        self.known: dict[str, range | None] = dict.fromkeys(self.episodes, range(world.tasks) if world.tasks else None)
+        if train_tasks:
+            first = train_tasks + val_tasks
+            self.known = {
+                "train": range(train_tasks),
+                "val": range(train_tasks, first),
+                "test": range(first, first + test_tasks),
+            }
+
+    def streams(self, stage: str) -> list[WorldStream]:
+        stream = WorldStream(
+            self.world, stage, self.episodes[stage], self.meta_batch, self.seed, *self.place, self.known[stage]
+        )
+        return [stream]
+
+    @property
+    def source(self) -> str:
+        return type(self.world).__name__
+
+    @property
+    def judged_on(self) -> str:
+        settings = {
+            name: value for name, value in vars(self.world).items() if isinstance(value, (int, float, str, tuple))
+        }
+        return repr((self.source, settings, self.known["val"], self.episodes["val"], self.seed))
+
+    def protocol(self, stage: str) -> dict[str, Any]:
+        return {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}

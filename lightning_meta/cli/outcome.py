@@ -1,0 +1,75 @@
+"""What a search found: reported, kept, and tested once."""
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from lightning_meta.cli import trial
+from lightning_meta.cli.files import whole, write_json
+from lightning_meta.cli.report import text
+from lightning_meta.cli.tables import aligned
+from lightning_meta.core import InputError
+from lightning_meta.search.pictures import picture
+from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
+from lightning_meta.search.run import Job
+from lightning_meta.search.space import settle
+from lightning_meta.search.trial import CHECKPOINT
+
+
+def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> None:
+    """Print and write the table, the picture and the winner, and test the winner once."""
+    folder = job.folder
+    errors = {Path(result.path).name: result.error and in_a_line(str(result.error)) for result in grid}
+    found = rows(history, job.options.objectives, errors)
+    if not found or found[0].objective is None:
+        listed = "\n".join(f"  {row.trial}: {row.status}" for row in found)
+        raise InputError(f"no trial came to a validation:\n{listed}")
+    best = keep(job, found)
+    kind = score_name(next(line for line in history if not line["failed"])["metrics"])
+    with whole(folder / "search.png") as aside:
+        picture(history, job.space, found, job.options.objectives, aside)
+    lines = table(found, job.space, kind, job.options.objectives)
+    validations = sum(not line["failed"] for line in history)
+    chosen = f"{choice(found, job.options.objectives)}; {validations} validations, all on the same episodes"
+    print(f"{aligned(lines)}\n{chosen}", flush=True)
+    tested = meta_test(job, best)
+    shown = "\n\n".join(text(one) for one in tested)
+    print(shown)
+    report = {"chosen": chosen, "trials": [row._asdict() for row in found], "meta_test": tested}
+    write_json(folder / "search.json", report, indent=1)
+    with whole(folder / "search.md") as aside:
+        aside.write_text(f"{chosen}.\n\n{markdown(lines)}\n\nThe winner, tested once:\n\n```\n{shown}\n```\n")
+    if job.population and not job.options.storage:
+        prune(folder, found)
+    print(f"picture:    {folder / 'search.png'}\nbest:       {folder / 'best.ckpt'}")
+    print(f"next:       lightning-meta fit --config {folder / 'best.yaml'}")
+
+
+def keep(job: Job, found: list[Row]) -> dict[str, Any]:
+    """Write the winner's configuration and checkpoint into the search's folder; the configuration."""
+    winner = found[0]
+    best = settle(job.plan.config, winner.values)
+    if isinstance(best["trainer"].get("logger"), dict):
+        best["trainer"]["logger"]["init_args"]["name"] += "-best"
+    with whole(job.folder / "best.yaml") as aside:
+        write_best(aside, best, found, job.options.objectives)
+    stored = tune.Checkpoint(f"{job.plan.folder}/{winner.trial}/{winner.checkpoint}")
+    with stored.as_directory() as path, whole(job.folder / "best.ckpt") as aside:
+        shutil.copyfile(Path(path, CHECKPOINT), aside)
+    return best
+
+
+def meta_test(job: Job, best: dict[str, Any]) -> list[dict[str, Any]]:
+    """Test the winner on the cluster, with the room of a process of a trial: a result for each of `val_shots`."""
+    config = copy.deepcopy(best)
+    config["trainer"]["enable_progress_bar"] = False
+    if isinstance(config["trainer"].get("logger"), dict):
+        config["trainer"]["logger"]["init_args"] |= {"save_dir": str(job.folder), "name": "best", "version": ""}
+    shots = config["data"].get("init_args", {}).get("val_shots")
+    test = ray.remote(trial.test).options(num_cpus=job.options.cpus, num_gpus=job.options.gpus)
+    return ray.get(test.remote(config, str(job.folder / "best.ckpt"), shots, os.getcwd()))

@@ -1,0 +1,120 @@
+"""What can be known of a command before it is sent elsewhere: it parses, fits its data, and suits the job's size."""
+
+import copy
+import logging
+from typing import Any, NamedTuple
+
+from clusters.job import Job
+from lightning_meta.cli.checks import rehearse, require
+from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.train import MetaCLI, TestCLI, parse, quiet
+from lightning_meta.core import InputError
+
+HERE = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"
+
+
+class Ready(NamedTuple):
+    """The command as it will be sent, its resolved configuration (YAML) if it has one, and the seed it begins from."""
+
+    command: tuple[str, ...]
+    config: str | None
+    seed: int
+
+
+def ready(job: Job, here: bool) -> Ready:
+    """Check the command of a job; `here` tells that the data are reached from this machine as from the job's.
+
+    Raises InputError as the run itself would.
+    """
+    command, argv = job.command[0], list(job.command[1:])
+    if {"-h", "--help", "--print_config"} & set(argv):
+        raise InputError(f"{job.command[0]} {' '.join(argv)} prints something and ends: run it here, without submit")
+    if command not in ("fit", "validate", "test", "tune"):
+        if job.array > 1:
+            raise InputError(f"--array runs with other seeds, and {command} has none: leave it out")
+        if job.nodes * job.tasks_per_node > 1:
+            raise InputError(f"{command} is one process: give it one node, and no more than one GPU")
+        return Ready(job.command, None, 0)
+    quiet()
+    for library in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    names, rest = split_argv(argv)
+    config = combine(names)
+    require(config, rest)
+    if command != "tune":
+        more = implied(job, config, rest)
+        argv, rest = argv + more, rest + more
+    cli = _parsed(command, config, rest)
+    if command != "tune":
+        check_size(job, cli.config.trainer)
+        check_share(job, cli.config.data)
+    seed = cli.config.get("seed_everything")
+    if job.array > 1 and (not isinstance(seed, int) or isinstance(seed, bool)):
+        raise InputError(f"--array counts seeds from seed_everything, which is {seed!r}: give a number")
+    if here:
+        try_here(command, config, rest)
+    return Ready((command, *argv), cli.parser.dump(cli.config, skip_none=False), seed if isinstance(seed, int) else 0)
+
+
+def implied(job: Job, config: dict[str, Any], rest: list[str]) -> list[str]:
+    """Options of the trainer that the job's size asks for and the command leaves open."""
+    if job.nodes * job.tasks_per_node == 1:
+        return []
+    named = {arg.split("=")[0] for arg in rest}
+    wanted = {"devices": job.tasks_per_node, "num_nodes": job.nodes, "strategy": "ddp"}
+    base = combine([])["trainer"]
+    return [
+        f"--trainer.{key}={value}"
+        for key, value in wanted.items()
+        if f"--trainer.{key}" not in named and config["trainer"].get(key) == base.get(key)
+    ]
+
+
+def check_size(job: Job, trainer: Any) -> None:
+    """InputError where the trainer's numbers are not the job's: processes would wait for others that never come."""
+    for key, asked, option in (
+        ("devices", job.tasks_per_node, "--gpus-per-node"),
+        ("num_nodes", job.nodes, "--nodes"),
+    ):
+        given = getattr(trainer, key)
+        count = len(given) if isinstance(given, list) else given
+        if str(count).isdigit() and int(count) != asked:
+            raise InputError(
+                f"--trainer.{key} is {given}, and {option} of the job makes {asked}: leave one of them out"
+            )
+
+
+def check_share(job: Job, data: Any) -> None:
+    """InputError where the processes cannot share a meta-batch evenly."""
+    processes = job.nodes * job.tasks_per_node
+    batch = data.init_args.get("meta_batch", processes)
+    if batch % processes:
+        raise InputError(f"meta_batch is {batch}, which {processes} processes cannot share evenly: make it a multiple")
+
+
+def try_here(command: str, config: dict[str, Any], rest: list[str]) -> None:
+    """Build and rehearse the run in one process on the CPU, whatever it will run on."""
+    if command == "tune":
+        from lightning_meta.cli.searching import checked  # needs Ray
+        from lightning_meta.cli.tune import TuneCLI
+
+        checked(parse(command, config, rest, TuneCLI))
+        return
+    cli = parse(command, config, [*rest, *HERE.split()])
+    if command != "fit" and not cli.ckpt_path:
+        raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
+    rehearse(command, cli.model.learner, cli.datamodule, cli.trainer)
+
+
+def _parsed(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
+    """The configuration alone: nothing is built."""
+    from lightning_meta.cli.tune import TuneCLI
+
+    base: type[MetaCLI] = {"test": TestCLI, "tune": TuneCLI}.get(command, MetaCLI)
+
+    class Parsed(base):  # type: ignore[misc, valid-type]
+        def before_instantiate_classes(self) -> None: ...
+
+        def instantiate_classes(self) -> None: ...
+
+    return parse(command, copy.deepcopy(config), rest, Parsed)

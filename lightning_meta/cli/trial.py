@@ -1,0 +1,47 @@
+"""Runs of `fit` and `test` inside the workers of a search."""
+
+import logging
+import os
+import warnings
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from lightning_meta.cli.checks import check_trainer
+from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
+from lightning_meta.cli.train import MetaCLI, leave_group, parse, quiet
+from lightning_meta.training.checkpoint import load_weights, origin, read
+
+
+def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> None:
+    """Run a complete configuration with more callbacks, from a checkpoint if one is given."""
+    with warnings.catch_warnings():
+        cli = prepared("fit", config, ckpt)
+        trainer = cli.trainer
+        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        check_trainer(cli.config.trainer.precision, trainer, cli.model)
+        try:
+            trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
+        finally:
+            leave_group()  # so that no other of it waits for this one
+
+
+def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -> list[dict[str, Any]]:
+    """What a checkpoint reaches in meta-test, a result for each of `shots`; relative paths are meant from `cwd`."""
+    if os.path.isdir(cwd):
+        os.chdir(cwd)
+    with warnings.catch_warnings():
+        cli = prepared("test", config, ckpt)
+        checkpoint = read(ckpt)
+        load_weights(cli.model.learner, checkpoint, ckpt)
+        sizes = sizes_asked(cli.datamodule, None, shots)
+        return evaluate_sizes(
+            cli.model, cli.trainer, cli.datamodule, sizes, origin(ckpt, checkpoint), ckpt_path=ckpt, weights_only=True
+        )
+
+
+def prepared(command: str, config: dict[str, Any], ckpt: str | None) -> MetaCLI:
+    quiet()
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return parse(command, config, ["--ckpt_path", ckpt] if ckpt else [])

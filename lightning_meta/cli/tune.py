@@ -1,0 +1,51 @@
+"""lightning-meta tune: a search over configurations, a population of them or one after the other."""
+
+import importlib.util
+import logging
+import warnings
+
+from pytorch_lightning.cli import LightningArgumentParser
+
+from lightning_meta.cli.checks import require
+from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.train import MetaCLI, parse, quiet
+from lightning_meta.core import InputError
+from lightning_meta.search.options import Search
+
+
+class TuneCLI(MetaCLI):
+    """A run that varies."""
+
+    ckpt_path = None
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.add_class_arguments(Search, "search")
+        parser.add_argument("--address", type=str | None, help="Join this Ray cluster (auto: the one of this machine).")
+        parser.add_argument("--resume", action="store_true", help="Go on with the newest search of these --config.")
+
+    def before_instantiate_classes(self) -> None:
+        if self.config.ckpt_path:
+            raise InputError("tune begins its trials anew and takes no --ckpt_path; --resume goes on with a search")
+
+
+def run(argv: list[str]) -> None:
+    names, rest = split_argv(argv)
+    config = combine(names)
+    if not {"-h", "--help"} & set(rest):
+        require(config, rest)
+        if "search" not in config and not any(arg.startswith("--search") for arg in rest):
+            raise InputError(
+                "no search is given: add --config search/pbt_inner_lr_shots.yaml, say (`lightning-meta configs` lists them)"
+            )
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("tune needs Ray, which is not installed: pip install 'lightning-meta[search]'")
+    with warnings.catch_warnings():
+        quiet()
+        for name in ("pytorch_lightning", "lightning_fabric", "optuna"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module="sklearn")  # PB2's Gaussian process, of bounds that it reaches
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of a trial's death it prints the whole traceback
+        from lightning_meta.cli.searching import search  # needs Ray
+
+        search(parse("tune", config, rest, TuneCLI), argv)

@@ -1,0 +1,224 @@
+"""The formula for decision processes: policy = f_theta(M), judged by the return of the policy in M.
+
+Axis names: `tasks` (the meta-batch), `envs` (copies of a task's process that run side by side), `time` (steps), `d`.
+Words: an episode ends where its process does (terminated) or at its horizon (truncated); a trial is all that an agent
+lives through with one task, and goes on over the ends of its episodes.
+"""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+from torch.distributions import Categorical, Distribution
+
+from lightning_meta.core.errors import InputError
+from lightning_meta.core.noise import uniform
+
+
+class Seen(NamedTuple):
+    """What an agent perceives before it acts; recorded, every tensor has a time axis after envs.
+
+    observation: [tasks, envs, d]. action: the one before, [tasks, envs, actions], one-hot where actions are discrete.
+    reward: what that gave, [tasks, envs]. done: 1 where that ended an episode, [tasks, envs]. At the start of a trial all
+    three are 0.
+    """
+
+    observation: Float[Tensor, "tasks envs *time d"]
+    action: Float[Tensor, "tasks envs *time actions"]
+    reward: Float[Tensor, "tasks envs *time"]
+    done: Float[Tensor, "tasks envs *time"]
+
+    def joined(self) -> Float[Tensor, "tasks envs *time width"]:
+        """All of it along the last axis, d + actions + 2 wide."""
+        return torch.cat([self.observation, self.action, self.reward.unsqueeze(-1), self.done.unsqueeze(-1)], -1)
+
+
+class Moved(NamedTuple):
+    """What a step leads to: the next state [tasks, envs, s], its observation [tasks, envs, d], reward and terminated
+    [tasks, envs]."""
+
+    state: Shaped[Tensor, "tasks envs s"]
+    observation: Float[Tensor, "tasks envs d"]
+    reward: Float[Tensor, "tasks envs"]
+    terminated: Bool[Tensor, "tasks envs"]
+
+
+class World(ABC):
+    """p(M): a family of decision processes, as pure functions over a batch with a different task in every slot.
+
+    Chance comes in from outside, as numbers u evenly spread in (0, 1); a world draws none itself.
+    """
+
+    observations: int  # numbers in an observation; 0 where there is nothing to see
+    actions: int  # actions to choose from or, of continuous ones, numbers in an action, each meant to be in [-1, 1]
+    discrete: bool
+    horizon: int  # steps after which an episode is cut off
+    noise: int  # random numbers that a reset or a step takes
+    tasks: int | None = None  # how many different tasks there are, if they can be counted: seeds 0 .. tasks - 1
+
+    @abstractmethod
+    def task(self, seeds: Int[Tensor, " tasks"]) -> Any:
+        """What differs between tasks, a tensor [tasks, ...] or a tuple of them: a pure function of each seed."""
+
+    @abstractmethod
+    def reset(self, task: Any, u: Float[Tensor, "tasks envs noise"]) -> tuple[Tensor, Tensor]:
+        """The first state [tasks, envs, s] of an episode and its observation [tasks, envs, d]."""
+
+    def again(self, task: Any, state: Tensor, u: Float[Tensor, "tasks envs noise"]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """The same for a later episode of a trial, the one before having ended in `state`; by default as the first."""
+        return self.reset(task, u)
+
+    @abstractmethod
+    def step(self, task: Any, state: Tensor, action: Tensor, u: Float[Tensor, "tasks envs noise"]) -> Moved:
+        """What an action leads to: whole numbers [tasks, envs], or [tasks, envs, actions] where they are continuous."""
+
+    def dense_reward(self, task: Any, lived: "Trajectories") -> Float[Tensor, "tasks envs time"]:  # noqa: ARG002
+        """What a critic may learn from in training where the reward is sparse; by default the reward."""
+        return lived.reward
+
+
+class Policy(ABC):
+    """phi, an adapted agent, as a value: it acts, and what it then has seen is in the policy that follows."""
+
+    @abstractmethod
+    def act(self, seen: Seen) -> tuple[Distribution, "Policy"]:
+        """The distribution of the next action, of batch shape [tasks, envs] for discrete ones and [tasks, envs, actions]
+        otherwise, and the policy to go on with: itself, or one with another memory."""
+
+
+class Trajectories(NamedTuple):
+    """What was lived through: every tensor [tasks, envs, time, ...]. log_prob: of the action when it was chosen, in nats.
+    valid: False behind the last episode of an env, where nothing is to be learned."""
+
+    seen: Seen
+    action: Shaped[Tensor, "tasks envs time *actions"]
+    log_prob: Float[Tensor, "tasks envs time"]
+    reward: Float[Tensor, "tasks envs time"]
+    next_observation: Float[Tensor, "tasks envs time d"]  # before a new episode begins
+    terminated: Bool[Tensor, "tasks envs time"]
+    truncated: Bool[Tensor, "tasks envs time"]
+    valid: Bool[Tensor, "tasks envs time"]
+
+    def returns(self, episodes: int = 1) -> Float[Tensor, "tasks envs episodes"]:
+        """The sum of rewards of each episode."""
+        done = (self.terminated | self.truncated).long()
+        number = (done.cumsum(-1) - done).clamp(max=episodes - 1)
+        total = self.reward.new_zeros(*self.reward.shape[:2], episodes)
+        return total.scatter_add(-1, number, self.reward * self.valid)
+
+
+class MDPs:
+    """M_1 ... M_tasks, one decision process for each of the `seeds`. The `draws` name the luck of this meeting with them:
+    the same task met again has other luck."""
+
+    def __init__(self, world: World, seeds: Int[Tensor, " tasks"], draws: Int[Tensor, " tasks"]):
+        self.world, self.seeds, self.draws = world, seeds, draws
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @cached_property
+    def task(self) -> Any:
+        return self.world.task(self.seeds)
+
+    def to(self, device: torch.device | str) -> "MDPs":
+        return MDPs(self.world, self.seeds.to(device), self.draws.to(device))
+
+    def chance(self, purpose: str, *shape: int) -> Float[Tensor, "tasks *shape"]:
+        """Random numbers in (0, 1) of each task, [tasks, *shape]; for another purpose others."""
+        return uniform(self.draws, purpose, *shape)
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        policy: Policy,
+        envs: int = 1,
+        episodes: int = 1,
+        purpose: str = "rollout",
+        greedy: bool = False,
+        steps: int | None = None,
+    ) -> tuple[Trajectories, Policy]:
+        """Let a policy live through so many episodes of each task in each of `envs` copies of it, or the first `steps` steps
+        of them; what it lived through, and the policy that it then is. `greedy` takes the likeliest action. A trial begins:
+        nothing was seen before.
+
+        Raises InputError where an observation, a reward or the policy is no number.
+        """
+        world, whole = self.world, episodes * self.world.horizon
+        steps = whole if steps is None else min(steps, whole)
+        real = torch.get_default_dtype()  # what an agent perceives, whatever a world computes in
+        luck = self.chance(f"{purpose}/world", steps + 1, envs, 2, world.noise).movedim(1, 0)
+        dice = self.chance(f"{purpose}/action", steps, envs, 1 if world.discrete else world.actions).movedim(1, 0)
+        state, observation = world.reset(self.task, luck[steps][..., 0, :])
+        nothing = torch.zeros(len(self), envs, device=self.seeds.device)
+        seen = Seen(observation.to(real), nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
+        age, left = nothing.long(), nothing.long() + episodes
+        record = []
+        for step in range(steps):
+            distribution, policy = policy.act(seen)
+            action = distribution.mode if greedy else choose(distribution, dice[step])
+            moved = world.step(self.task, state, action, luck[step][..., 0, :])
+            age = age + 1
+            truncated = (age >= world.horizon) & ~moved.terminated
+            done, valid = moved.terminated | truncated, left > 0
+            likely = nothing if greedy else log_prob(distribution, action)
+            reward, shown = moved.reward.to(real), moved.observation.to(real)
+            record.append(Trajectories(seen, action, likely, reward, shown, moved.terminated, truncated, valid))
+            left, state, observation = left - done.long(), moved.state, moved.observation
+            if done.any():
+                if not (left > 0).any():
+                    break
+                age = age.where(~done, 0)
+                first, start = world.again(self.task, state, luck[step][..., 1, :])
+                state, observation = (
+                    torch.where(done.unsqueeze(-1), new, old) for new, old in ((first, state), (start, observation))
+                )
+            seen = Seen(observation.to(real), self.encoded(action), reward, done.to(real))
+        lived = joined(record)
+        check_numbers(world, lived)
+        return lived, policy
+
+    def encoded(self, action: Tensor) -> Float[Tensor, "tasks envs actions"]:
+        """An action as an agent sees it: one-hot where actions are discrete."""
+        return F.one_hot(action, self.world.actions).to(torch.get_default_dtype()) if self.world.discrete else action
+
+
+def choose(distribution: Distribution, u: Float[Tensor, "tasks envs k"]) -> Tensor:
+    """The action that the numbers u stand for: the quantile of the distribution, along its list of actions for a discrete
+    one (k is 1)."""
+    if isinstance(distribution, Categorical):
+        return (distribution.probs.float().cumsum(-1) < u).sum(-1).clamp(max=distribution.probs.shape[-1] - 1)
+    return distribution.icdf(u)
+
+
+def log_prob(distribution: Distribution, action: Tensor) -> Float[Tensor, "tasks envs *time"]:
+    """Of whole actions, in nats (of continuous ones, of a density)."""
+    found = distribution.log_prob(action)
+    return found if isinstance(distribution, Categorical) else found.sum(-1)
+
+
+def joined(record: list[Trajectories]) -> Trajectories:
+    """Steps along a new time axis."""
+    seen, *rest = zip(*record, strict=True)
+    return Trajectories(
+        Seen(*(torch.stack(part, 2) for part in zip(*seen, strict=True))), *(torch.stack(part, 2) for part in rest)
+    )
+
+
+def check_numbers(world: World, lived: Trajectories) -> None:
+    """One look at the end of a rollout, for each look waits for the device."""
+    parts = {
+        "an observation": lived.seen.observation,
+        "a reward": lived.reward,
+        "the policy": lived.log_prob,
+    }
+    for name, numbers in parts.items():
+        if not numbers.isfinite().all():
+            raise InputError(
+                f"{name} in {type(world).__name__} is not a finite number: if it is the policy, lower the learning rates or"
+                " clip gradients; otherwise look at the world"
+            )

@@ -1,0 +1,41 @@
+"""Random numbers as a pure function of what they are for, so that a task's are the same alone and in any batch, on one
+process and on many, on a CPU and on a GPU."""
+
+import zlib
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2**64 / the golden ratio, as a signed number
+MIX = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
+
+
+def uniform(seeds: Int[Tensor, " tasks"], purpose: str, *shape: int) -> Float[Tensor, "tasks *shape"]:
+    """Numbers evenly spread in the open interval (0, 1), independent between seeds, purposes and places: [tasks, *shape].
+
+    The generator is SplitMix64 (Steele, Lea and Flood. Fast Splittable Pseudorandom Number Generators. OOPSLA 2014).
+    """
+    start = _mix(_mix(seeds) ^ zlib.crc32(purpose.encode()))
+    steps = GOLDEN * torch.arange(1, torch.Size(shape).numel() + 1, device=seeds.device)
+    bits = _shifted(
+        _mix(start.unsqueeze(1) + steps), 41
+    )  # the 23 highest, so that a float holds the middle of its step
+    return ((bits + 0.5) / 2**23).float().reshape(len(seeds), *shape)
+
+
+def numbered(name: int, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Numbers of 64 bits, one for each place in the sequence that `name` begins: each a pure function of its place."""
+    return _mix(places * GOLDEN + name)
+
+
+def _mix(z: Tensor) -> Tensor:
+    """A bijection of 64-bit numbers that leaves no bit where it was; torch's products wrap around."""
+    z = (z ^ _shifted(z, 30)) * MIX[0]
+    z = (z ^ _shifted(z, 27)) * MIX[1]
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    """z >> bits of an unsigned number; torch's own keeps the sign."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)

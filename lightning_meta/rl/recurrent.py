@@ -1,0 +1,179 @@
+"""A recurrent agent that learns within its memory: RL2, learning to reinforcement learn, and SNAIL's reinforcement learner.
+
+Yan Duan et al. RL2: Fast Reinforcement Learning via Slow Reinforcement Learning. 2016, arXiv:1611.02779.
+Jane X. Wang et al. Learning to reinforcement learn. 2016, arXiv:1611.05763.
+Nikhil Mishra et al. A Simple Neural Attentive Meta-Learner. ICLR 2018, arXiv:1707.03141, section 4.2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Normal
+
+from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Seen, Trajectories, World, log_prob
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, shared
+from lightning_meta.rl.advantages import generalised
+from lightning_meta.rl.objectives import PPO, Objective, mean
+
+
+class RL2(MetaRLLearner):
+    """theta: a sequence network that reads at each step what is seen and the action, reward and end of episode before it,
+    and on it a policy and a value. phi: the policy with its memory, which goes on over the ends of episodes and is empty
+    where a trial begins. To act is to learn: the objective is all reward of a trial.
+
+    Args:
+        sequence: GRU or LSTM of `lightning_meta.nn` (RL2), SNAIL or Transformer, or a SequenceNetwork of your own.
+        observations, actions, discrete: as those of the world.
+        objective: PPO, or A2C (Wang et al.), as configured.
+        episodes: of a trial.
+        discount: gamma of the rewards within a trial, over the ends of its episodes.
+        trace: lambda of the generalised advantage estimates.
+        reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network.
+        value_weight, entropy_weight: of the squared error of the value and of the policy's entropy (nats) in the loss.
+        first_steps, growth: trials are cut off after `first_steps` at first, and grow to their whole length over the first
+            `growth` meta-batches. 0 for whole trials from the start; needed for long ones, where it takes a policy that
+            explores to see that it is worth it.
+    """
+
+    updates, total = 0, True
+    meta_batches: Tensor
+
+    def __init__(
+        self,
+        sequence: SequenceNetwork,
+        observations: int,
+        actions: int,
+        discrete: bool = True,
+        objective: Objective | None = None,
+        episodes: int = 1,
+        discount: float = 0.99,
+        trace: float = 0.5,
+        reward_unit: float = 1.0,
+        value_weight: float = 0.5,
+        entropy_weight: float = 0.01,
+        first_steps: int = 10,
+        growth: int = 0,
+    ):
+        super().__init__()
+        if min(episodes, first_steps) < 1 or growth < 0:
+            raise InputError(
+                f"episodes {episodes}, first_steps {first_steps}, growth {growth}: give 1 or more, growth 0 or more"
+            )
+        if reward_unit <= 0:
+            raise InputError(f"reward_unit is {reward_unit}; it must be positive")
+        if not (0 <= discount <= 1 and 0 <= trace <= 1):
+            raise InputError(f"discount {discount}, trace {trace}: both must be between 0 and 1")
+        self.sequence, self.discrete = sequence, discrete
+        self.token = nn.Linear(observations + actions + 2, sequence.width)
+        self.policy, self.value = nn.Linear(sequence.out_features, actions), nn.Linear(sequence.out_features, 1)
+        with torch.no_grad():
+            self.policy.weight *= 0.01  # at first all actions are about as likely
+        self.log_std = None if discrete else nn.Parameter(torch.zeros(actions))
+        self.objective, self.episodes = objective or PPO(), episodes
+        self.discount, self.trace, self.reward_unit = discount, trace, reward_unit
+        self.value_weight, self.entropy_weight = value_weight, entropy_weight
+        self.first_steps, self.growth = first_steps, growth
+        self.register_buffer("meta_batches", torch.tensor(0))  # trained on so far
+
+    def prior(self, mdps: MDPs) -> "Remembering":  # noqa: ARG002  the same whatever the task
+        return Remembering(self)
+
+    def update(self, policy: Policy, lived: Trajectories) -> Policy:  # noqa: ARG002  it learned while it acted
+        return policy
+
+    def adapt(self, mdps: MDPs) -> Policy:
+        return mdps.rollout(self.prior(mdps), episodes=self.episodes, purpose="trial")[1]
+
+    def returns(self, mdps: MDPs) -> Float[Tensor, "tasks episodes"]:
+        """The return of each episode of a trial."""
+        lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, purpose="trial")
+        return lived.returns(self.episodes).mean(1)
+
+    def distribution(self, output: Float[Tensor, "*batch d"]) -> Distribution:
+        """Of the next action, from an output of the sequence network."""
+        found = self.policy(output)
+        if self.log_std is None:
+            return Categorical(logits=found, validate_args=False)
+        return Normal(found, self.log_std.exp().expand_as(found), validate_args=False)
+
+    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, steps=self.steps(mdps.world))
+        trials, parts = Trials.of(lived), self.objective.minibatches
+        if len(mdps) % parts:
+            raise InputError(
+                f"{len(mdps)} tasks of a process do not make {parts} minibatches of equal size: choose others"
+            )
+        log: dict[str, Tensor] = {}
+        for _ in range(self.objective.epochs):
+            for part in range(parts):  # the same on any number of processes, each of which has a block of the tasks
+                loss, log = self.loss(Trials(*(x[part::parts] for x in trials)))
+                improve(loss)
+        self.meta_batches += 1
+        earned = (trials.reward * trials.valid).sum(1).mean()
+        return {"return": earned, "steps": trials.valid.sum(), **log}
+
+    def loss(self, trials: "Trials") -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on some trials, and what its terms are."""
+        output, valid = self.sequence.unroll(self.token(trials.token)), trials.valid
+        distribution, value = self.distribution(output), self.value(output).squeeze(-1)
+        likely = log_prob(distribution, trials.action)
+        advantage = generalised(trials.reward / self.reward_unit, value.detach(), valid, self.discount, self.trace)
+        value_loss = mean((advantage + value.detach() - value).square(), valid)
+        entropy = distribution.entropy()
+        entropy = mean(entropy if self.discrete else entropy.sum(-1), valid)
+        loss = self.objective.loss(likely, trials.log_prob, advantage, valid)
+        log = {
+            "value_loss": value_loss.detach(),
+            "entropy": entropy.detach(),
+            "kl": mean(trials.log_prob - likely.detach(), valid),
+        }
+        return loss + self.value_weight * value_loss - self.entropy_weight * entropy, log
+
+    def steps(self, world: World) -> int:
+        """Of a trial of the next meta-batch."""
+        whole = self.episodes * world.horizon
+        if not self.growth or self.first_steps >= whole:
+            return whole
+        grown = int(self.meta_batches) * (whole - self.first_steps) // self.growth
+        return min(self.first_steps + grown, whole)
+
+    def check(self, world: World) -> None:
+        if (steps := self.episodes * world.horizon) > self.sequence.length:
+            raise InputError(
+                f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial of {self.episodes} episodes"
+                f" takes {steps}: set its `length` to that"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Remembering(Policy):
+    """phi of RL2: its memory, tensors [tasks * envs, ...]; None where a trial begins."""
+
+    agent: RL2
+    memory: Memory | None = None
+
+    def act(self, seen: Seen) -> tuple[Distribution, "Remembering"]:
+        agent = self.agent
+        tokens = agent.token(seen.joined().flatten(0, 1))
+        memory = agent.sequence.start(tokens) if self.memory is None else shared(self.memory, len(tokens))
+        output, memory = agent.sequence.step(tokens, memory)
+        return agent.distribution(output.unflatten(0, seen.reward.shape)), Remembering(agent, memory)
+
+
+class Trials(NamedTuple):
+    """What an update reads of what was lived through, a trial of each env: tensors [trials, time, ...]."""
+
+    token: Float[Tensor, "trials time width"]
+    action: Shaped[Tensor, "trials time *actions"]
+    log_prob: Float[Tensor, "trials time"]
+    reward: Float[Tensor, "trials time"]
+    valid: Float[Tensor, "trials time"]
+
+    @classmethod
+    def of(cls, lived: Trajectories) -> "Trials":
+        parts = lived.seen.joined(), lived.action, lived.log_prob, lived.reward, lived.valid.float()
+        return cls(*(x.flatten(0, 1) for x in parts))

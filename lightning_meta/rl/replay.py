@@ -1,0 +1,96 @@
+"""Replay: what was lived through of late, kept to be learned from again."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lightning_meta.core import InputError
+from lightning_meta.rl.processes import from_all_processes
+
+
+class Replay(nn.Module):
+    """The latest `capacity` lives of each of `rows` tasks. A life is one stretch of time, an episode or a whole trial: for
+    each step a record of some width, [time, width].
+
+    All processes keep the same, what each has lived through. So whatever they draw is the same on one process as on many,
+    and the checkpoint of one resumes them all. The state is plain tensors, as large as what may be kept.
+    """
+
+    def __init__(self, rows: int, capacity: int):
+        super().__init__()
+        if min(rows, capacity) < 1:
+            raise InputError(f"a replay of {rows} tasks and {capacity} lives of each: give 1 or more of both")
+        self.rows, self.capacity = rows, capacity
+        self.lives: Tensor | None = None  # [rows, capacity, time, width], once it is known how long and wide lives are
+        self.length = torch.zeros(rows, capacity, dtype=torch.long)  # steps of each life
+        self.written = torch.zeros(rows, dtype=torch.long)  # lives ever written
+
+    @torch.no_grad()
+    def add(
+        self,
+        rows: Int[Tensor, " tasks"],
+        lives: Float[Tensor, "tasks envs time width"],
+        length: Int[Tensor, "tasks envs"],
+    ) -> None:
+        """Keep these lives, in the place of the oldest. Behind its `length` a life may hold anything.
+
+        Raises InputError where there are more of one task than can be kept.
+        """
+        rows, lives, length = (from_all_processes(part) for part in (rows, lives, length))
+        envs = lives.shape[1]
+        before = (rows == rows.unsqueeze(1)).tril(-1).sum(1) * envs  # those of the same task, earlier in this batch
+        if (most := int(before.max()) + envs) > self.capacity:
+            raise InputError(f"{most} lives of one task came at once, capacity is {self.capacity}: raise it to that")
+        kept = self.lives if self.lives is not None else lives.new_zeros(self.rows, self.capacity, *lives.shape[2:])
+        kept, self.length, self.written = (part.to(rows.device) for part in (kept, self.length, self.written))
+        new = torch.arange(envs, device=rows.device)
+        place = ((self.written[rows] + before).unsqueeze(1) + new) % self.capacity
+        kept[rows.unsqueeze(1), place] = lives
+        self.lives = kept
+        self.length[rows.unsqueeze(1), place] = length
+        self.written.index_add_(0, rows, torch.full_like(rows, envs))
+
+    def known(self, u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Tasks of which something is kept, any as likely as another: the ones that numbers u in (0, 1) stand for."""
+        known = self.written.nonzero().squeeze(1)
+        return known[(u * len(known)).long()]
+
+    def steps(
+        self, rows: Int[Tensor, " tasks"], u: Float[Tensor, "tasks n"], last: int | None = None
+    ) -> Float[Tensor, "tasks n width"]:
+        """n steps of each task's lives, of its `last` ones alone if given; any step as likely as another."""
+        length = self.length[rows]
+        if last is not None:
+            age = (self.written[rows].unsqueeze(1) - 1 - torch.arange(self.capacity, device=u.device)) % self.capacity
+            length = length.where(age < last, 0)
+        end = length.cumsum(1)
+        place = (u * end[:, -1:]).long()
+        life = torch.searchsorted(end, place, right=True)
+        return self.kept[rows.unsqueeze(1), life, place - (end - length).gather(1, life)]
+
+    def whole(
+        self, rows: Int[Tensor, " tasks"], u: Float[Tensor, "tasks n"]
+    ) -> tuple[Float[Tensor, "tasks n time width"], Int[Tensor, "tasks n"]]:
+        """n whole lives of each task, any as likely as another, and how long each is."""
+        life = (u * self.written[rows].clamp(max=self.capacity).unsqueeze(1)).long()
+        return self.kept[rows.unsqueeze(1), life], self.length[rows.unsqueeze(1), life]
+
+    @property
+    def kept(self) -> Float[Tensor, "rows capacity time width"]:
+        assert self.lives is not None, "nothing was added yet"
+        return self.lives
+
+    def get_extra_state(self) -> dict[str, Tensor | None]:
+        return {"lives": self.lives, "length": self.length, "written": self.written}
+
+    def set_extra_state(self, state: Any) -> None:
+        """Copies, for what is kept changes in place. `add` brings them to its device."""
+        if state["length"].shape != self.length.shape:
+            raise InputError(
+                f"the checkpoint's replay holds (tasks, lives) {tuple(state['length'].shape)}, this agent's"
+                f" {tuple(self.length.shape)}: build it with the settings that it was trained with"
+            )
+        self.lives = None if state["lives"] is None else state["lives"].clone()
+        self.length, self.written = state["length"].clone(), state["written"].clone()

@@ -1,0 +1,1 @@
+"""Population search over configurations with Ray Tune (the extra `search`)."""

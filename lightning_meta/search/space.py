@@ -1,0 +1,115 @@
+"""The space of a search: keys of a configuration and where their values come from."""
+
+import copy
+from typing import Any, NamedTuple
+
+from ray import tune
+
+from lightning_meta.core import InputError
+
+RANGES = {
+    "uniform": tune.uniform,
+    "loguniform": tune.loguniform,
+    "randint": lambda low, high: tune.randint(low, high + 1),
+    "lograndint": lambda low, high: tune.lograndint(low, high + 1),
+}
+LISTS = {"choice": tune.choice, "grid": tune.grid_search}
+
+
+class Dimension(NamedTuple):
+    """A key that varies. `values` are the low and the high end of a range, or the list to choose from."""
+
+    key: str
+    kind: str
+    values: list[Any]
+
+    @property
+    def is_range(self) -> bool:
+        return self.kind in RANGES
+
+    @property
+    def is_log(self) -> bool:
+        return self.kind.startswith("log")
+
+    def domain(self) -> Any:
+        """Where Ray draws from."""
+        return RANGES[self.kind](*self.values) if self.is_range else LISTS[self.kind](self.values)
+
+    def mutation(self) -> Any:
+        """Where Ray's population based training draws from, or the list whose neighbours it goes to."""
+        return self.domain() if self.is_range else self.values
+
+    def clip(self, value: Any) -> Any:
+        return min(max(value, self.values[0]), self.values[1]) if self.is_range else value
+
+
+def dimension(key: str, spec: Any) -> Dimension:
+    """InputError where the description of a dimension is none."""
+    legal = [*RANGES, *LISTS]
+    if not (isinstance(spec, dict) and len(spec) == 1 and next(iter(spec)) in legal):
+        raise InputError(
+            f"search.space: {key} is {spec}: give one of {', '.join(legal)} with a list, {{loguniform: [0.001, 1]}} say"
+        )
+    kind, values = next(iter(spec.items()))
+    if not isinstance(values, list) or not values:
+        raise InputError(f"search.space: {key}: {kind} is {values}: give a list")
+    if kind in RANGES:
+        whole = kind.endswith("randint")
+        numbers = int if whole else (int, float)
+        if (
+            len(values) != 2
+            or any(isinstance(v, bool) or not isinstance(v, numbers) for v in values)
+            or values[0] >= values[1]
+        ):
+            raise InputError(
+                f"search.space: {key}: {kind} is {values}: give [low, high], {'whole ' * whole}numbers with low < high"
+            )
+        if kind.startswith("log") and values[0] <= 0:
+            raise InputError(f"search.space: {key}: {kind} is {values}: a logarithmic range begins above 0")
+    return Dimension(key, kind, values)
+
+
+def settle(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with other values at some dotted keys, all of which it has."""
+    config = copy.deepcopy(config)
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = config
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return config
+
+
+def full_key(config: dict[str, Any], key: str) -> str | None:
+    """`key` as the configuration has it: `init_args` may be left out, as on the command line. None where it has no such."""
+    node, found = config, []
+    for part in key.split("."):
+        if not isinstance(node, dict):
+            return None
+        if part not in node and isinstance(node.get("init_args"), dict):
+            node = node["init_args"]
+            found.append("init_args")
+        if part not in node:
+            return None
+        node = node[part]
+        found.append(part)
+    return ".".join(found)
+
+
+def leaves(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """All dotted keys that hold a value."""
+    found = []
+    for key, value in config.items():
+        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"]
+    return found
+
+
+def short_names(keys: list[str]) -> dict[str, str]:
+    """The last part of each key or, where that is not unique, as many of the last parts as make it so."""
+    names = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+        names[key] = next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1)
+    return names

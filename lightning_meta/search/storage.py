@@ -1,0 +1,78 @@
+"""Where a search is kept, and how it ends well when that fills or vanishes."""
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from lightning_meta.search.options import Search
+
+LITTLE = 2**20  # bytes: with less, a disk is full
+
+
+def stored(options: Search, folder: Path) -> tuple[str, str]:
+    """Where Ray keeps the checkpoints of the search in `folder`: the storage, and a name in it."""
+    return (
+        (options.storage, f"{folder.parent.name}-{folder.name}")
+        if options.storage
+        else (str(folder.parent), folder.name)
+    )
+
+
+def trouble(places: list[str]) -> str | None:
+    """What is wrong with places to store in, if that can be told."""
+    for place in filter(is_local, places):
+        if not Path(place).is_dir():
+            return f"{place} is gone"
+        if shutil.disk_usage(place).free < LITTLE:
+            return f"the disk of {place} is full"
+    return None
+
+
+def no_space(said: str) -> bool:
+    """Whether this is what the system says of a disk, or a user's share of it, that is full."""
+    return any(os.strerror(code) in said for code in (errno.ENOSPC, errno.EDQUOT))
+
+
+def is_local(place: str) -> bool:
+    return "://" not in place
+
+
+class Reserve:
+    """Room set aside in the places of a search that are on this machine. Ray writes the state of the search over the old
+    one, which on a full disk would leave it cut short; the room is given back first."""
+
+    def __init__(self, places: list[str], size: int):
+        self.places, self.size = places, size
+
+    def take(self) -> None:
+        """OSError where there is no room."""
+        for file in self.files():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(bytes(self.size))
+
+    def give_back(self) -> None:
+        for file in self.files():
+            with suppress(OSError):  # the place may be gone
+                file.unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        return [Path(place, ".reserve") for place in filter(is_local, self.places)]
+
+
+def append(path: Path, line: str) -> None:
+    """Append a line, whole or not at all; OSError where it cannot be."""
+    size = path.stat().st_size if path.is_file() else 0
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError:
+        os.truncate(path, size)
+        raise
+
+
+def mend(path: Path) -> None:
+    """Cut off a last line that a kill cut short."""
+    if path.is_file():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

@@ -1,0 +1,81 @@
+"""What training of either half shares: theta, its optimiser, and the means over tasks that an evaluation logs."""
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.nn import Parameter
+
+from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
+from lightning_meta.rl.processes import mean_over_processes
+from lightning_meta.training.evaluation import Summary, peak_memory
+
+Learns = TypeVar("Learns", bound=FewShotLearner | MetaRLLearner)
+
+
+class MetaModule(LightningModule, ABC, Generic[Learns]):
+    """A learner under Lightning. `test_name` is what meta-test logs below."""
+
+    learner: Learns
+
+    def __init__(self, optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None, noise_seed: int):
+        super().__init__()
+        self.make_optimizer, self.make_scheduler, self.noise_seed = optimizer, scheduler, noise_seed
+        self.summary, self.test_name = Summary(), "meta_test"
+
+    def theta(self) -> list[Parameter]:
+        return [w for w in self.learner.parameters() if w.requires_grad]
+
+    def configure_optimizers(self) -> Any:
+        if not self.theta():
+            raise InputError(
+                f"{type(self.learner).__name__} as configured has nothing to train: give it a backbone with weights of"
+                " its own, lightning_meta.nn.MLP say"
+            )
+        optimizer = self.make_optimizer(self.theta())
+        if self.make_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
+
+    def name_noise(self, batch_idx: int) -> None:
+        """The noise of a step is a pure function of the step, as the tasks are: a resumed run draws the same."""
+        torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+
+    def share_buffers(self) -> None:
+        """Buffers (running statistics) become their mean over processes, as gradients do."""
+        buffers = [buffer for buffer in self.learner.buffers() if buffer.is_floating_point()]
+        if self.trainer.world_size > 1 and buffers:
+            flat = mean_over_processes(torch.cat([buffer.flatten() for buffer in buffers]))
+            for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(mean.view_as(buffer))
+
+    def on_test_start(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_summary()
+
+    def on_test_epoch_end(self) -> None:
+        self.log_summary()
+        peak, _ = peak_memory(self.device)
+        self.log(f"{self.test_name}/memory/peak", float(peak), sync_dist=True, reduce_fx="max")
+
+    def log_summary(self) -> None:
+        """Log every mean with its interval, and `error`, of which less is better: what checkpoints watch."""
+        for name, (mean, ci95) in self.summary.compute().items():
+            self.log(name, mean, sync_dist=True)
+            if ci95 is not None:
+                self.log(f"{name}_ci95", ci95, sync_dist=True)
+            stage, _, kind = name.partition("/")
+            error = self.error(kind, mean)
+            if error is not None:
+                self.log(f"{stage}/error", error, sync_dist=True)
+        self.summary = Summary()
+
+    @abstractmethod
+    def error(self, kind: str, mean: Tensor) -> Tensor | None:
+        """The error that a mean stands for, if it is what the learner is judged by."""

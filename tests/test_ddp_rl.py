@@ -1,0 +1,36 @@
+"""Law 8 for agents: two processes with the same global meta-batch end with the same theta as one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from every_agent import RUNS, start
+from runs import python
+from torch.testing import assert_close
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
+    """What one process and what two processes (gloo) end with."""
+    folder = tmp_path_factory.mktemp("ddp")
+    for devices in ("1", "2"):
+        done = python(folder, str(Path(__file__).with_name("every_agent.py")), devices, f"{devices}.pt")
+        assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{devices}.pt", weights_only=True) for devices in (1, 2)]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_law_8_two_processes_end_with_the_theta_of_one(run: str, results: list[dict[str, dict[str, Any]]]) -> None:
+    one, two = (result[run] for result in results)
+    assert_close(two["theta"], one["theta"], rtol=1e-6, atol=1e-6)
+    assert_close(two["scores"], one["scores"], rtol=1e-5, atol=1e-5)
+    assert two["lived"] == one["lived"] > 0
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_they_did_train(run: str, results: list[dict[str, dict[str, Any]]]) -> None:
+    """Two that stand still would agree too."""
+    before = start(run)[0].state_dict()
+    moved = max(float((w - before[name]).abs().max()) for name, w in results[1][run]["theta"].items())
+    assert moved > 1e-4

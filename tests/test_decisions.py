@@ -1,0 +1,125 @@
+"""Rollouts of policies in worlds: what is recorded, whose luck it is, and where episodes and trials end."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Normal
+
+from lightning_meta.core import InputError, MDPs, Moved, Policy, Seen, World, choose, uniform
+from lightning_meta.envs import Bandits
+
+
+class Corridor(World):
+    """Cells 0 .. task; from the last one on it ends. Each step to the right pays 1; action 0 stays."""
+
+    def __init__(self, horizon: int):
+        self.observations, self.actions, self.discrete, self.horizon, self.noise = 1, 2, True, horizon, 1
+
+    def task(self, seeds: Tensor) -> Tensor:
+        return seeds.float()
+
+    def reset(self, task: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        return torch.zeros_like(u), torch.zeros_like(u)
+
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:  # noqa: ARG002
+        state = state + action.unsqueeze(-1)
+        return Moved(state, state, action.float(), state[..., 0] >= task.unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class Counting(Policy):
+    """Always goes right, and counts what it saw."""
+
+    steps: int = 0
+
+    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
+        logits = torch.tensor([-1e9, 0.0]).expand(*seen.reward.shape, 2)
+        return Categorical(logits=logits), Counting(self.steps + 1)
+
+
+def mdps(world: World, *seeds: int, draw: int = 0) -> MDPs:
+    return MDPs(world, torch.tensor(seeds), torch.tensor(seeds) + draw)
+
+
+def test_random_numbers_are_uniform_independent_and_each_tasks_own() -> None:
+    seeds = torch.arange(-500, 500)
+    u = uniform(seeds, "arms", 20, 10)
+    assert ((u > 0) & (u < 1)).all()
+    counts = torch.histc(u, 16, 0, 1)
+    assert ((counts - u.numel() / 16).square() / (u.numel() / 16)).sum() < 50, "chi-square, 15 degrees of freedom"
+    rows = torch.stack([u[:-1].flatten(), u[1:].flatten(), uniform(seeds, "legs", 20, 10)[1:].flatten()])
+    assert torch.corrcoef(rows).fill_diagonal_(0).abs().max() < 0.02
+    lag = u.flatten(1)
+    assert torch.corrcoef(torch.stack([lag[:, 1:].flatten(), lag[:, :-1].flatten()]))[0, 1].abs() < 0.02
+    assert torch.equal(uniform(seeds[7:9], "arms", 20, 10), u[7:9])
+    assert uniform(seeds, "arms").shape == (1000,)
+
+
+def test_episodes_end_where_their_process_does_or_at_the_horizon_and_trials_go_on() -> None:
+    lived, policy = mdps(Corridor(3), 2, 9).rollout(Counting(), envs=2, episodes=2)
+    assert lived.terminated[0, 0, :4].tolist() == [False, True, False, True]
+    assert not lived.truncated[0, 0].any(), "an episode that ended is not cut off"
+    assert lived.valid[0, 0].tolist() == [True] * 4 + [False] * 2
+    assert lived.truncated[1, 0].tolist() == [False, False, True] * 2
+    assert not lived.terminated[1].any()
+    assert lived.seen.observation[1, 0, :, 0].tolist() == [0, 1, 2, 0, 1, 2]
+    assert lived.next_observation[1, 0, :, 0].tolist() == [1, 2, 3, 1, 2, 3], "that of before the next begins"
+    assert lived.seen.done[1, 0].tolist() == [0, 0, 0, 1, 0, 0]
+    assert lived.seen.reward[1, 0].tolist() == [0, 1, 1, 1, 1, 1], "carried over the end of an episode"
+    assert lived.seen.action[1, 0].tolist() == [[0, 0], *[[0, 1]] * 5]
+    assert lived.returns(2).tolist() == [[[2, 2]] * 2, [[3, 3]] * 2]
+    assert policy == Counting(6), "the policy that was carried along"
+
+
+def test_a_task_is_lived_through_alone_as_in_a_batch_and_has_other_luck_when_met_again() -> None:
+    world = Bandits(arms=5, horizon=20)
+    fair = Uniform(5)
+    both, _ = mdps(world, 3, 8).rollout(fair, envs=3)
+    alone, _ = mdps(world, 8).rollout(fair, envs=3)
+    again, _ = mdps(world, 8, draw=1).rollout(fair, envs=3)
+    assert torch.equal(both.reward[1], alone.reward[0])
+    assert torch.equal(both.action[1], alone.action[0])
+    assert not torch.equal(alone.reward, again.reward)
+    assert not torch.equal(alone.action[0, 0], alone.action[0, 1]), "copies have luck of their own"
+    assert alone.log_prob.unique().item() == pytest.approx(-math.log(5))
+
+
+@dataclass(frozen=True)
+class Uniform(Policy):
+    """Any of n actions; `weight` is each one's log odds."""
+
+    n: int
+    weight: float = 0.0
+
+    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
+        return Categorical(logits=torch.full((*seen.reward.shape, self.n), self.weight), validate_args=False), self
+
+
+def test_a_bandit_pays_at_the_rates_of_its_arms() -> None:
+    world = Bandits(arms=3, horizon=100)
+    many = mdps(world, *range(50))
+    lived, _ = many.rollout(Uniform(3), envs=40)
+    for arm in range(3):
+        pulled = (lived.action == arm).float()
+        rate = (lived.reward * pulled).sum((1, 2)) / pulled.sum((1, 2))
+        assert (rate - many.task[:, arm]).abs().max() < 0.06
+    assert many.task.mean() == pytest.approx(0.5, abs=0.08)
+
+
+def test_actions_are_quantiles() -> None:
+    u = torch.tensor([0.1, 0.5, 0.9]).reshape(1, 3, 1)
+    assert choose(Categorical(torch.tensor([0.2, 0.5, 0.3]).expand(1, 3, 3)), u).tolist() == [[0, 1, 2]]
+    torch.testing.assert_close(
+        choose(Normal(torch.zeros(1, 3, 1), 2 * torch.ones(1, 3, 1)), u).flatten(),
+        torch.tensor([-2.5631, 0.0, 2.5631]),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_a_policy_that_is_no_number_is_an_error() -> None:
+    with pytest.raises(InputError, match="the policy in Bandits is not a finite number"):
+        mdps(Bandits(), 1).rollout(Uniform(5, math.nan))

@@ -1,0 +1,230 @@
+"""The laws that every agent obeys (law 8, processes, is in test_ddp_rl.py). An agent is tested by having a YAML."""
+
+import copy
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_meta.cli.configs import PACKAGED, read
+from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, World
+from lightning_meta.envs import Bandits, PointRobot
+from lightning_meta.training.checkpoint import build, load
+
+MODELS = {path.stem: read(path)["model"] for path in sorted((PACKAGED / "agents").glob("*.yaml"))}
+KNOWN = 4  # tasks that an agent which remembers its tasks trains on
+
+# The laws hold at any size: large agents are tested small.
+SMALLER: dict[str, dict[str, Any]] = {
+    "l2rl": {"sequence": {"class_path": "lightning_meta.nn.LSTM", "init_args": {"width": 8}}},
+    "maml_rl": {"hidden": [8], "inner_lr": 0.5, "test_updates": 1},
+    "pearl": {"width": 16, "depth": 1, "gradient_steps": 4, "batch": 16, "context": 8, "capacity": 40},
+    "rl2": {"sequence": {"class_path": "lightning_meta.nn.GRU", "init_args": {"width": 8}}},
+    "snail_rl": {
+        "sequence": {
+            "class_path": "lightning_meta.nn.SNAIL",
+            "init_args": {"length": 10, "width": 8, "filters": 4, "values": 4},
+        },
+        "objective": {"class_path": "lightning_meta.rl.PPO", "init_args": {"minibatches": 1}},
+    },
+}
+
+every_agent = pytest.mark.parametrize("name", MODELS)
+
+
+def kind(name: str) -> type:
+    module, _, cls = MODELS[name]["learner"]["class_path"].rpartition(".")
+    return getattr(importlib.import_module(module), cls)
+
+
+@cache
+def world(name: str) -> World:
+    """A tiny world that the agent can act in: of discrete actions, or if it takes none of continuous ones."""
+    try:
+        build(spec(name, Bandits(2, 5)))
+    except InputError:
+        return PointRobot("dense", 5)
+    return Bandits(2, 5)
+
+
+def spec(name: str, where: World | None = None) -> dict[str, Any]:
+    """The agent's YAML with what the world tells put in."""
+    where = where or world(name)
+    told = {"observations": where.observations, "actions": where.actions, "discrete": where.discrete, "tasks": KNOWN}
+    learner, takes = MODELS[name]["learner"], inspect.signature(kind(name)).parameters
+    args = {**learner.get("init_args", {}), **SMALLER.get(name, {}), **{k: v for k, v in told.items() if k in takes}}
+    return {**learner, "init_args": args}
+
+
+def make(name: str) -> MetaRLLearner:
+    described = spec(name)
+    torch.manual_seed(0)
+    agent = build(described)
+    assert isinstance(agent, MetaRLLearner)
+    return agent
+
+
+def mdps(name: str, *seeds: int) -> MDPs:
+    return MDPs(world(name), torch.tensor(seeds), torch.tensor(seeds))
+
+
+def met(name: str, step: int, tasks: int = 8) -> MDPs:
+    """A meta-batch of training: new tasks in each step or, for an agent that remembers them, those it knows."""
+    places = 1000 * step + torch.arange(tasks)
+    return MDPs(world(name), places % KNOWN if remembers(name) else places, places)
+
+
+def remembers(name: str) -> bool:
+    return "tasks" in inspect.signature(kind(name)).parameters
+
+
+def improver(agent: MetaRLLearner, lr: float = 1e-2) -> Callable[[Tensor], None]:
+    """As MetaRL makes it, in one process."""
+    theta = [w for w in agent.parameters() if w.requires_grad]
+    optimizer = torch.optim.SGD(theta, lr=1.0) if agent.own_step else torch.optim.Adam(theta, lr=lr)
+
+    def improve(loss: Tensor) -> None:
+        for w, gradient in zip(theta, torch.autograd.grad(loss, theta, allow_unused=True), strict=True):
+            w.grad = gradient
+        optimizer.step()
+
+    return improve
+
+
+def trained(name: str, steps: int = 2) -> MetaRLLearner:
+    """After so many meta-batches: what an agent remembers is not empty."""
+    agent = make(name).train()
+    improve = improver(agent)
+    for step in range(steps):
+        agent.learn(met(name, step), improve)
+    return agent
+
+
+def lives(policy: Policy, tasks: MDPs) -> tuple[Tensor, ...]:
+    """What a policy does in an episode of two envs, and how likely it was to."""
+    lived, _ = tasks.rollout(policy, envs=2, purpose="asked")
+    return lived.action, lived.log_prob, lived.reward
+
+
+def state(agent: MetaRLLearner) -> dict[str, Tensor]:
+    return {name: copy.deepcopy(value) for name, value in agent.state_dict().items()}
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@every_agent
+def test_law_2_adapting_to_b_changes_neither_theta_nor_phi_of_a(name: str) -> None:
+    agent = trained(name).eval()
+    a, b = mdps(name, 0, 1), mdps(name, 2, 3)
+    theta, phi = state(agent), agent.adapt(a)
+    first = lives(phi, a)
+    agent.adapt(b)
+    agent.returns(b)
+    assert_close(lives(phi, a), first, rtol=0, atol=0)
+    assert_close(state(agent), theta, rtol=0, atol=0)
+
+
+@every_agent
+def test_law_2_phi_is_a_value_that_can_be_saved(name: str, tmp_path: Path) -> None:
+    agent, tasks = make(name).eval(), mdps(name, 0, 1)
+    phi = agent.adapt(tasks)
+    torch.save(phi, tmp_path / "phi.pt")
+    again = torch.load(tmp_path / "phi.pt", weights_only=False)
+    assert_close(lives(again, tasks), lives(phi, tasks), rtol=0, atol=0)
+
+
+@every_agent
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)], ids=str)
+def test_law_3_a_batch_of_tasks_is_its_tasks_one_by_one(name: str, dtype: torch.dtype, bound: float) -> None:
+    with default_dtype(dtype):
+        agent = trained(name).to(dtype).eval()
+        seeds = (0, 1, 2)
+        batch, alone = mdps(name, *seeds), [mdps(name, seed) for seed in seeds]
+        found = lives(agent.adapt(batch), batch)
+        one_by_one = [lives(agent.adapt(one), one) for one in alone]
+        assert_close(found, tuple(torch.cat(part) for part in zip(*one_by_one, strict=True)), rtol=bound, atol=bound)
+        curves = torch.cat([agent.returns(one) for one in alone])
+        assert_close(agent.returns(batch), curves, rtol=bound, atol=bound)
+        assert found[1].dtype == dtype
+
+
+@every_agent
+def test_law_5_every_parameter_stays_finite_and_moves(name: str) -> None:
+    before = dict(make(name).named_parameters())
+    for parameter, w in trained(name, steps=3).named_parameters():
+        assert w.isfinite().all(), parameter
+        if w.requires_grad:
+            assert not torch.equal(w, before[parameter]), f"{parameter} does not move"
+
+
+@every_agent
+def test_what_it_learns_is_a_function_of_the_tasks_and_their_luck(name: str) -> None:
+    """An agent draws nothing from torch's own generator, so a resumed run goes on as the unbroken one."""
+    first, second = trained(name), make(name).train()
+    improve = improver(second)
+    for step in range(2):
+        torch.manual_seed(step + 1)
+        second.learn(met(name, step), improve)
+    assert_close(dict(second.named_parameters()), dict(first.named_parameters()), rtol=0, atol=0)
+
+
+@every_agent
+def test_law_6_it_learns_in_seconds(name: str) -> None:
+    """Fresh tasks are lived through with a higher return than before: of 5 pulls of two arms more than the 2.5 of chance,
+    of a walk to a goal more than at the start, each by a margin."""
+    agent = make(name)
+
+    def judged() -> float:
+        agent.eval()
+        curve = agent.returns(met(name, 10_000, 300))
+        agent.train()
+        return float((curve.mean(1) if agent.total else curve[:, -1]).mean())
+
+    before, improve = judged(), improver(agent, 0.02)
+    for step in range(600):
+        agent.learn(met(name, step, 32), improve)
+        if step % 30 == 29 and judged() > before + 0.2:
+            return
+    pytest.fail(f"{before:.2f} at first, {judged():.2f} after 600 meta-batches")
+
+
+@every_agent
+def test_law_7_a_checkpoint_gives_the_same_phi(name: str, tmp_path: Path) -> None:
+    agent, tasks = trained(name), mdps(name, 0, 1)
+    weights = {f"learner.{key}": value for key, value in agent.state_dict().items()}
+    torch.save({"state_dict": weights, "hyper_parameters": {"learner": spec(name)}}, tmp_path / "theta.ckpt")
+    again = load(tmp_path / "theta.ckpt")
+    assert_close(lives(again.adapt(tasks), tasks), lives(agent.eval().adapt(tasks), tasks), rtol=0, atol=0)
+    assert_close(again.returns(tasks), agent.returns(tasks), rtol=0, atol=0)
+
+
+@every_agent
+def test_law_7_bfloat16_trains(name: str) -> None:
+    full, half = make(name).train(), make(name).train()
+    if full.own_step:
+        pytest.skip("refused: see test_rl_runs.py")
+    tasks = met(name, 0, 16)
+    found = full.learn(tasks, improver(full, 1e-3))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = half.learn(tasks, improver(half, 1e-3))
+    assert float(rough["return"]) == pytest.approx(float(found["return"]), abs=0.5)
+    assert all(value.isfinite().all() for value in rough.values())
+    ends, start = [torch.cat([w.detach().flatten() for w in each.parameters()]) for each in (full, half)], make(name)
+    begun = torch.cat([w.detach().flatten() for w in start.parameters()])
+    assert torch.cosine_similarity(ends[0] - begun, ends[1] - begun, dim=0) > 0.3

@@ -1,0 +1,127 @@
+"""MetaRL: what a step of the outer optimiser is, what is counted, what is logged."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from agents import Favourite
+from test_training import SILENT, of_lightning
+from torch import Tensor
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import StepLR
+
+from datamodules.worlds import Worlds
+from lightning_meta.core import InputError, MDPs
+from lightning_meta.envs import Bandits
+from lightning_meta.training import MetaRL
+from lightning_meta.training.monitor import Throughput
+
+pytestmark = of_lightning
+
+
+class Pulled(Favourite):
+    """Is pulled towards 3 from 0 along its first log odds: gradient -3, then less."""
+
+    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
+        for _ in range(self.steps):
+            improve((self.start[0] - 3).square() / 2)
+        return {"return": -self.start[0].detach(), "steps": torch.tensor(7.0)}
+
+
+class Stepping(Pulled):
+    """Says itself by how much."""
+
+    own_step = True
+
+    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
+        improve(-(torch.tensor([0.25, 0.5, 0.0]) * self.start).sum())
+        return {"return": torch.zeros(()), "steps": torch.tensor(7.0)}
+
+
+def worlds(**options: Any) -> Worlds:
+    return Worlds(Bandits(3, 4), **{"meta_batch": 4, "epoch_batches": 3, "val_tasks": 30, "test_tasks": 50} | options)
+
+
+def fit(module: MetaRL, **options: Any) -> pl.Trainer:
+    trainer = pl.Trainer(**SILENT | {"limit_val_batches": 0, "log_every_n_steps": 1} | options)
+    trainer.fit(module, datamodule=worlds())
+    return trainer
+
+
+def test_each_step_is_one_of_the_optimiser_and_a_meta_batch_counts_once() -> None:
+    agent = Pulled(0, 3, True, steps=2)
+    module = MetaRL(agent, partial(SGD, lr=0.5), partial(StepLR, step_size=1, gamma=0.5))
+    trainer = fit(module, callbacks=[Throughput()])
+    start, rate = 0.0, 0.5
+    for _ in range(3):  # meta-batches
+        for _ in range(2):
+            start += rate * (3 - start)
+        rate *= 0.5
+    assert agent.start.tolist() == pytest.approx([start, 0, 0])
+    assert trainer.global_step == 3
+    assert int(module.lived) == 21
+    logged = trainer.callback_metrics
+    assert logged["meta_train/steps"] == 21
+    assert logged["meta_train/gradient_norm"] > 0
+    assert logged["speed/steps_per_second"] > 0
+
+
+def test_what_a_loss_does_not_know_stays_under_an_optimiser_with_momentum() -> None:
+    agent = Pulled(0, 3, True)
+    module = MetaRL(agent, partial(Adam, lr=0.1))
+    fit(module)
+    assert float(agent.weight.detach()) == pytest.approx(0.1)
+    assert len(module.trainer.optimizers[0].state) == 1, "the optimiser has never seen it"
+
+
+def test_a_long_gradient_is_shortened() -> None:
+    agent = Pulled(0, 3, True, steps=1)
+    fit(MetaRL(agent, partial(SGD, lr=1.0), clip=0.1))
+    assert agent.start.tolist()[0] == pytest.approx(0.3)
+
+
+def test_an_agent_may_step_by_itself() -> None:
+    agent = Stepping(0, 3, True)
+    fit(MetaRL(agent))
+    assert agent.start.tolist() == pytest.approx([0.75, 1.5, 0])
+    for wrong in ({"optimizer": Adam}, {"scheduler": partial(StepLR, step_size=1)}, {"clip": 1.0}):
+        with pytest.raises(InputError, match=f"leave model.{next(iter(wrong))} out"):
+            MetaRL(agent, **wrong)
+    with pytest.raises(InputError, match="clip is 0"):
+        MetaRL(Favourite(0, 3, True), clip=0.0)
+
+
+@pytest.mark.parametrize(("total", "judge"), [(False, "return"), (True, "total")])
+def test_evaluation_is_of_the_adapted_policy_or_of_the_whole_trial(total: bool, judge: str) -> None:
+    agent = Favourite(0, 3, True, updates=2)
+    agent.total = total
+    module, trainer = MetaRL(agent), pl.Trainer(**SILENT)
+    trainer.test(module, datamodule=worlds(), verbose=False)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    curve = [found[f"meta_test/updates/{k}"] for k in range(3)]
+    assert found["meta_test/return"] == pytest.approx(curve[-1])
+    assert found["meta_test/total"] == pytest.approx(sum(curve))
+    assert found["meta_test/error"] == -found[f"meta_test/{judge}"]
+    (batch,) = worlds(meta_batch=50).test_dataloader()
+    returns = agent.eval().returns(batch)[:, -1]
+    assert found["meta_test/return_ci95"] == pytest.approx(float(1.96 * returns.std() / 50**0.5), rel=1e-5)
+
+
+def test_an_agent_that_learns_while_it_acts_has_a_curve_of_episodes() -> None:
+    module, trainer = MetaRL(Favourite(0, 3, True, updates=0)), pl.Trainer(**SILENT)
+    (found,) = trainer.validate(module, datamodule=worlds(), verbose=False)
+    assert found["meta_val/episode/1"] == found["meta_val/return"] == found["meta_val/total"]
+    assert not any("updates" in name for name in found)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
+def test_it_learns_in_any_precision(precision: Any) -> None:
+    agent = Favourite(0, 3, True)
+    module, trainer = MetaRL(agent, partial(Adam, lr=0.05)), pl.Trainer(**SILENT, precision=precision)
+    data = worlds(meta_batch=50, epoch_batches=30, val_tasks=300)
+    (before,) = trainer.validate(module, datamodule=data, verbose=False)
+    trainer.fit(module, datamodule=data)
+    assert trainer.callback_metrics["meta_val/return"] > before["meta_val/return"] + 0.2

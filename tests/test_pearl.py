@@ -1,0 +1,262 @@
+"""PEARL: what is believed of a task, what soft actor-critic is trained towards, whose gradient reaches whom, that it learns."""
+
+import io
+import math
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Normal, TanhTransform, TransformedDistribution, kl_divergence
+from torch.testing import assert_close
+
+from lightning_meta.core import InputError, MDPs, Moved, Trajectories, World
+from lightning_meta.rl import PEARL
+from lightning_meta.rl.belief import Belief
+from lightning_meta.rl.distributions import ClippedNormal, SquashedNormal
+from lightning_meta.rl.sac import SMALL, SoftActorCritic
+
+NOTHING = Belief(torch.zeros(1, 2), torch.zeros(1, 2))
+
+
+class Sides(World):
+    """Going to one side pays, as far as one goes; which one is the task. Odd seeds: the right. Its dense reward is thrice the
+    reward."""
+
+    def __init__(self, horizon: int = 4):
+        self.observations, self.actions, self.discrete, self.horizon, self.noise = 1, 1, False, horizon, 1
+
+    def task(self, seeds: Tensor) -> Tensor:
+        return 2.0 * (seeds % 2) - 1
+
+    def reset(self, task: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        return u - 0.5, u - 0.5
+
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:  # noqa: ARG002
+        reward = task.unsqueeze(1) * action[..., 0]
+        return Moved(state, state, reward, torch.zeros_like(reward, dtype=torch.bool))
+
+    def dense_reward(self, task: Tensor, lived: Trajectories) -> Tensor:  # noqa: ARG002
+        return 3 * lived.reward
+
+
+def sides(*seeds: int, draw: int = 0) -> MDPs:
+    return MDPs(Sides(), torch.tensor(seeds), torch.arange(len(seeds)) + 1000 * draw)
+
+
+def small(**changes: int | float) -> PEARL:
+    settings = {"tasks": 4, "updates": 1, "latents": 2, "width": 16, "depth": 1, "batch": 16, "context": 8}
+    return PEARL(1, 1, **(settings | {"gradient_steps": 2, "capacity": 20} | changes))
+
+
+class Adam:
+    """One step of the outer optimiser for each loss."""
+
+    def __init__(self, agent: nn.Module, lr: float = 3e-3):
+        self.optimizer = torch.optim.Adam([w for w in agent.parameters() if w.requires_grad], lr)
+
+    def __call__(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def no_step(loss: Tensor) -> None:
+    """Instead of an optimiser."""
+    assert loss.isfinite()
+
+
+def test_a_product_of_gaussians_by_hand() -> None:
+    """N(1, 1/2) N(4, 1): precisions 2 and 1, so variance 1/3 and mean (2 * 1 + 1 * 4) / 3 = 2."""
+    mean, variance = torch.tensor([[[1.0, 5.0], [4.0, 5.0]]]), torch.tensor([[[0.5, 1.0], [1.0, 1.0]]])
+    belief = NOTHING.times(mean, variance, torch.tensor([[True, True]]))
+    assert_close(belief.mean(), torch.tensor([[2.0, 5.0]]))
+    assert_close(belief.variance(), torch.tensor([[1 / 3, 1 / 2]]))
+    assert_close(NOTHING.times(mean, variance, torch.tensor([[False, True]])).mean(), torch.tensor([[4.0, 5.0]]))
+    theirs = kl_divergence(Normal(belief.mean(), belief.variance().sqrt()), Normal(0.0, 1.0)).sum(-1)
+    assert_close(belief.kl(), theirs)
+    assert_close(belief.draw(torch.full((1, 2), 0.8413447)), belief.mean() + belief.variance().sqrt())
+
+
+def test_where_nothing_was_seen_z_is_standard_normal() -> None:
+    assert NOTHING.mean().tolist() == [[0, 0]]
+    assert NOTHING.variance().tolist() == [[1, 1]]
+    assert NOTHING.kl().tolist() == [0]
+
+
+def test_the_order_of_what_was_seen_means_nothing_nor_does_seeing_it_in_parts() -> None:
+    agent, steps, all_valid = small().double(), torch.randn(2, 7, 3).double(), torch.ones(2, 7, dtype=torch.bool)
+    nothing = Belief(*torch.zeros(2, 2, 2).double())
+    whole = agent.inferred(nothing, steps, all_valid)
+    shuffled = agent.inferred(nothing, steps[:, torch.randperm(7)], all_valid)
+    parts = agent.inferred(agent.inferred(nothing, steps[:, :3], all_valid[:, :3]), steps[:, 3:], all_valid[:, 3:])
+    for other in (shuffled, parts):
+        assert_close(other, whole)
+    assert not torch.allclose(whole.mean()[0], whole.mean()[1])
+
+
+def test_a_squashed_normal_is_torchs_own_and_finite_at_the_ends() -> None:
+    mean, std = torch.tensor([-0.5, 0.0, 2.0]).double(), torch.tensor([0.3, 1.0, 0.5]).double()
+    ours, theirs = SquashedNormal(mean, std), TransformedDistribution(Normal(mean, std), [TanhTransform()])
+    u = torch.tensor([0.1, 0.6, 0.9]).double()
+    action, log_prob = ours.draw(u)
+    assert_close(action, theirs.icdf(u))
+    assert_close(ours.icdf(u), action)
+    assert_close(log_prob, theirs.log_prob(action))
+    assert_close(ours.log_prob(action), log_prob)
+    assert ours.log_prob(torch.tensor([-1.0, 1.0, 1.0])).isfinite().all()
+    far = SquashedNormal(torch.tensor(30.0), torch.tensor(1.0)).draw(torch.tensor(0.5))
+    assert far[0] == 1
+    assert far[1].item() == pytest.approx(-0.5 * math.log(2 * math.pi) - 2 * (math.log(2) - 30), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "of", [partial(SquashedNormal, std=torch.tensor(0.5)), partial(ClippedNormal, std=0.5)], ids=["squashed", "clipped"]
+)
+def test_probabilities_of_actions_add_up_to_one_and_quantiles_are_of_them(of: partial[Distribution]) -> None:
+    distribution = of(torch.tensor(0.7))
+    grid = torch.linspace(-1, 1, 20001)[1:-1]
+    inside = distribution.log_prob(grid).exp() * 1e-4
+    ends = distribution.log_prob(torch.tensor([-1.0, 1.0])).exp() * isinstance(distribution, ClippedNormal)
+    assert (inside.sum() + ends.sum()).item() == pytest.approx(1, abs=1e-3)
+    below = distribution.icdf(torch.tensor(0.3))
+    assert (inside[grid < below].sum() + ends[0]).item() == pytest.approx(0.3, abs=1e-3)
+    assert distribution.icdf(torch.tensor(0.9999)) <= 1
+    assert distribution.mode == distribution.icdf(torch.tensor(0.5))
+
+
+def constant(network: nn.Module, *values: float) -> None:
+    for w in network.parameters():
+        nn.init.zeros_(w)
+    with torch.no_grad():
+        list(network.parameters())[-1].copy_(torch.tensor(values))
+
+
+def test_what_soft_actor_critic_is_trained_towards_by_hand() -> None:
+    """With u = 1/2 the action is tanh 0 = 0, and log pi = log N(0; 0, e) = -1 - log(2 pi) / 2."""
+    sac = SoftActorCritic(2, 1, width=4, depth=1)
+    constant(sac.actor, 0.0, 1.0)
+    constant(sac.critics[0], 3.0)
+    constant(sac.critics[1], 5.0)
+    constant(sac.value, 7.0)
+    constant(sac.target, 10.0)
+    x, action = torch.randn(1, 2, 2), torch.randn(1, 2, 1)
+    reward, terminated = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 1.0]])
+    losses = sac.losses(x, action, reward, x, terminated, 0.9, torch.full((1, 2, 1), 0.5))
+    wanted = torch.tensor([1 + 0.9 * 10, 2.0])
+    log_prob = -1 - math.log(2 * math.pi) / 2
+    assert_close(losses.critic, (3 - wanted).square().mean() + (5 - wanted).square().mean())
+    assert losses.value.item() == pytest.approx((7 - (3 - log_prob)) ** 2, rel=1e-5)
+    assert losses.actor.item() == pytest.approx(log_prob - 3 + SMALL, rel=1e-5)
+    assert losses.entropy.item() == pytest.approx(-log_prob, rel=1e-5)
+    sac.follow(0.1)
+    assert sac.target(x).flatten().tolist() == pytest.approx([9.7, 9.7])
+
+
+def test_each_loss_reaches_its_own_networks_alone() -> None:
+    sac, x = SoftActorCritic(2, 1, width=8, depth=1), torch.randn(1, 5, 2, requires_grad=True)
+    losses = sac.losses(x, torch.randn(1, 5, 1), torch.randn(1, 5), x, torch.zeros(1, 5), 0.9, torch.rand(1, 5, 1))
+    for name in ("critic", "value", "actor"):
+        sac.zero_grad()
+        x.grad = None
+        getattr(losses, name).backward(retain_graph=True)
+        moved = {part for part, w in sac.named_parameters() if w.grad is not None and w.grad.any()}
+        own = "critics" if name == "critic" else name
+        assert {part.split(".")[0] for part in moved} == {own}
+        assert len(moved) == len(list(getattr(sac, own).parameters()))
+        assert (x.grad is not None) == (name == "critic"), "z is trained by the critics alone"
+
+
+def test_the_encoder_learns_and_so_does_all_of_theta_but_the_target() -> None:
+    agent, seen = small(), []
+
+    def improve(loss: Tensor) -> None:
+        agent.zero_grad()
+        loss.backward()
+        seen.append({name for name, w in agent.named_parameters() if w.grad is None or not w.grad.any()})
+
+    found = agent.learn(sides(0, 1), improve)
+    assert seen == [{f"sac.target.{part}" for part in ("0.weight", "0.bias", "2.weight", "2.bias")}] * 2
+    assert found["steps"] == 2 * 2 * 4, "tasks, episodes, steps"
+    assert {"return", "critic_loss", "value_loss", "entropy", "kl"} < found.keys()
+    assert all(value.isfinite() for value in found.values())
+
+
+def test_an_episode_acts_by_one_z_and_the_next_by_another() -> None:
+    agent, mdps = small(updates=2), sides(0, 1)
+    first = agent.prior(mdps)
+    assert not torch.equal(first.z[0], first.z[1]), "each task has luck of its own"
+    alone = agent.prior(MDPs(mdps.world, mdps.seeds[1:], mdps.draws[1:]))
+    assert torch.equal(alone.z[0], first.z[1])
+    lived, _ = mdps.rollout(first)
+    second = agent.update(first, lived)
+    assert first.belief.precision.max() == 0, "the policy that was is as it was"
+    assert_close(second.z, second.belief.draw(second.luck[:, 1]))
+    wary = small(updates=2, prior_episodes=2)
+    after = wary.update(wary.prior(mdps), lived)
+    assert_close(after.z, torch.special.ndtri(after.luck[:, 1]))
+    assert after.belief.precision.min() > 0, "it remembers all the same"
+
+
+def test_context_has_the_worlds_reward_and_the_critic_the_dense_one() -> None:
+    agent, mdps = small(), sides(0, 1)
+    lived, _ = mdps.rollout(agent.prior(mdps))
+    agent.explore(mdps)
+    record = agent.record(mdps, lived)
+    observation, action, reward, dense, following, terminated = record.split([1, 1, 1, 1, 1, 1], -1)
+    assert torch.equal(reward[..., 0], lived.reward)
+    assert torch.equal(dense[..., 0], 3 * lived.reward)
+    assert torch.equal(torch.cat([observation, action], -1), torch.cat([lived.seen.observation, lived.action], -1))
+    assert torch.equal(following, lived.next_observation)
+    assert not terminated.any()
+
+
+def test_the_critics_learn_from_the_dense_reward_by_hand() -> None:
+    agent, mdps = small(reward_scale=2.0, discount=0.5), sides(0, 1)
+    agent.learn(mdps, no_step)
+    for critic in agent.sac.critics:
+        constant(critic, 1.0)
+    constant(agent.sac.target, 4.0)
+    rows = agent.replay.known(mdps.chance("x/task"))
+    steps = agent.replay.steps(rows, mdps.chance("x/steps", 16))
+    wanted = 2 * steps[..., 3] + 0.5 * 4
+    assert_close(agent.loss(mdps, "x")[1]["critic_loss"], 2 * (1 - wanted).square().mean())
+
+
+def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped() -> None:
+    through, resumed = small(), small()
+    step = Adam(through)
+    for k in range(2):
+        through.learn(sides(0, 1, draw=k), step)
+    file = io.BytesIO()
+    torch.save([through.state_dict(), step.optimizer.state_dict()], file)
+    file.seek(0)
+    theta, moments = torch.load(file, weights_only=True)
+    resumed.load_state_dict(theta)
+    again = Adam(resumed)
+    again.optimizer.load_state_dict(moments)
+    for agent, improve in ((through, step), (resumed, again)):
+        torch.manual_seed(id(agent) % 1000)  # no chance of torch's own
+        agent.learn(sides(2, 1, draw=2), improve)
+    assert_close(dict(resumed.named_parameters()), dict(through.named_parameters()), rtol=0, atol=0)
+
+
+def test_it_learns_to_find_out_which_side_pays() -> None:
+    agent = small(latents=1, width=32, gradient_steps=10, batch=32, discount=0.0, reward_scale=3.0, kl=0.1)
+    improve = Adam(agent, 1e-2)
+    for k in range(20):
+        agent.learn(sides(0, 1, 2, 3, draw=k), improve)
+    curve = agent.returns(MDPs(Sides(), torch.arange(40), torch.arange(40) - 50)).mean(0)
+    assert curve[0] < 1.5, "nobody knows beforehand"
+    assert curve[1] > 2.3, "4 is the most"
+
+
+def test_what_it_cannot_train_on_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"built for 4 tasks, but met one of another"):
+        small().learn(sides(7), no_step)
+    with pytest.raises(InputError, match=r"set data\.train_tasks, to 100 say"):
+        PEARL(1, 1)
+    with pytest.raises(InputError, match="the world's are discrete"):
+        PEARL(1, 2, discrete=True)
+    with pytest.raises(InputError, match=r"discount 1\.5"):
+        small(discount=1.5)

@@ -1,0 +1,118 @@
+"""The parts of a policy gradient against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from lightning_meta.core import Seen, Trajectories
+from lightning_meta.nn.inner_loop import Weights
+from lightning_meta.rl.advantages import advantages, discounted_sums, linear_baseline, standardised_by_task
+from lightning_meta.rl.score_terms import credit
+from lightning_meta.rl.trust_region import trust_region_step
+
+
+def lived(reward: Tensor, valid: Tensor | None = None, observation: Tensor | None = None) -> Trajectories:
+    """Of rewards [tasks, envs, time] what advantages are made of."""
+    valid = torch.ones_like(reward, dtype=torch.bool) if valid is None else valid
+    observation = torch.zeros(*reward.shape, 1) if observation is None else observation
+    seen = Seen(observation, torch.zeros(*reward.shape, 1), reward, reward)
+    return Trajectories(seen, reward, reward, reward, observation, ~valid, ~valid, valid)
+
+
+def test_discounted_sums() -> None:
+    x = torch.tensor([1.0, 2.0, 4.0]).reshape(1, 1, 3)
+    assert discounted_sums(x, 0.5).flatten().tolist() == [1 + 0.5 * 2 + 0.25 * 4, 2 + 0.5 * 4, 4]
+
+
+def test_without_a_baseline_an_advantage_is_what_came_after_and_nothing_where_nothing_was_lived() -> None:
+    reward = torch.tensor([[[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]]])
+    valid = torch.tensor([[[True, True, True], [True, True, False]]])
+    found = advantages(lived(reward, valid), 0.5, 1.0, baseline=False)
+    assert found.tolist() == [[[3, 4, 4], [2, 2, 0]]]
+    scaled = standardised_by_task(found, valid)
+    assert scaled[valid].mean() == pytest.approx(0, abs=1e-6)
+    assert scaled[valid].std(correction=0) == pytest.approx(1, abs=1e-6)
+    assert scaled[0, 1, 2] == 0
+
+
+def test_a_baseline_knows_what_is_a_function_of_the_state_and_time_of_its_own_task() -> None:
+    """Returns that are linear in the features are foretold, each task's own; noise is not."""
+    observation, t = torch.rand(3, 5, 80, 2) * 4 - 2, torch.arange(80) / 100
+    slope = torch.tensor([1.0, -3.0, 10.0]).reshape(3, 1, 1)
+    known = slope * observation[..., 0] + observation[..., 1].square() - slope * t**3 + 2
+    valid, noise = torch.rand(3, 5, 80) < 0.9, torch.randn(3, 5, 80)
+    assert_close(linear_baseline(observation, known * valid, valid), known * valid, atol=1e-3, rtol=1e-3)
+    left = ((known + noise) * valid - linear_baseline(observation, (known + noise) * valid, valid))[valid]
+    assert 0.9 < left.std() < 1.1
+
+
+def test_a_baseline_without_observations_goes_by_the_time() -> None:
+    reward = torch.randn(2, 50, 3)
+    found = linear_baseline(torch.zeros(2, 50, 3, 0), reward, torch.ones_like(reward, dtype=torch.bool))
+    assert_close(found[:, 0], reward.mean(1), atol=1e-3, rtol=0)
+
+
+def test_generalised_advantages_are_sums_of_surprises() -> None:
+    """lambda 1: whole returns over the baseline; lambda 0: r_t + discount v_(t+1) - v_t, and 0 behind the end."""
+    reward, observation = torch.randn(2, 6, 4), torch.randn(2, 6, 4, 1)
+    record = lived(reward, observation=observation)
+    to_go = discounted_sums(reward, 0.9)
+    value = linear_baseline(observation, to_go, record.valid)
+    assert_close(advantages(record, 0.9, 1.0, baseline=True), to_go - value)
+    following = torch.cat([value[..., 1:], torch.zeros(2, 6, 1)], -1)
+    assert_close(advantages(record, 0.9, 0.0, baseline=True), reward + 0.9 * following - value)
+
+
+def test_second_derivatives_of_credits() -> None:
+    """Log-probabilities t x^2 / 2 at x = 1: scores g_t = t x = t, their derivatives t; of steps 1, 2 the sum of g is 3."""
+    x = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    valid = torch.tensor([[[True, True, False]]])
+    expected = {"none": [1, 2], "step": [1 + 1, 2 + 4], "all": [1 + 1, 2 + 3 * 3 - 1 * 1]}
+    for terms, second in expected.items():
+        log_prob = torch.tensor([[[1.0, 2.0, 7.0]]]).double() * x**2 / 2
+        found = credit(log_prob, valid, terms)[0, 0]
+        for step in (0, 1):
+            (slope,) = torch.autograd.grad(found[step], x, create_graph=True)
+            assert found[step] == 1
+            assert slope == step + 1
+            assert torch.autograd.grad(slope, x, retain_graph=True)[0] == second[step], terms
+
+
+def bowl(curve: Tensor, slope: Tensor) -> tuple[Weights, object]:
+    """L = slope . x, divergence = (x - x0) curve (x - x0) / 2, from x0 = (1, 2), in two parts."""
+    start = torch.tensor([1.0, 2.0]).double()
+    theta = {"a": start[:1].clone().requires_grad_(), "b": start[1:].clone().requires_grad_()}
+
+    def judge(theta: Weights) -> tuple[Tensor, Tensor]:
+        x = torch.cat([theta["a"], theta["b"]])
+        return slope @ x, (x - start) @ curve @ (x - start) / 2
+
+    return theta, judge
+
+
+def test_a_trust_region_step_is_the_natural_gradient_as_far_as_the_divergence_goes() -> None:
+    curve, slope = torch.tensor([[2.0, 0.5], [0.5, 0.04]]).double() + torch.eye(2), torch.tensor([3.0, -1.0]).double()
+    theta, judge = bowl(curve, slope)
+    step, curves = trust_region_step(judge, theta, kl=0.02, cg_steps=10, damping=1e-5)
+    natural = torch.linalg.solve(curve, slope)
+    expected = -math.sqrt(2 * 0.02 / (slope @ natural)) * natural
+    assert_close(torch.cat([step["a"], step["b"]]), expected, rtol=1e-4, atol=0)
+    assert curves["kl"].item() == pytest.approx(0.02, rel=1e-4)
+    assert curves["kl"] <= 0.02
+    assert curves["gain"].item() == pytest.approx(-(slope @ expected).item(), rel=1e-4)
+
+
+def test_a_step_is_shortened_until_it_holds_the_bound_and_gains_and_given_up_where_it_cannot() -> None:
+    theta = {"x": torch.zeros(1, dtype=torch.float64, requires_grad=True)}
+    steep = lambda w: (-w["x"].sum(), (w["x"] ** 2 / 2 + 500 * w["x"] ** 4).sum())  # noqa: E731
+    step, curves = trust_region_step(steep, theta, kl=0.02, cg_steps=10, damping=1e-5)
+    assert 0.01 < curves["kl"].item() <= 0.02
+    assert 0 < step["x"].item() < 0.2 * 0.8
+    narrow = lambda w: (-w["x"].sum() + 1e6 * (w["x"] ** 2).sum(), (w["x"] ** 2 / 2).sum())  # noqa: E731
+    step, curves = trust_region_step(narrow, theta, kl=0.02, cg_steps=10, damping=1e-5)
+    assert step["x"].item() == curves["kl"].item() == curves["gain"].item() == 0
+    nothing = lambda w: (0 * w["x"].sum(), (w["x"] ** 2 / 2).sum())  # noqa: E731
+    assert trust_region_step(nothing, theta, kl=0.02, cg_steps=10, damping=1e-5)[0]["x"].item() == 0

@@ -1,0 +1,170 @@
+"""Jobs on a real Slurm of two nodes, through the command line as a user would."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import curve, lightning_meta, write_yaml
+from slurm_here import Slurm, missing, slurm
+from test_resume import config
+
+pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=missing() or "all there")]
+
+PROFILES = {  # both nodes are this host
+    "here": {"master_addr": "127.0.0.1", "environment": {"GLOO_SOCKET_IFNAME": "lo"}, "time": "1h"},
+    "low": {"master_addr": "127.0.0.1", "environment": {"GLOO_SOCKET_IFNAME": "lo"}, "time": "1h", "partition": "low"},
+}
+PREEMPTION = {"class_path": "lightning_meta.training.preemption.Preemption"}
+SLOW = {"class_path": "runs.Slow", "init_args": {"seconds": [0.02, 0.06]}}
+
+
+class User:
+    """Somebody at a login node."""
+
+    def __init__(self, cluster: Slurm, folder: Path):
+        self.cluster, self.folder = cluster, folder
+        self.environment = {
+            "SLURM_CONF": cluster.environment["SLURM_CONF"],
+            "LIGHTNING_META_JOBS": str(folder / "jobs"),
+            "LIGHTNING_META_PROFILES": write_yaml(folder / "profiles.yaml", PROFILES),
+        }
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        done = lightning_meta(self.folder, *arguments, **self.environment)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + (done.stderr if status else "")
+
+    def submit(self, *arguments: str) -> dict[str, Any]:
+        return json.loads(self("submit", "slurm", "--json", *arguments))
+
+    def status(self, id: str, status: int = 0) -> dict[str, Any]:
+        return json.loads(self("jobs", "status", "--json", id, status=status))
+
+    def fit(self, name: str, callbacks: list[dict[str, Any]], batches: int = 80) -> tuple[str, ...]:
+        """A command; its run is told by the configuration's name."""
+        content = config([PREEMPTION, *callbacks], dropout=0.3)
+        content["data"]["init_args"]["epoch_batches"] = batches
+        return "--", "fit", "--config", write_yaml(self.folder / f"{name}.yaml", content)
+
+    def run(self, name: str, job: dict[str, Any]) -> Path:
+        return self.folder / "runs" / name / Path(job["folder"]).name
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    folder = tmp_path_factory.mktemp("slurm")
+    with slurm(folder / "slurm") as cluster:
+        yield User(cluster, folder)
+
+
+def test_five_preemptions_of_uneven_processes_change_nothing(user: User) -> None:
+    """The first by a job of higher priority, the others by its signal. One process is three times as slow as the other."""
+    job = user.submit("--profile", "low", "--nodes", "2", *user.fit("stopped", [SLOW]))
+    run, log = user.run("stopped", job), Path(job["folder"], "log.txt")
+    for i in range(5):
+        user.cluster.wait(lambda i=i: trained(run, i + 1), 75, log)
+        if i == 0:
+            user.cluster("sbatch", "-p", "high", "-N2", "-c4", "--output=/dev/null", "--wrap", "true")
+        else:
+            user.cluster("scancel", "--signal=USR1", job["id"])
+        user.cluster.wait(lambda i=i: log.read_text().count("told to stop") > i, 20, log)
+    whole = user.submit("--profile", "here", "--nodes", "2", *user.fit("whole", []))
+    followed = user("jobs", "logs", "-f", job["id"])  # until the job ends
+    assert followed.count("preempted: requeued") == 5
+    assert followed.count("Restored all states") == 5
+    status = user.status(job["id"])
+    assert (status["state"], status["exit_code"], status["restarts"]) == ("succeeded", 0, 5)
+    user.cluster.wait(lambda: user.cluster.state(whole["id"]) == "COMPLETED", 60)
+    undisturbed = curve(user.run("whole", whole), "meta_train/loss")
+    assert len(undisturbed) == 3 * 80
+    assert curve(run, "meta_train/loss") == undisturbed
+
+
+def test_a_signal_before_training_requeues(user: User) -> None:
+    job = user.submit("--profile", "here", "--max-restarts", "1", *user.fit("early", []))
+    log = Path(job["folder"], "log.txt")
+    for i in range(2):
+        user.cluster.wait(lambda i=i: log.is_file() and log.read_text().count("job ") > i, 30, log)
+        user.cluster.wait(lambda: "batch" in user.cluster("scontrol", "listpids", job["id"]), 10)
+        time.sleep(0.5)
+        user.cluster("scancel", "--signal=USR1", job["id"])
+    user.cluster.wait(lambda: "giving up" in log.read_text(), 30, log)
+    assert "preempted: requeued" in log.read_text()
+    assert "told to stop" not in log.read_text()
+    user.cluster.wait(lambda: user.cluster.state(job["id"]) == "FAILED", 10)
+
+
+def trained(run: Path, processes: int) -> bool:
+    """Whether so many processes, one after the other, have written points of the run's curve."""
+    files = sorted(run.glob("events*"), key=lambda path: path.stat().st_mtime_ns)
+    return len(files) >= processes and files[-1].stat().st_size > 300
+
+
+def test_status_and_logs_while_it_runs_and_cancel_for_good(user: User) -> None:
+    queued = user.submit("--profile", "here", "--sbatch=--hold", *user.fit("queued", []))
+    job = user.submit("--profile", "here", *user.fit("endless", [], batches=100_000))
+    assert user.status(queued["id"])["state"] == "pending"
+    run = user.run("endless", job)
+    user.cluster.wait(lambda: bool(list(run.glob("events*"))), 60, Path(job["folder"], "log.txt"))
+    assert user.status(job["id"])["state"] == "running"
+    assert "MAML, 41 parameters" in user("jobs", "logs", job["id"])
+    for each in (queued, job):
+        user("jobs", "cancel", each["id"])
+    user.cluster.wait(lambda: user.cluster.state(job["id"]) == "CANCELLED", 30)
+    assert [user.status(each["id"])["state"] for each in (queued, job)] == ["cancelled", "cancelled"]
+    assert "requeued" not in Path(job["folder"], "log.txt").read_text()
+
+
+def test_a_job_that_fails_says_why_and_with_which_code(user: User) -> None:
+    hostile = "a b;$(touch executed)'\"\n`touch executed`"
+    job = user.submit(
+        "--name",
+        "fails",
+        "--sbatch=--comment=two words; $(touch executed)",
+        "--",
+        "compare",
+        hostile,
+        "--on",
+        "sinusoid",
+    )
+    told = user("jobs", "logs", "-f", job["id"])
+    assert "lightning-meta: error:" in told
+    assert "$(touch executed)" in told
+    status = user.status(job["id"], status=1)
+    assert (status["state"], status["exit_code"]) == ("failed", 2)
+    assert not (user.folder / "executed").exists()
+    assert "Comment=two words; $(touch executed)" in user.cluster("scontrol", "show", "job", job["id"])
+
+
+def test_what_slurm_knows_is_refused_before(user: User) -> None:
+    fit = user.fit("refused", [])
+    said = user("submit", "slurm", "--sbatch=--hold", "--gpus-per-node", "2", *fit, status=2)
+    assert "no node has more than 0" in said
+    partition = {**PROFILES, "wrong": {"partition": "lwo"}}
+    write_yaml(user.folder / "profiles.yaml", partition)
+    assert "no partition 'lwo': choose from high, low, main" in user(
+        "submit", "slurm", "--profile", "wrong", *fit, status=2
+    )
+
+
+def test_an_array_runs_with_other_seeds(user: User) -> None:
+    job = user.submit("--array", "2", "--profile", "here", *user.fit("seeds", [], batches=2))
+    user("jobs", "logs", "-f", job["id"])
+    assert user.status(job["id"])["state"] == "succeeded"
+    runs = [user.run("seeds", job).with_name(f"{Path(job['folder']).name}-{i}") for i in range(2)]
+    curves = [curve(run, "meta_train/loss") for run in runs]
+    assert len(curves[0]) == len(curves[1]) == 6
+    assert curves[0] != curves[1]
+
+
+@pytest.mark.skipif(shutil.which("sacct") is None, reason="no sacct")
+def test_a_job_that_slurm_has_forgotten_is_in_accounting_or_unknown(user: User) -> None:
+    job = user.submit("--", "compare", "nothing.ckpt")
+    user("jobs", "logs", "-f", job["id"])
+    facts = Path(job["folder"], "job.json")
+    facts.write_text(facts.read_text().replace(f'"id": "{job["id"]}"', '"id": "999999"'))
+    assert user.status("999999")["state"] == "unknown"

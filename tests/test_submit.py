@@ -1,0 +1,233 @@
+"""Submitting: what is rendered, what is refused, what hostile input does, and jobs of this machine through the command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import lightning_meta, write_yaml
+
+from clusters import folder, profiles, slurm_states
+from clusters.job import Job, JobError, Status
+from clusters.local import Local
+from clusters.slurm import Slurm, gpus
+
+NASTY = [
+    "a b",
+    "it's",
+    'say "no"',
+    "two\nlines",
+    "x; touch executed",
+    "$(touch executed)",
+    "`touch executed`",
+    "--",
+    "*",
+]
+QUICK = "--trainer.max_epochs 1 --data.epoch_batches 4 --data.val_episodes 6 --trainer.enable_progress_bar false"
+FIT = ("fit", "--config", "sinusoid.yaml", "--config", "maml.yaml", *QUICK.split(), "--trainer.accelerator", "cpu")
+ECHO = (
+    "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open(sys.argv[0] + '.json', 'w'))"
+)
+
+
+@pytest.fixture(autouse=True)
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An index of jobs of the test's own."""
+    monkeypatch.setenv("LIGHTNING_META_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("LIGHTNING_META_PROFILES", str(tmp_path / "profiles.yaml"))
+    return tmp_path / "jobs"
+
+
+def job(where: Path, *command: str, **more: Any) -> Job:
+    return Job("try", command or ("fit", "--config", "glyphs.yaml"), where / "jobs" / "try-1", where, **more)
+
+
+def cli(where: Path, *arguments: str, status: int = 0) -> str:
+    done = lightning_meta(where, *arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr if status else done.stdout
+
+
+def ended(id: str, where: Path, seconds: float = 90) -> Status:
+    end = time.monotonic() + seconds
+    while (status := Local().status(id, where)).state == "running":
+        assert time.monotonic() < end, (where / "log.txt").read_text()
+        time.sleep(0.1)
+    return status
+
+
+def send(what: Job) -> Status:
+    """Through the local back end, to its end."""
+    what.folder.mkdir(parents=True)
+    folder.keep(what, Local().render(what), None)
+    id = Local().submit(what)
+    return ended(id, what.folder)
+
+
+def echo(where: Path) -> str:
+    """An interpreter that writes down what it was given, in place of Python."""
+    path = where / "echo me"
+    path.write_text(f"#!{sys.executable}\n{ECHO}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+# what is rendered
+
+
+def test_a_slurm_script_says_what_the_job_is(tmp_path: Path) -> None:
+    what = job(tmp_path, nodes=2, gpus_per_node=8, cpus_per_task=4, memory="64G", time="4h", options={"account": "us"})
+    head = [line.removeprefix("#SBATCH --") for line in Slurm().render(what).splitlines() if line.startswith("#SBATCH")]
+    assert head == [
+        *("job-name=try", "nodes=2", "ntasks-per-node=8", "gpus-per-node=8", "cpus-per-task=4", "mem=64G"),
+        *("time=0-04:00:00", f"output={what.folder}/log.txt", "open-mode=append", "signal=USR1@120", "account=us"),
+        *("requeue", "export=ALL"),
+    ]
+
+
+@pytest.mark.parametrize("command", [("fit", "--config", "x.yaml"), ("tune", "--config", "x.yaml")])
+@pytest.mark.parametrize("array", [1, 3])
+def test_scripts_are_shell(command: tuple[str, ...], array: int, tmp_path: Path) -> None:
+    for backend in (Slurm(), Local()):
+        text = backend.render(job(tmp_path, *command, array=array, options={"seed": 5}))
+        done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("SEED=5" in text) == (array > 1)
+
+
+def test_master_addr_is_set_where_a_profile_asks(tmp_path: Path) -> None:
+    assert "MASTER_ADDR" not in Slurm().render(job(tmp_path))
+    assert "export MASTER_ADDR=10.0.0.1" in Slurm().render(job(tmp_path, options={"master_addr": "10.0.0.1"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "a b"}, "letters, digits"),
+        ({"name": "$(touch executed)"}, "letters, digits"),
+        ({"name": "x\n#SBATCH --uid=0"}, "letters, digits"),
+        ({"nodes": 0}, "--nodes is 0"),
+        ({"memory": "much"}, "give a number and K, M, G or T"),
+        ({"time": "soon"}, "give 30m, 4h"),
+        ({"environment": {"A B": "1"}}, "no name of a variable"),
+        ({"environment": {"WANDB_API_KEY": "abc"}}, "looks like a secret"),
+        ({"folder": Path("/tmp/x%j")}, "LIGHTNING_META_JOBS"),
+        ({"folder": Path('/tmp/x"\n#SBATCH --uid=0')}, "LIGHTNING_META_JOBS"),
+        ({"passthrough": ("--exclusive\n#SBATCH --uid=0",)}, "no option of sbatch"),
+        ({"passthrough": ("touch executed",)}, "no option of sbatch"),
+    ],
+)
+def test_what_slurm_cannot_hold_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=said):
+        Slurm().render(replace(job(tmp_path), **change))
+
+
+def test_gpus_of_a_node() -> None:
+    assert [gpus(one) for one in ("(null)", "gpu:8", "gpu:a100:4(S:0-1),nvme:1")] == [0, 8, 4]
+
+
+# what Slurm says
+
+
+def test_states_are_read_from_every_form() -> None:
+    old = {"job_id": 7, "job_state": "FAILED", "exit_code": 768, "restart_cnt": 1, "state_reason": "NonZeroExitCode"}
+    new = {
+        "job_id": 7,
+        "job_state": ["FAILED"],
+        "exit_code": {"return_code": {"set": True, "number": 3}},
+        "restart_cnt": {"number": 1},
+    }
+    for one in (old, new):
+        assert slurm_states.parse_queue(json.dumps({"jobs": [one]}), "7")[0][:3] == ("failed", 3, 1)
+    control = "JobId=7 JobName=x JobState=CANCELLED Reason=None Restarts=0 ExitCode=0:15"
+    assert slurm_states.parse_control(control)[0].state == "cancelled"
+    found = slurm_states.parse_accounting("7|COMPLETED|0:0|2\n7.batch|FAILED|1:0|\n8|CANCELLED by 0|0:15|0\n")
+    assert found[0][:3] == ("succeeded", 0, 2)
+    assert found[1].state == "cancelled"
+
+
+@pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "{}", '{"jobs": [1]}', '{"jobs": null}', "a|b"])
+def test_what_cannot_be_read_is_unknown(text: str) -> None:
+    found = [
+        *slurm_states.parse_queue(text, "7"),
+        *slurm_states.parse_control(text),
+        *slurm_states.parse_accounting(text),
+    ]
+    assert slurm_states.array_state(found).state == "unknown"
+
+
+def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(JobError, match="no `sbatch` on this machine"):
+        Slurm().submit(job(tmp_path))
+    with pytest.raises(JobError, match="no `sbatch` on this machine"):
+        Slurm().check(job(tmp_path))
+
+
+# hostile input
+
+
+def test_nothing_that_a_user_gives_is_read_by_a_shell(tmp_path: Path) -> None:
+    workdir = tmp_path / "it's $(touch executed); a\nfolder"
+    workdir.mkdir()
+    value = "\n".join(NASTY)
+    what = job(tmp_path, "fit", *NASTY, environment={"GIVEN": value}, options={"python": echo(tmp_path)})
+    what = replace(what, workdir=workdir, folder=tmp_path / "jo bs $(touch executed)" / "try'1")
+    assert send(what) == Status("succeeded", 0)
+    arguments, environment, cwd = json.loads((tmp_path / "echo me.json").read_text())
+    assert arguments == ["-m", "lightning_meta", "fit", *NASTY]
+    assert (environment["GIVEN"], cwd) == (value, str(workdir))
+    assert environment["LIGHTNING_META_RUN"] == "try'1"
+    assert not list(tmp_path.rglob("executed"))
+
+
+def test_the_slurm_script_quotes_as_well(tmp_path: Path) -> None:
+    """Run with a stand-in for srun."""
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text('#!/bin/bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n')
+    srun.chmod(0o755)
+    what = job(tmp_path, "fit", *NASTY, environment={"GIVEN": "\n".join(NASTY)}, options={"python": echo(tmp_path)})
+    what.folder.mkdir(parents=True)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "n1"}
+    environment |= {"SLURM_JOB_ID": "7"}
+    subprocess.run(["bash", "-c", Slurm().render(what)], env=environment, check=True, capture_output=True)
+    arguments, given, _ = json.loads((tmp_path / "echo me.json").read_text())
+    assert arguments == ["-m", "lightning_meta", "fit", *NASTY]
+    assert given["GIVEN"] == "\n".join(NASTY)
+    assert given["LIGHTNING_META_PREEMPTIBLE"] == "1"
+    assert not list(tmp_path.rglob("executed"))
+
+
+def test_secrets_of_the_shell_are_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "hush-hush")
+    assert send(job(tmp_path, "--version")).state == "succeeded"
+    assert not any("hush-hush" in path.read_text() for path in (tmp_path / "jobs").rglob("*.*"))
+
+
+# profiles
+
+
+def test_profiles(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="no file"):
+        profiles.profile("big", "slurm")
+    settings = {"big": {"partition": "a100", "setup": ["module load cuda"], "nodes": 2}, "typo": {"partion": "x"}}
+    write_yaml(tmp_path / "profiles.yaml", {**settings, "kind": {"nodes": "two"}, "none": 3})
+    own, more = profiles.split(profiles.profile("big", "slurm"))
+    assert (own, more) == ({"setup": ("module load cuda",), "nodes": 2}, {"partition": "a100"})
+    for name, said in (
+        ("bigg", "choose from big, kind, none, typo"),
+        ("typo", "'partion', which slurm does not know: choose from nodes"),
+        ("kind", "no int"),
+        ("none", "give it keys"),
+    ):
+        with pytest.raises(JobError, match=said):
+            profiles.profile(name, "slurm")
+    (tmp_path / "profiles.yaml").write_text("a: [")
+    with pytest.raises(JobError, match="not YAML"):
+        profiles.profile("a", "slurm")
