@@ -99,7 +99,7 @@ class Nodes:
         ray = [RAY, "start", *head, f"--node-ip-address={self.addresses[i]}", f"--num-cpus={cpus}", "--block"]
         ray += ["--object-store-memory=100000000"]
         self.stack.enter_context(process(*self.inside(i), *ray, log=self.log))
-        until(lambda: bool(self.pids(i, "raylet/raylet")), 60, self.log)
+        until(lambda: self.log.read_text().count("Ray runtime started") > i, 60, self.log)
 
     def inside(self, i: int) -> list[str]:
         return ["ip", "netns", "exec", self.names[i]]

@@ -2,23 +2,30 @@
 
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pandas
 import pytest
+from pyarrow.fs import copy_files
 
 from lightning_meta.cli import main
 from lightning_meta.core import InputError
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.space import Dimension, dimension, full_key, settle, short_names
+from lightning_meta.search.storage import filesystem
 
 pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargparse's
 
 RATE, LR, SHOTS = "model.learner.init_args.inner_lr", "model.optimizer.init_args.lr", "data.init_args.shots"
 PB2 = "ray.tune.schedulers.pb2.PB2"
 TUNE = "tune --config sinusoid.yaml --config maml.yaml --config search/random_inner_lr_shots.yaml"
+AGENTS = "--config navigation.yaml --config maml_rl.yaml --config search/pbt_inner_lr_episodes.yaml --data.meta_batch 2"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,12 @@ def test_pb2_proposes_within_the_ranges_and_keeps_whole_numbers_whole() -> None:
             "other meta-validation tasks",
         ),
         (f"{TUNE[5:]} --search.space '{{data.seed: {{choice: [1, 5]}}}}'", "other meta-validation tasks"),
+        (f"{AGENTS} --model.learner.init_args.test_envs null", "envs 5 .* other meta-validation .* by test_updates"),
+        (
+            "--config bandits.yaml --config rl2.yaml --search.space"
+            " '{model.learner.init_args.episodes: {choice: [1, 2]}}'",
+            "test_episodes",
+        ),
         (
             f"{TUNE[5:]} --search.space '{{model.learner.backbone.sizes: {{choice: [[1, 8], [1, 9]]}}}}'"
             " --search.scheduler.class_path ray.tune.schedulers.PopulationBasedTraining",
@@ -178,3 +191,23 @@ def test_what_is_wrong_is_said_before_a_cluster_starts(
     assert end.value.code == 2
     assert re.search(said, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_the_storage_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    state, staged, files = tmp_path / "kept/state.json", tmp_path / "staged", filesystem(str(tmp_path))
+    staged.mkdir()
+    state.parent.mkdir()
+    (staged / state.name).write_text("old")
+    copy_files(str(staged), str(state.parent), destination_filesystem=files)  # as Ray does
+    kill = f"""
+        import os, signal
+        from lightning_meta.search.storage import filesystem
+        stream = filesystem({str(tmp_path)!r}).open_output_stream({str(state)!r})
+        stream.write(b"n" * 10**6)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert subprocess.run([sys.executable, "-c", dedent(kill)], check=False).returncode == -signal.SIGKILL
+    assert state.read_text() == "old"
+    (staged / state.name).write_text("new")
+    copy_files(str(staged), str(state.parent), destination_filesystem=files)
+    assert [file.read_text() for file in state.parent.iterdir()] == ["new"]

@@ -94,6 +94,34 @@ def test_a_population_begun_at_bad_rates_finds_its_way(tmp_path: Path) -> None:
     run(tmp_path, [*TUNE[:3], "fit", "--config", str(found(tmp_path) / "best.yaml"), "--trainer.max_epochs", "1"])
 
 
+def test_a_population_of_agents_shares_its_episodes_at_test_and_lives_those_it_is_given(tmp_path: Path) -> None:
+    envs = "model.learner.init_args.envs"
+    config = {
+        "search": {"cpus": 0.5, "trials": 4, "space": {RATE: {"loguniform": [0.01, 1]}, envs: {"choice": [1, 2, 3]}}},
+        "data": {"init_args": {"meta_batch": 2, "epoch_batches": 2, "val_tasks": 4, "test_tasks": 4}},
+        "model": {"learner": {"init_args": {"hidden": [4], "test_envs": 2}}},
+        "trainer": {"max_epochs": 5, "accelerator": "cpu"},
+    }
+    config["data"]["init_args"]["world"] = {"init_args": {"horizon": 4}}
+    command = [*TUNE[:4], "--config", "navigation.yaml", "--config", "maml_rl.yaml"]
+    command += ["--config", "search/pbt_inner_lr_episodes.yaml", "--config", write_yaml(tmp_path / "s.yaml", config)]
+    said = run(tmp_path, command)
+    assert "is the best of 4 trials" in said
+    assert said.count("meta_test:") == 1
+
+    (folder,) = tmp_path.glob("runs/*/version_0")
+    reports = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    lived = {0: {0.0}} | {
+        e: {one["metrics"]["meta_train/steps"] for one in reports if one["epoch"] == e} for e in range(1, 6)
+    }
+    for one in reports:  # batches, tasks, episodes, steps, before and after the update: from where it or a donor stood
+        steps = 2 * 2 * one["values"][envs] * 4 * 2
+        assert one["metrics"]["meta_train/steps"] - steps in lived[one["epoch"] - 1]
+    last = {one["trial"]: one["values"] for one in reports}
+    first = {one["trial"]: one["values"] for one in reversed(reports)}
+    assert last != first, "some took over another's"
+
+
 def test_a_failed_trial_is_a_row_with_its_reason_and_two_workers_train_as_one(tmp_path: Path) -> None:
     space = {RATE: {"grid": [0.01, 1e3]}}
     ends = {}
@@ -192,8 +220,8 @@ def test_a_search_over_several_nodes_survives_the_death_of_one(tmp_path: Path) -
         command += ["--address", f"{nodes.addresses[0]}:6379"]
         driver = stack.enter_context(process(*nodes.inside(0), *command, log=log, cwd=tmp_path))
         both = {"trial_00000", "trial_00001"}
-        until(lambda: {line["trial"] for line in history(tmp_path)[-2:]} == both, 180, log, driver)
-        assert all(nodes.pids(i, "ray::ImplicitFunc") for i in (1, 2)), "a trial on each"
+        until(lambda: all(nodes.pids(i, "ray::ImplicitFunc") for i in (1, 2)), 120, log, driver)
+        until(lambda: {line["trial"] for line in history(tmp_path)[-2:]} == both, 120, log, driver)
         (raylet,) = nodes.pids(2, "raylet/raylet")
         os.kill(raylet, signal.SIGKILL)
         until(lambda: driver.poll() is not None, 240, log)

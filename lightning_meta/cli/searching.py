@@ -15,7 +15,7 @@ from lightning_meta.cli.complaints import no_key
 from lightning_meta.cli.files import whole
 from lightning_meta.cli.outcome import conclude
 from lightning_meta.cli.train import MetaCLI, parse
-from lightning_meta.core import InputError
+from lightning_meta.core import InputError, MetaRLLearner
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import read_history
@@ -114,11 +114,13 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
                 rehearse("fit", cli.model.learner, cli.datamodule, cli.trainer)
             except InputError as error:
                 raise InputError(f"search.space: with {one.key} {value}: {error}") from error
-            kinds.add(getattr(cli.datamodule, "judged_on", None))
+            agent = isinstance(cli.model.learner, MetaRLLearner)
+            kinds.add((getattr(cli.datamodule, "judged_on", None), agent and cli.model.learner.judged_on()))
             if len(kinds) > 1:
                 raise InputError(
                     f"search.space: with {one.key} {value} a trial would be scored on other meta-validation tasks than the"
-                    " rest: fix them, episodes by eval_ways, eval_shots, eval_queries or val_shots"
+                    " rest: fix them, episodes by eval_ways, eval_shots, eval_queries or val_shots; an agent's by"
+                    " test_updates, test_envs or test_episodes"
                 )
             shapes.add(tuple((name, w.shape) for name, w in cli.model.learner.state_dict().items()))
             if population and len(shapes) > 1:

@@ -18,6 +18,7 @@ class MetaRLLearner(nn.Module, ABC):
 
     updates: int  # how often a trial changes phi
     envs: int = 1  # copies of a task in which phi acts side by side between two updates
+    episodes: int = 1  # of a trial, in each of them
     total: bool = (
         False  # whether the agent is judged by all rewards of a trial, not by those of its adapted policy alone
     )
@@ -60,6 +61,15 @@ class MetaRLLearner(nn.Module, ABC):
         """One meta-iteration: live through trials and improve theta. `improve(loss)` takes one step of the outer optimiser
         down the gradient of a loss, its mean over processes. Returns scalars worth a curve, `return` and `steps` (of the
         environment) among them."""
+
+    def judged_on(self) -> tuple[int, int, int]:
+        """How much of a task it lives through at test: updates, envs and episodes. Agents that differ in it are not judged
+        alike."""
+        training = self.training
+        self.eval()
+        found = self.updates, self.envs, self.episodes
+        self.train(training)
+        return found
 
     def check(self, world: World) -> None:
         """Raise InputError where the agent cannot act in this world, before anything is trained."""

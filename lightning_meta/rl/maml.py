@@ -41,7 +41,8 @@ class MAML(MetaRLLearner):
             outside; inner steps of the means grow as 1 / std, so a smaller one wants a smaller alpha.
         inner_lr: alpha, the inner learning rate, of the first inner step; `later` is what further ones take of it.
         updates: inner steps in training; `test_updates`, at test.
-        envs: episodes lived through for an inner step, and for the outer step.
+        envs: episodes lived through for an inner step, and for the outer step, in training; `test_envs`, at test, as many
+            unless told.
         discount: of rewards, gamma; `trace` is lambda of the advantages (1: whole returns).
         baseline: whether advantages are over a linear baseline fitted to each task.
         standardise: whether a task's advantages are brought to mean 0 and variance 1, which makes alpha fit any scale of
@@ -70,6 +71,7 @@ class MAML(MetaRLLearner):
         updates: int = 1,
         test_updates: int = 3,
         envs: int = 20,
+        test_envs: int | None = None,
         discount: float = 0.99,
         trace: float = 1.0,
         baseline: bool = True,
@@ -88,6 +90,7 @@ class MAML(MetaRLLearner):
             "updates": updates,
             "test_updates": test_updates,
             "envs": envs,
+            "test_envs": envs if test_envs is None else test_envs,
             "epochs": epochs,
             "cg_steps": cg_steps,
         }
@@ -104,8 +107,9 @@ class MAML(MetaRLLearner):
         if outer not in ("trpo", "ppo"):
             raise InputError(f"outer is {outer!r}; choose trpo or ppo")
         self.actor = Actor(observations, actions, discrete, hidden, std)
-        self.inner_lr, self.later, self.envs = inner_lr, later, envs
+        self.inner_lr, self.later = inner_lr, later
         self.train_updates, self.test_updates = updates, test_updates
+        self.train_envs, self.test_envs = envs, counts["test_envs"]
         self.discount, self.trace, self.baseline, self.standardise = discount, trace, baseline, standardise
         self.score_terms: ScoreTerms = score_terms
         self.first_order, self.kl, self.cg_steps, self.damping = first_order, kl, cg_steps, damping
@@ -115,6 +119,10 @@ class MAML(MetaRLLearner):
     @property
     def updates(self) -> int:  # type: ignore[override]  # other ones at test
         return self.train_updates if self.training else self.test_updates
+
+    @property
+    def envs(self) -> int:  # type: ignore[override]
+        return self.train_envs if self.training else self.test_envs
 
     def start(self) -> Weights:
         return dict(self.actor.named_parameters())

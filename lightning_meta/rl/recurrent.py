@@ -29,7 +29,7 @@ class RL2(MetaRLLearner):
         sequence: GRU or LSTM of `lightning_meta.nn` (RL2), SNAIL or Transformer, or a SequenceNetwork of your own.
         observations, actions, discrete: as those of the world.
         objective: PPO, or A2C (Wang et al.), as configured.
-        episodes: of a trial.
+        episodes: of a trial in training; `test_episodes`, at test, as many unless told.
         discount: gamma of the rewards within a trial, over the ends of its episodes.
         trace: lambda of the generalised advantage estimates.
         reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network.
@@ -50,6 +50,7 @@ class RL2(MetaRLLearner):
         discrete: bool = True,
         objective: Objective | None = None,
         episodes: int = 1,
+        test_episodes: int | None = None,
         discount: float = 0.99,
         trace: float = 0.5,
         reward_unit: float = 1.0,
@@ -59,9 +60,11 @@ class RL2(MetaRLLearner):
         growth: int = 0,
     ):
         super().__init__()
-        if min(episodes, first_steps) < 1 or growth < 0:
+        test_episodes = episodes if test_episodes is None else test_episodes
+        if min(episodes, test_episodes, first_steps) < 1 or growth < 0:
             raise InputError(
-                f"episodes {episodes}, first_steps {first_steps}, growth {growth}: give 1 or more, growth 0 or more"
+                f"episodes {episodes}, test_episodes {test_episodes}, first_steps {first_steps}, growth {growth}: give 1 or"
+                " more, growth 0 or more"
             )
         if reward_unit <= 0:
             raise InputError(f"reward_unit is {reward_unit}; it must be positive")
@@ -73,11 +76,16 @@ class RL2(MetaRLLearner):
         with torch.no_grad():
             self.policy.weight *= 0.01  # at first all actions are about as likely
         self.log_std = None if discrete else nn.Parameter(torch.zeros(actions))
-        self.objective, self.episodes = objective or PPO(), episodes
+        self.objective = objective or PPO()
+        self.train_episodes, self.test_episodes = episodes, test_episodes
         self.discount, self.trace, self.reward_unit = discount, trace, reward_unit
         self.value_weight, self.entropy_weight = value_weight, entropy_weight
         self.first_steps, self.growth = first_steps, growth
         self.register_buffer("meta_batches", torch.tensor(0))  # trained on so far
+
+    @property
+    def episodes(self) -> int:  # type: ignore[override]  # other ones at test
+        return self.train_episodes if self.training else self.test_episodes
 
     def prior(self, mdps: MDPs) -> "Remembering":  # noqa: ARG002  the same whatever the task
         return Remembering(self)
@@ -142,9 +150,10 @@ class RL2(MetaRLLearner):
         return min(self.first_steps + grown, whole)
 
     def check(self, world: World) -> None:
-        if (steps := self.episodes * world.horizon) > self.sequence.length:
+        episodes = max(self.train_episodes, self.test_episodes)
+        if (steps := episodes * world.horizon) > self.sequence.length:
             raise InputError(
-                f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial of {self.episodes} episodes"
+                f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial of {episodes} episodes"
                 f" takes {steps}: set its `length` to that"
             )
 

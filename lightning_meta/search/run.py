@@ -19,7 +19,7 @@ from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import Narrator
 from lightning_meta.search.space import Dimension
-from lightning_meta.search.storage import Reserve, stored, trouble
+from lightning_meta.search.storage import Reserve, filesystem, stored, trouble
 from lightning_meta.search.trial import Plan, run_trial
 
 ROOM, ROOM_OF_A_TRIAL = 2**20, 2**14  # bytes that the state of a search takes at most
@@ -99,6 +99,7 @@ class Job:
     def __init__(self, options: Search, space: list[Dimension], plan: Plan, folder: Path):
         self.options, self.space, self.folder = options, space, folder
         self.storage, self.name = stored(options, folder)
+        self.filesystem = filesystem(self.storage)
         epochs = plan.config["trainer"]["max_epochs"]
         self.scheduler: TrialScheduler = make_scheduler(options, space, epochs)
         self.searcher = make_searcher(options, space)
@@ -149,6 +150,7 @@ class Job:
             run_config=tune.RunConfig(
                 name=self.name,
                 storage_path=self.storage,
+                storage_filesystem=self.filesystem,
                 failure_config=tune.FailureConfig(max_failures=options.retries),
                 checkpoint_config=tune.CheckpointConfig(**keep),
                 callbacks=[
@@ -163,7 +165,7 @@ class Job:
 
     def can_go_on(self) -> bool:
         """Whether a search that was stopped has left its state."""
-        return tune.Tuner.can_restore(f"{self.storage}/{self.name}")
+        return tune.Tuner.can_restore(f"{self.storage}/{self.name}", self.filesystem)
 
     def restored(self) -> tune.Tuner:
         path = f"{self.storage}/{self.name}"
@@ -172,7 +174,17 @@ class Job:
                 f"{path} holds no search that can go on: its driver ended before the first trial began. Start it again"
                 " without --resume"
             )
-        return tune.Tuner.restore(path, self.trainable(), resume_unfinished=True, resume_errored=True)
+        tuner = tune.Tuner.restore(
+            path, self.trainable(), resume_unfinished=True, resume_errored=True, storage_filesystem=self.filesystem
+        )
+        try:
+            tuner.get_results()
+        except RuntimeError as error:  # Ray would begin anew, and without a space
+            raise InputError(
+                f"{path} holds a state that cannot be read, so that the search cannot go on. What it found is in"
+                f" {self.folder}; start it again without --resume"
+            ) from error
+        return tuner
 
     def run(self, resume: bool) -> tune.ResultGrid:
         """Search to the end. InputError where Ray cannot go on, as when the storage vanishes or fills."""

@@ -1,10 +1,15 @@
 """Where a search is kept, and how it ends well when that fills or vanishes."""
 
 import errno
+import io
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from lightning_meta.search.options import Search
 
@@ -13,11 +18,10 @@ LITTLE = 2**20  # bytes: with less, a disk is full
 
 def stored(options: Search, folder: Path) -> tuple[str, str]:
     """Where Ray keeps the checkpoints of the search in `folder`: the storage, and a name in it."""
-    return (
-        (options.storage, f"{folder.parent.name}-{folder.name}")
-        if options.storage
-        else (str(folder.parent), folder.name)
-    )
+    if options.storage is None:
+        return str(folder.parent), folder.name
+    place = os.path.abspath(options.storage) if is_local(options.storage) else options.storage
+    return place, f"{folder.parent.name}-{folder.name}"
 
 
 def trouble(places: list[str]) -> str | None:
@@ -37,6 +41,40 @@ def no_space(said: str) -> bool:
 
 def is_local(place: str) -> bool:
     return "://" not in place
+
+
+def filesystem(place: str) -> PyFileSystem | None:
+    """Through which Ray writes to a place on this machine: a driver killed at any moment leaves a state that can be read.
+    None for others, whose objects appear when they are whole anyway."""
+    return PyFileSystem(FSSpecHandler(WholeFiles())) if is_local(place) else None
+
+
+class WholeFiles(LocalFileSystem):
+    """This machine's files, written aside and renamed."""
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
+        return Aside(path) if mode == "wb" else super()._open(path, mode, block_size, **options)
+
+
+class Aside(io.BufferedWriter):
+    """Becomes the file `path` when all of it was written and it is closed."""
+
+    def __init__(self, path: str):
+        self.path, self.aside, self.whole = path, f"{path}.aside", True
+        super().__init__(io.FileIO(self.aside, "w"))
+
+    def write(self, data: Any) -> int:
+        self.whole = False
+        written = super().write(data)
+        self.whole = True
+        return written
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        if self.whole:
+            os.replace(self.aside, self.path)
 
 
 class Reserve:
