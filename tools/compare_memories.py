@@ -2,11 +2,11 @@
 
     python tools/compare_memories.py [--seeds 0 1 2] [--memories LSTM SNAIL Memoryless] [--out DIR] [--json] [--quick]
 
-A cue at the start of a trial tells at which end of the maze the reward lies; in the later episodes of the trial it is gone, and
-the agent must remember (Wang et al. 2016, arXiv:1611.05763, section 3.2.2). Each agent is RL2 with PPO, trained for as many
-meta-batches; its last checkpoint is judged on the 2,000 test tasks of data.seed 0. A row is a run: the share of episodes in which
-the agent turned to the right side, in the first episode and in the later ones, with 95 % intervals over tasks; half is
-chance for an agent without a memory. Never to turn counts as wrong.
+A cue at the start of a trial tells on which side at the maze's end the reward lies; in the later episodes of the trial it is
+gone, and the agent must remember (Wang et al. 2016, arXiv:1611.05763, section 3.2.2). Each agent is RL2 with PPO, trained for
+as many meta-batches; its last checkpoint is judged on the same test tasks. A row is a run: the share of episodes in which the
+agent turned to the right side, in the first episode and in the later ones, with 95 % intervals over tasks; half is chance for
+an agent without a memory. Never to turn counts as wrong.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python tools/compare_searches.py [--seeds 0 1 2] [--epochs 8] [--trials 8] [--out DIR]
 
-MAML on glyphs (write them first: `lightning-meta shards write glyphs --out shards/glyphs`): inner rate, outer rate and
-training shots, scored at 1 and 5 shots on the same meta-validation episodes, the best tested once on meta-test. Prints a
-table of Markdown. A single search has the interval of its episodes; the means over seeds, and the paired differences, that
-of Student's t over the seeds.
+MAML with the paper's strided network on glyphs: inner rate, outer rate and training shots, scored at 1 and 5 shots on the same
+meta-validation episodes, the best tested once on meta-test. Write the glyphs first: `lightning-meta shards write glyphs
+--out shards/glyphs`. Prints a table of Markdown. A single search has the interval of its episodes; the means over seeds, and
+the paired differences, that of Student's t over the seeds.
 """
 
 import argparse
@@ -77,6 +77,7 @@ def search(args: argparse.Namespace, config: str, seed: int, out: Path) -> dict[
         command += ["--config", "glyphs.yaml", "--config", "maml.yaml", "--config", config]
         command += [f"--search.seed={seed}", f"--seed_everything={seed}", f"--search.trials={args.trials}"]
         command += [f"--trainer.max_epochs={args.epochs}", "--data.epoch_batches=100"]
+        command += ["--model.learner.init_args.backbone.init_args.pool=false"]
         command += [f"--trainer.logger.init_args.save_dir={out}", "--trainer.logger.init_args.name=search"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

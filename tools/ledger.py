@@ -1,17 +1,20 @@
 """The ledger: what the packaged reproductions reached, beside the papers.   python tools/ledger.py RUNS
 
-Reads below RUNS what `fit` and `test` left of the runs in configs/reproduce (the newest version of each), and prints a
-table of Markdown: the paper's figure, ours, the difference, what was trained, and the score in meta-validation at six
+Reads below RUNS what `fit` and `test` left of the runs in configs/reproduce (the newest version of each, of agents all), and
+prints tables of Markdown: the paper's figure, ours, the difference, what was trained, and the score in meta-validation at six
 moments of the training, evenly spaced. A run is made again by
 `lightning-meta fit --config RUN.yaml`, then `lightning-meta test --config RUN.yaml --ckpt_path last` (or best, as the
-table says), with `--ways` and `--shots` for other sizes.
+table says), with `--ways` and `--shots` for other sizes. The versions of an agent are its seeds: `fit` with
+`--seed_everything S --data.seed S`; its figure is their mean.
 """
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from published import BANDITS, MDPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -67,6 +70,29 @@ LEDGER = [
 ]
 
 
+class Return(NamedTuple):
+    """A published return of an agent. `score` is what of its test: total, return, updates/K or episode/K."""
+
+    run: str
+    score: str
+    paper: float
+    source: str
+
+
+AGENTS = [
+    *(
+        Return(f"bandit_{pulls}_{arms}_rl2", "total", BANDITS[pulls, arms]["RL2"], "Duan et al. 2016")
+        for pulls, arms in ((10, 5), (10, 10), (100, 5), (100, 10))
+    ),
+    Return("bandit_10_5_snail", "total", BANDITS[10, 5]["SNAIL"], "Mishra et al. 2018"),
+    Return("tabular_10_rl2", "total", MDPS[10]["RL2"], "Duan et al. 2016"),
+    *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
+    *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
+    *(Return("point_robot_rl2", f"episode/{k}", float("nan"), "none published") for k in range(1, 5)),
+    Return("pendulum_recurrent_dpg", "return", float("nan"), "a figure"),
+]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the folder that `fit` wrote to")
@@ -75,6 +101,31 @@ def main() -> None:
     for figure in LEDGER:
         if row := line(figure, runs):
             print(row)
+    print(
+        "\n| agent | test | paper | here, a seed each | mean | difference | training of a seed |\n|---|---|---|---|---|---|---|"
+    )
+    for figure in AGENTS:
+        if row := agent_line(figure, runs):
+            print(row)
+
+
+def agent_line(figure: Return, runs: Path) -> str | None:
+    """A row of the agents' table; None where there is no such test."""
+    versions = sorted(file.parent for file in (runs / figure.run).glob("version_*/meta_test.json"))
+    results = [json.loads((version / "meta_test.json").read_text()) for version in versions]
+    found = [result["scores"][figure.score] for result in results if figure.score in result["scores"]]
+    if not found:
+        return None
+    mean = statistics.mean(score for score, _ in found)
+    none = figure.paper != figure.paper
+    steps = curve(versions[-1], "meta_train/steps")
+    lived = f"{steps[max(steps)] / 1e6:.3g} M environment steps, " if steps else ""
+    return (
+        f"| `{figure.run}.yaml` | {figure.score.replace('/', ' ')}, {results[-1]['protocol']['tasks']} tasks |"
+        f" {figure.source if none else f'{figure.paper} ({figure.source})'} |"
+        f" {', '.join(f'{score:.2f} +- {ci95:.2f}' for score, ci95 in found)} | {mean:.2f} |"
+        f" {'' if none else f'{mean - figure.paper:+.2f}'} | {lived}{training(results[-1]['checkpoint'])} |"
+    )
 
 
 def line(figure: Figure, runs: Path) -> str | None:
@@ -111,14 +162,20 @@ def training(checkpoint: dict[str, Any]) -> str:
 
 def learning(run: Path, score: str, scale: int, digits: int) -> str:
     """The score in meta-validation at six moments, from the run's events; empty where they are gone."""
-    points: dict[int, float] = {}
-    for file in sorted(run.glob("events*")):
-        events = EventAccumulator(str(file)).Reload()
-        if (tag := f"meta_val/{score}") in events.Tags()["scalars"]:
-            points |= {event.step: event.value for event in events.Scalars(tag)}
+    points = curve(run, f"meta_val/{score}")
     values = [points[step] for step in sorted(points)]
     chosen = [values[(k + 1) * len(values) // 6 - 1] for k in range(6)] if len(values) > 6 else values
     return " ".join(f"{scale * value:.{digits - 1}f}" for value in chosen)
+
+
+def curve(run: Path, tag: str) -> dict[int, float]:
+    """The values that a run logged by this name, at each step."""
+    points: dict[int, float] = {}
+    for file in sorted(run.glob("events*")):
+        events = EventAccumulator(str(file)).Reload()
+        if tag in events.Tags()["scalars"]:
+            points |= {event.step: event.value for event in events.Scalars(tag)}
+    return points
 
 
 if __name__ == "__main__":
