@@ -1,11 +1,11 @@
 """Population based training against random search, with the same number of training episodes, over several seeds.
 
-    python tools/compare_searches.py [--seeds 0 1 2] [--epochs 8] [--trials 8] [--out DIR]
+    python tools/compare_searches.py [--seeds 0 1 2] [--trials 8] [--epochs 8] [--batches 100] [--out DIR]
 
-MAML with the paper's strided network on glyphs: inner rate, outer rate and training shots, scored at 1 and 5 shots on the same
-meta-validation episodes, the best tested once on meta-test. Write the glyphs first: `lightning-meta shards write glyphs
---out shards/glyphs`. Prints a table of Markdown. A single search has the interval of its episodes; the means over seeds, and
-the paired differences, that of Student's t over the seeds.
+MAML on glyphs: inner rate, outer rate and training shots, scored at 1 and 5 shots on the same meta-validation episodes, the
+best tested once on meta-test. Write the glyphs first: `lightning-meta shards write glyphs --out shards/glyphs`. Prints a
+table of Markdown. A single search has the interval of its episodes; the means over seeds, and the paired differences, that
+of Student's t over the seeds.
 """
 
 import argparse
@@ -34,8 +34,10 @@ STUDENT = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=8, help="of a trial, each with a validation (default: 8)")
+    parser.add_argument("--batches", type=int, default=100, help="meta-batches of an epoch (default: 100)")
+    parser.add_argument("--val-episodes", type=int, default=200, help="at each of the shots (default: 200)")
     parser.add_argument("--out", type=Path, default=Path("runs/compare_searches"))
     args = parser.parse_args()
     print("| search | seed | best in meta-validation, % | its meta-test 1-shot, % | 5-shot, % | its values |")
@@ -76,8 +78,8 @@ def search(args: argparse.Namespace, config: str, seed: int, out: Path) -> dict[
         command = [sys.executable, "-m", "lightning_meta", "tune"]
         command += ["--config", "glyphs.yaml", "--config", "maml.yaml", "--config", config]
         command += [f"--search.seed={seed}", f"--seed_everything={seed}", f"--search.trials={args.trials}"]
-        command += [f"--trainer.max_epochs={args.epochs}", "--data.epoch_batches=100"]
-        command += ["--model.learner.init_args.backbone.init_args.pool=false"]
+        command += [f"--trainer.max_epochs={args.epochs}", f"--data.epoch_batches={args.batches}"]
+        command += [f"--data.val_episodes={args.val_episodes}"]
         command += [f"--trainer.logger.init_args.save_dir={out}", "--trainer.logger.init_args.name=search"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

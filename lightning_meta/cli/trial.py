@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from lightning_meta.cli.checks import check_trainer
+from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.train import MetaCLI, leave_group, parse, quiet
 from lightning_meta.training.checkpoint import load_weights, origin, read
@@ -41,6 +42,7 @@ def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -
 
 
 def prepared(command: str, config: dict[str, Any], ckpt: str | None) -> MetaCLI:
+    keep_freed_memory()
     quiet()
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
