@@ -20,6 +20,7 @@ from lightning_meta.envs import (
     Pendulum,
     PointRobot,
     TabularMDPs,
+    Told,
     TwoArms,
 )
 from lightning_meta.envs.maze import DOWN, LEFT, RIGHT, UP
@@ -39,6 +40,9 @@ WORLDS = [
     HalfCheetahDirection(horizon=20),
     HalfCheetahVelocity(horizon=20),
     AntDirection(horizon=20),
+    Told(PointRobot("sparse")),
+    Told(TabularMDPs()),
+    Told(IMaze()),
 ]
 
 
@@ -86,6 +90,21 @@ def test_a_task_is_the_same_alone_as_in_a_batch_and_looks_as_its_world_says(worl
     assert alone.reward.dtype == alone.next_observation.dtype == torch.float32
     assert not (alone.terminated & alone.truncated).any()
     assert ((alone.terminated | alone.truncated) & alone.valid).sum(-1).tolist() == [[2, 2, 2]]
+
+
+def test_a_world_that_tells_the_task_is_else_the_same() -> None:
+    plain = PointRobot("sparse", horizon=5)
+    world = Told(plain)
+    task = world.task(torch.tensor([4, 7]))
+    dark, _ = mdps(plain, 4, 7).rollout(Anything(plain), envs=3, episodes=2)
+    lit, _ = mdps(world, 4, 7).rollout(Anything(world), envs=3, episodes=2)
+    assert torch.equal(lit.reward, dark.reward)
+    for shown, own in (
+        (lit.seen.observation, dark.seen.observation),
+        (lit.next_observation, dark.next_observation),
+    ):
+        assert torch.equal(shown, torch.cat([own, task[:, None, None].expand_as(own)], -1))
+    assert torch.equal(world.dense_reward(task, lit), plain.dense_reward(task, dark))
 
 
 @pytest.mark.parametrize(("odds", "low"), [("easy", 0.1), ("medium", 0.25), ("hard", 0.4)])

@@ -109,7 +109,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memories", nargs="+", choices=list(MEMORIES), default=["LSTM", "SNAIL", "Memoryless"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--meta-batches", type=int, default=100, help="that each is trained for (default: 100)")
+    parser.add_argument("--meta-batches", type=int, default=200, help="that each is trained for (default: 200)")
     parser.add_argument("--tasks", type=int, default=2000, help="that each is judged on (default: 2,000)")
     parser.add_argument("--out", type=Path, default=Path("runs/compare_memories"))
     parser.add_argument("--json", action="store_true")

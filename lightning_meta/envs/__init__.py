@@ -6,6 +6,7 @@ from lightning_meta.envs.maze import IMaze
 from lightning_meta.envs.mujoco import AntDirection, HalfCheetahDirection, HalfCheetahVelocity
 from lightning_meta.envs.points import Navigation, PointRobot
 from lightning_meta.envs.tabular import TabularMDPs
+from lightning_meta.envs.told import Told
 
 __all__ = [
     "AntDirection",
@@ -18,5 +19,6 @@ __all__ = [
     "Pendulum",
     "PointRobot",
     "TabularMDPs",
+    "Told",
     "TwoArms",
 ]
