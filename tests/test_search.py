@@ -12,13 +12,14 @@ from typing import Any
 import pandas
 import pytest
 from pyarrow.fs import copy_files
+from ray.tune import Checkpoint
 
 from lightning_meta.cli import main
 from lightning_meta.core import InputError
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.space import Dimension, dimension, full_key, settle, short_names
-from lightning_meta.search.storage import filesystem
+from lightning_meta.search.storage import filesystem, newest
 
 pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargparse's
 
@@ -201,7 +202,7 @@ def test_a_file_of_the_storage_is_the_old_one_until_the_new_one_is_whole(tmp_pat
     copy_files(str(staged), str(state.parent), destination_filesystem=files)  # as Ray does
     kill = f"""
         import os, signal
-        from lightning_meta.search.storage import filesystem
+        from lightning_meta.search.storage import filesystem, newest
         stream = filesystem({str(tmp_path)!r}).open_output_stream({str(state)!r})
         stream.write(b"n" * 10**6)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -211,3 +212,15 @@ def test_a_file_of_the_storage_is_the_old_one_until_the_new_one_is_whole(tmp_pat
     (staged / state.name).write_text("new")
     copy_files(str(staged), str(state.parent), destination_filesystem=files)
     assert [file.read_text() for file in state.parent.iterdir()] == ["new"]
+
+
+def test_a_trial_whose_checkpoint_is_gone_goes_on_from_its_newest(tmp_path: Path) -> None:
+    given = Checkpoint(str(tmp_path / "checkpoint_000003"), filesystem(str(tmp_path)))
+    assert newest(given) is None
+    for k in (1, 4, 10):
+        (tmp_path / f"checkpoint_{k:06}").mkdir()
+    found = newest(given)
+    assert found is not None
+    assert found.path == str(tmp_path / "checkpoint_000010")
+    (tmp_path / "checkpoint_000003").mkdir()
+    assert newest(given) is given

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FSSpecHandler, PyFileSystem
+from pyarrow.fs import FileSelector, FileType, FSSpecHandler, PyFileSystem
+from ray.tune import Checkpoint
 
 from lightning_meta.search.options import Search
 
@@ -75,6 +76,17 @@ class Aside(io.BufferedWriter):
         super().close()
         if self.whole:
             os.replace(self.aside, self.path)
+
+
+def newest(checkpoint: Checkpoint) -> Checkpoint | None:
+    """This checkpoint or, where the driver was killed when it had just been replaced, the newest of its trial."""
+    files, path = checkpoint.filesystem, checkpoint.path
+    assert files is not None  # Ray finds it by the path
+    if files.get_file_info(path).type != FileType.NotFound:
+        return checkpoint
+    beside = files.get_file_info(FileSelector(os.path.dirname(path), allow_not_found=True))
+    found = [one.path for one in beside if one.base_name.startswith("checkpoint_")]
+    return Checkpoint(max(found), files) if found else None
 
 
 class Reserve:
