@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         batches = max(int(seconds / STEP_SECONDS), 1)
         ours = search(Path(folder, "long"), trials, batches)
-        peer = loop(Path(folder, "loop"), 1 if args.quick else 2, batches)
+        peer = loop(Path(folder, "loop"), 1, batches)
         item = f"{trials} trials of {sum(ours.training) / trials:.0f} s"
         rows += [
             row("s, command to first training step", ours.to_first_step, peer.to_first_step, 0),
