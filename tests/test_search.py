@@ -223,4 +223,7 @@ def test_a_trial_whose_checkpoint_is_gone_goes_on_from_its_newest(tmp_path: Path
     assert found is not None
     assert found.path == str(tmp_path / "checkpoint_000010")
     (tmp_path / "checkpoint_000003").mkdir()
-    assert newest(given) is given
+    found = newest(given)
+    assert found is not None
+    with found.as_directory() as folder:
+        assert folder == given.path, "read where it lies, not from a copy"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FileSelector, FileType, FSSpecHandler, PyFileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
+from pyarrow.fs import LocalFileSystem as InPlace
 from ray.tune import Checkpoint
 
 from lightning_meta.search.options import Search
@@ -80,13 +81,19 @@ class Aside(io.BufferedWriter):
 
 def newest(checkpoint: Checkpoint) -> Checkpoint | None:
     """This checkpoint or, where the driver was killed when it had just been replaced, the newest of its trial."""
-    files, path = checkpoint.filesystem, checkpoint.path
+    files, path = in_place(checkpoint.filesystem), checkpoint.path
+    if files.get_file_info(path).type == FileType.NotFound:
+        beside = files.get_file_info(FileSelector(os.path.dirname(path), allow_not_found=True))
+        path = max((one.path for one in beside if one.base_name.startswith("checkpoint_")), default="")
+    return Checkpoint(path, files) if path else None
+
+
+def in_place(files: FileSystem | None) -> FileSystem:
+    """What Ray reads there without a copy of its own."""
     assert files is not None  # Ray finds it by the path
-    if files.get_file_info(path).type != FileType.NotFound:
-        return checkpoint
-    beside = files.get_file_info(FileSelector(os.path.dirname(path), allow_not_found=True))
-    found = [one.path for one in beside if one.base_name.startswith("checkpoint_")]
-    return Checkpoint(max(found), files) if found else None
+    handler = files.handler if isinstance(files, PyFileSystem) else None
+    own = isinstance(handler, FSSpecHandler) and isinstance(handler.fs, WholeFiles)
+    return InPlace() if own else files
 
 
 class Reserve:
