@@ -19,7 +19,7 @@ from lightning_meta.core import InputError
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.space import Dimension, dimension, full_key, settle, short_names
-from lightning_meta.search.storage import filesystem, newest
+from lightning_meta.search.storage import filesystem, in_place
 
 pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargparse's
 
@@ -202,7 +202,7 @@ def test_a_file_of_the_storage_is_the_old_one_until_the_new_one_is_whole(tmp_pat
     copy_files(str(staged), str(state.parent), destination_filesystem=files)  # as Ray does
     kill = f"""
         import os, signal
-        from lightning_meta.search.storage import filesystem, newest
+        from lightning_meta.search.storage import filesystem, in_place
         stream = filesystem({str(tmp_path)!r}).open_output_stream({str(state)!r})
         stream.write(b"n" * 10**6)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -214,16 +214,10 @@ def test_a_file_of_the_storage_is_the_old_one_until_the_new_one_is_whole(tmp_pat
     assert [file.read_text() for file in state.parent.iterdir()] == ["new"]
 
 
-def test_a_trial_whose_checkpoint_is_gone_goes_on_from_its_newest(tmp_path: Path) -> None:
-    given = Checkpoint(str(tmp_path / "checkpoint_000003"), filesystem(str(tmp_path)))
-    assert newest(given) is None
-    for k in (1, 4, 10):
-        (tmp_path / f"checkpoint_{k:06}").mkdir()
-    found = newest(given)
-    assert found is not None
-    assert found.path == str(tmp_path / "checkpoint_000010")
+def test_a_checkpoint_of_this_machine_is_read_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_000003").mkdir()
-    found = newest(given)
+    found = in_place(Checkpoint(str(tmp_path / "checkpoint_000003"), filesystem(str(tmp_path))))
     assert found is not None
     with found.as_directory() as folder:
-        assert folder == given.path, "read where it lies, not from a copy"
+        assert folder == str(tmp_path / "checkpoint_000003")
+    assert in_place(None) is None

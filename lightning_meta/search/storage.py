@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
-from pyarrow.fs import FileSelector, FileSystem, FileType, FSSpecHandler, PyFileSystem
-from pyarrow.fs import LocalFileSystem as InPlace
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.tune import Checkpoint
 
 from lightning_meta.search.options import Search
@@ -79,21 +78,12 @@ class Aside(io.BufferedWriter):
             os.replace(self.aside, self.path)
 
 
-def newest(checkpoint: Checkpoint) -> Checkpoint | None:
-    """This checkpoint or, where the driver was killed when it had just been replaced, the newest of its trial."""
-    files, path = in_place(checkpoint.filesystem), checkpoint.path
-    if files.get_file_info(path).type == FileType.NotFound:
-        beside = files.get_file_info(FileSelector(os.path.dirname(path), allow_not_found=True))
-        path = max((one.path for one in beside if one.base_name.startswith("checkpoint_")), default="")
-    return Checkpoint(path, files) if path else None
-
-
-def in_place(files: FileSystem | None) -> FileSystem:
-    """What Ray reads there without a copy of its own."""
-    assert files is not None  # Ray finds it by the path
+def in_place(checkpoint: Checkpoint | None) -> Checkpoint | None:
+    """The same, to be read where it lies if that is on this machine: Ray copies what it does not know as local."""
+    files = checkpoint.filesystem if checkpoint else None
     handler = files.handler if isinstance(files, PyFileSystem) else None
     own = isinstance(handler, FSSpecHandler) and isinstance(handler.fs, WholeFiles)
-    return InPlace() if own else files
+    return Checkpoint(checkpoint.path) if checkpoint and own else checkpoint
 
 
 class Reserve:

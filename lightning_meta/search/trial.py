@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from lightning_meta.search.ranks import Ranks
 from lightning_meta.search.space import settle, short_names
-from lightning_meta.search.storage import newest
+from lightning_meta.search.storage import in_place
 from lightning_meta.search.takeover import TakeOver
 
 CHECKPOINT = "trial.ckpt"
@@ -50,8 +50,7 @@ def run_trial(values: dict[str, Any], plan: Plan) -> None:
     """Train at these values, from the trial's checkpoint if it has one. A failure that would come again ends the trial with
     its reason in the last report; one of a worker or node passes, and Ray goes on from the checkpoint."""
     config = trial_config(values, plan, tune.get_context().get_trial_name())
-    given = tune.get_checkpoint()
-    checkpoint = newest(given) if given else None
+    checkpoint = in_place(tune.get_checkpoint())
     try:
         with ExitStack() as stack:
             ranks = stack.enter_context(Ranks(plan, config, checkpoint)) if plan.workers > 1 else None
