@@ -81,7 +81,7 @@ class Aside(io.BufferedWriter):
 def in_place(checkpoint: Checkpoint | None) -> Checkpoint | None:
     """The same, to be read where it lies if that is on this machine: Ray copies what it does not know as local."""
     files = checkpoint.filesystem if checkpoint else None
-    handler = files.handler if isinstance(files, PyFileSystem) else None
+    handler = getattr(files, "handler", None)
     own = isinstance(handler, FSSpecHandler) and isinstance(handler.fs, WholeFiles)
     return Checkpoint(checkpoint.path) if checkpoint and own else checkpoint
 
