@@ -49,6 +49,7 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/python tools/bench_search.py --quick
 	$(BIN)/python tools/bench_worlds.py --quick
 	$(BIN)/python tools/compare_strategies.py --quick
+	$(BIN)/python tools/compare_memories.py --quick
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'

@@ -88,7 +88,7 @@ def turned_right(returns: Tensor) -> Tensor:
 
 def fit(memory: str, seed: int, args: argparse.Namespace) -> Path:
     """The last checkpoint of a run, trained unless it is there."""
-    folder = args.out / f"{memory}-{seed}"
+    folder = args.out / f"{memory}-{seed}-{args.meta_batches}"
     path = folder / "run/version_0/checkpoints/last.ckpt"
     if not path.is_file():
         learner = "--model.learner.init_args"
