@@ -12,7 +12,8 @@ strategy with a number to choose has the one of a grid that did best on other ta
 paper chose on the tasks that it reports). In `mdps` the paper's strategies expected an action to pay 0 before it is tried,
 where the tasks' prior says 1; the rows "true prior" have that.
 
-A checkpoint of an agent that learns within a trial, such as RL2, has its row in the table of the world that it was trained in.
+A checkpoint of an agent that learns within a trial, such as RL2, has its row in the table of the world that it was trained in;
+one that was trained on two arms, a row for each kind of odds.
 """
 
 import argparse
@@ -191,14 +192,17 @@ class Trained(NamedTuple):
         return cls(path, agent, kind(**(data["world"].get("init_args") or {})))
 
     def belongs(self, setting: Setting) -> bool:
-        same = type(self.world) is type(setting.world) and vars(self.world) == vars(setting.world)
+        """Whether it can live there: in two arms of any odds, whichever of them it was trained on."""
+        here, there = ({**vars(world), "odds": None} for world in (self.world, setting.world))
+        same = type(self.world) is type(setting.world) and here == there
         return same and getattr(self.agent, "episodes", 1) == setting.episodes
 
     def measure(self, setting: Setting, args: argparse.Namespace) -> Figure:
         start, body = time.process_time(), type(getattr(self.agent, "sequence", None)).__name__
         paper = setting.published.get("SNAIL" if body == "SNAIL" else type(self.agent).__name__)
         found = judged(setting, tasks(setting, "test", args.tasks, args.seed), self.agent.prior)
-        return figure(setting, f"{type(self.agent).__name__} of {body}, here", paper, found, self.path, start)
+        where = f"trained on {self.world.odds} arms" if isinstance(self.world, TwoArms) else "here"
+        return figure(setting, f"{type(self.agent).__name__} of {body}, {where}", paper, found, self.path, start)
 
 
 def main() -> None:
@@ -218,7 +222,7 @@ def main() -> None:
             print(f"\n{table}, {args.tasks} tasks, seed {args.seed}\n")
             print(f"| setting | strategy | paper | {what} | chosen |\n|---|---|---|---|---|")
         for setting, entrants in rows:
-            entrants = [one for one in entrants if not args.strategies or one.name.split(",")[0] in args.strategies]
+            entrants = [one for one in entrants if args.strategies is None or one.name.split(",")[0] in args.strategies]
             own = [partial(one.measure, setting, args) for one in trained if one.belongs(setting)]
             for cell in [*(partial(measure, setting, entrant, args) for entrant in entrants), *own]:
                 found = cell()
@@ -250,7 +254,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--arms", type=int, nargs="+", default=[5, 10, 50])
     parser.add_argument("--pulls", type=int, nargs="+", default=[10, 100, 500])
     parser.add_argument("--episodes", type=int, nargs="+", default=[10, 25, 50, 75, 100])
-    parser.add_argument("--strategies", nargs="+", metavar="NAME", help="only these, named as in the tables")
+    parser.add_argument("--strategies", nargs="*", metavar="NAME", help="only these, or none, named as in the tables")
     parser.add_argument("--tasks", type=int, default=2000, help="of a figure")
     parser.add_argument("--choose", type=int, default=1000, help="tasks on which a number of a strategy is chosen")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks")
@@ -261,6 +265,9 @@ def arguments() -> argparse.Namespace:
     args.tables = args.tables or tables
     if unknown := set(args.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}: give some of {', '.join(tables)}")
+    names = {one.name.split(",")[0] for one in [*bandit_entrants(1), *mdp_entrants()]}
+    if unknown := set(args.strategies or []) - names:
+        parser.error(f"no strategy {', '.join(sorted(unknown))}: give some of {', '.join(sorted(names))}")
     if args.quick:
         args.tasks = args.choose = 50
         args.arms, args.pulls, args.episodes = [5], [10], [10]
