@@ -14,7 +14,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from published import BANDITS
+from published import BANDITS, MDPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
@@ -82,9 +82,10 @@ class Return(NamedTuple):
 AGENTS = [
     *(
         Return(f"bandit_{pulls}_{arms}_rl2", "total", BANDITS[pulls, arms]["RL2"], "Duan et al. 2016")
-        for pulls, arms in ((10, 5), (10, 10))
+        for pulls, arms in ((10, 5), (10, 10), (100, 5), (100, 10))
     ),
     Return("bandit_10_5_snail", "total", BANDITS[10, 5]["SNAIL"], "Mishra et al. 2018"),
+    *(Return(f"mdp_{n}_rl2", "total", MDPS[n]["RL2"], "Duan et al. 2016") for n in (10, 25)),
     *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
     *(Return("point_robot_rl2", f"episode/{k}", float("nan"), "none published") for k in range(1, 5)),
