@@ -105,7 +105,9 @@ def test_adapting_comes_back_with_what_it_remembers():
 def test_the_loss_by_hand():
     """A2C on one trial of two steps, the numbers of the network read off: policy, value and entropy terms."""
     torch.manual_seed(1)
-    agent = bandit_agent(GRU(4), arms=2, objective=A2C(), discount=0.5, trace=1.0, value_weight=0.3, entropy_weight=0.1)
+    agent = bandit_agent(
+        GRU(4), arms=2, objective=A2C(), discount=0.5, trace=1.0, value_weight=0.3, entropy_weight=0.1, reward_unit=1.0
+    )
     token = torch.randn(1, 2, 4)
     trials = Trials(token, torch.tensor([[1, 0]]), torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]), torch.ones(1, 2))
     output = agent.sequence.unroll(agent.token(token))[0]
@@ -129,13 +131,56 @@ def test_the_loss_by_hand():
 
 
 def test_steps_behind_the_end_of_a_trial_change_nothing():
-    agent = RL2(GRU(8), 1, 2, False, A2C(), episodes=2)
+    agent = RL2(GRU(8), 1, 2, False, A2C(), episodes=2, reward_unit=1.0)
     lived, _ = mdps(Reaching(), *range(20)).rollout(agent.prior(mdps(Reaching(), 0)), episodes=2)
     trials = Trials.of(lived)
     assert not trials.valid.all(), "some episodes ended early"
     loss, _ = agent.loss(trials)
     other = trials._replace(reward=trials.reward + 9 * (1 - trials.valid), log_prob=trials.log_prob * trials.valid)
     assert_close(agent.loss(other)[0], loss, rtol=0, atol=0)
+
+
+class Paying(Bandits):
+    """Bandits that pay so much more."""
+
+    def __init__(self, factor: float):
+        super().__init__(arms=3, horizon=5)
+        self.factor = factor
+
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:
+        moved = super().step(task, state, action, u)
+        return moved._replace(reward=self.factor * moved.reward)
+
+
+def test_the_unit_of_rewards_is_the_size_of_what_is_to_come():
+    agent = bandit_agent(GRU(8), discount=0.5, objective=A2C())
+    tokens, none = torch.zeros(2, 3, 8), torch.zeros(2, 3)
+    valid = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    trials = Trials(tokens, none.long(), none, torch.tensor([[4.0, 0.0, 8.0], [2.0, 9.0, 9.0]]), valid)
+    assert_close(agent.size(trials), torch.tensor((6.0**2 + 4.0**2 + 8.0**2 + 2.0**2) / 4).sqrt())
+    agent.learn(mdps(Paying(1000), *range(20)), list[Tensor]().append)
+    large = agent.unit.item()
+    assert 500 < large < 2000, "0.5 a pull, and half of what comes after"
+    agent.learn(mdps(Paying(1), *range(20)), list[Tensor]().append)
+    assert agent.unit.item() == large, "values learned in one unit are not read in a smaller one"
+    again = bandit_agent(GRU(8))
+    again.load_state_dict(agent.state_dict())
+    assert again.unit.item() == large, "it is in the checkpoint"
+
+
+def test_rewards_of_any_size_teach_the_same():
+    """As far as learning goes; a network that reads rewards of another size begins as another policy."""
+    heads = []
+    for factor in (1.0, 1024.0):
+        torch.manual_seed(0)
+        agent = bandit_agent(Memoryless(8), objective=PPO(epochs=2, minibatches=2))
+        with torch.no_grad():
+            agent.token.weight[:, 3] /= factor  # the reward is the fourth number that it reads
+        train(agent, Paying(factor), meta_batches=3, tasks=64, lr=0.0)
+        lived, _ = mdps(Paying(factor), *range(64)).rollout(agent.prior(mdps(Paying(factor), 0)))
+        loss, _ = agent.loss(Trials.of(lived))
+        heads.append(torch.autograd.grad(loss, [agent.policy.weight, agent.value.weight]))
+    assert_close(heads[0], heads[1])
 
 
 def test_trials_grow_with_the_meta_batches_trained_on():
@@ -176,7 +221,8 @@ def test_a_trial_longer_than_the_network_reads_is_refused_before_training():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"episodes": 0}, {"growth": -1}, {"first_steps": 0}, {"discount": 1.5}, {"trace": -0.1}]
+    "wrong",
+    [{"episodes": 0}, {"growth": -1}, {"first_steps": 0}, {"discount": 1.5}, {"trace": -0.1}, {"reward_unit": 0.0}],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]):
     with pytest.raises(InputError):

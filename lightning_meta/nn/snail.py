@@ -41,7 +41,7 @@ class SNAIL(SequenceNetwork):
         self.out_features = third + 8 * values
 
     def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
-        return tuple(block.start(like) for block in self.blocks)  # type: ignore[operator]  # of a Sequential
+        return tuple(part for block in self.blocks for part in block.start(like))  # type: ignore[operator]  # of a Sequential
 
     def forward(self, tokens: Float[Tensor, "batch t width"], memory: Memory) -> tuple[Tensor, Memory]:
         if (steps := memory[0].shape[1] + tokens.shape[1]) > self.length:
@@ -49,18 +49,19 @@ class SNAIL(SequenceNetwork):
                 f"SNAIL was built for sequences of {self.length} steps, this one has {steps}: set `length` to that, for a"
                 " few-shot task to ways * shots + 1"
             )
-        x, after = tokens, []
-        for block, behind in zip(self.blocks, memory, strict=True):
-            x, behind = block(x, behind)
-            after.append(behind)
-        return x, tuple(after)
+        x, after = tokens, ()
+        for block in self.blocks:
+            x, kept = block(x, memory[: block.parts])  # type: ignore[index]  # a number
+            memory, after = memory[block.parts :], after + kept  # type: ignore[index]
+        return x, after
 
 
 class TemporalConvolutions(nn.Module):
     """TC(T, filters): ceil(log2 T) dense blocks, each x -> [x, tanh(conv x) * sigmoid(conv x)].
 
     Their dilations are 1, 2, 4, ..., so that every step is seen once; the paper's pseudo-code counts from 2. The memory is
-    the output at the steps that the widest convolution reaches back to, [batch, out, reach]; 0 before the first step.
+    the output at each of the steps that the widest convolution reaches back to, the oldest first, [batch, out] each; 0
+    before the first step. A step more lets go of one and copies none.
     """
 
     def __init__(self, d: int, length: int, filters: int):
@@ -68,20 +69,21 @@ class TemporalConvolutions(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(d + i * filters, 2 * filters, kernel_size=2, dilation=2**i) for i in range(dense_blocks(length))
         )
-        self.out, self.reach = d + len(self.convolutions) * filters, 2 ** (len(self.convolutions) - 1)
+        self.out, self.parts = d + len(self.convolutions) * filters, 2 ** (len(self.convolutions) - 1)
 
-    def start(self, like: Float[Tensor, "batch *rest"]) -> Tensor:
-        return like.new_zeros(len(like), self.out, self.reach)
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        return (like.new_zeros(len(like), self.out),) * self.parts
 
-    def forward(
-        self, x: Float[Tensor, "batch t d"], memory: Float[Tensor, "batch out reach"]
-    ) -> tuple[Float[Tensor, "batch t out"], Float[Tensor, "batch out reach"]]:
-        x = x.mT
+    def forward(self, x: Float[Tensor, "batch t d"], memory: Memory) -> tuple[Float[Tensor, "batch t out"], Memory]:
+        t = x.shape[1]
         for i, convolution in enumerate(self.convolutions):
-            behind = memory[:, : x.shape[1], -(2**i) :].to(x)
-            value, gate = convolution(torch.cat([behind, x], dim=2)).chunk(2, dim=1)
-            x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=1)
-        return x.mT, torch.cat([memory.to(x), x], dim=2)[..., -self.reach :]
+            behind = torch.stack(memory[self.parts - 2**i :][:t], 1)[..., : x.shape[2]].to(x)
+            behind = torch.cat([behind, x[:, : max(t - 2**i, 0)]], 1)  # what was 2^i steps before each
+            then, now = convolution.weight.unbind(2)  # type: ignore[operator]  # a tensor
+            found = F.linear(x, now, convolution.bias) + F.linear(behind, then)  # type: ignore[arg-type]
+            value, gate = found.chunk(2, dim=2)
+            x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=2)
+        return x, (*memory, *x.unbind(1))[-self.parts :]
 
 
 def dense_blocks(length: int) -> int:
@@ -94,21 +96,22 @@ class CausalAttention(nn.Module):
     The memory holds the keys and values of the steps before, [batch, seen, keys + values].
     """
 
+    parts = 1  # of the memory
+
     def __init__(self, d: int, keys: int, values: int):
         super().__init__()
         self.query, self.value = nn.Linear(d, keys), nn.Linear(d, values)
         self.key = nn.Linear(d, keys, bias=False)  # which a softmax over keys would cancel
 
-    def start(self, like: Float[Tensor, "batch *rest"]) -> Tensor:
-        return like.new_zeros(len(like), 0, self.key.out_features + self.value.out_features)
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        return (like.new_zeros(len(like), 0, self.key.out_features + self.value.out_features),)
 
-    def forward(
-        self, x: Float[Tensor, "batch t d"], memory: Float[Tensor, "batch seen kept"]
-    ) -> tuple[Float[Tensor, "batch t out"], Float[Tensor, "batch after kept"]]:
-        t, seen = x.shape[1], memory.shape[1]
+    def forward(self, x: Float[Tensor, "batch t d"], memory: Memory) -> tuple[Float[Tensor, "batch t out"], Memory]:
+        (before,) = memory
+        t, seen = x.shape[1], before.shape[1]
         new = torch.cat([self.key(x), self.value(x)], dim=-1)
-        memory = torch.cat([memory.to(new), new], dim=1)
-        key, value = memory.split([self.key.out_features, self.value.out_features], dim=-1)
+        kept = torch.cat([before.to(new), new], dim=1)
+        key, value = kept.split([self.key.out_features, self.value.out_features], dim=-1)
         sees = x.new_ones(t, seen + t, dtype=torch.bool).tril(seen)
         read = F.scaled_dot_product_attention(self.query(x), key, value, attn_mask=sees)
-        return torch.cat([x, read], dim=-1), memory
+        return torch.cat([x, read], dim=-1), (kept,)

@@ -16,8 +16,9 @@ from torch.distributions import Categorical, Distribution, Normal
 
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Seen, Trajectories, World, log_prob
 from lightning_meta.nn.sequence import Memory, SequenceNetwork, shared
-from lightning_meta.rl.advantages import generalised
+from lightning_meta.rl.advantages import discounted_sums, generalised
 from lightning_meta.rl.objectives import PPO, Objective, mean
+from lightning_meta.rl.processes import mean_over_processes
 
 
 class RL2(MetaRLLearner):
@@ -32,8 +33,9 @@ class RL2(MetaRLLearner):
         episodes: of a trial in training; `test_episodes`, at test, as many unless told.
         discount: gamma of the rewards within a trial, over the ends of its episodes.
         trace: lambda of the generalised advantage estimates.
-        reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network. In
-            trials of 100 steps the squared error of values of 50 drowns the policy's gradient, and nothing is learned.
+        reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network: the
+            squared error of values of 50 drowns the policy's gradient, and nothing is learned. None for the root mean square
+            of the discounted rewards that are to come, over the steps of a meta-batch; the largest so far.
         value_weight, entropy_weight: of the squared error of the value and of the policy's entropy (nats) in the loss.
         first_steps, growth: trials are cut off after `first_steps` at first, and grow to their whole length over the first
             `growth` meta-batches. 0 for whole trials from the start; needed for long ones, where it takes a policy that
@@ -42,6 +44,7 @@ class RL2(MetaRLLearner):
 
     updates, total = 0, True
     meta_batches: Tensor
+    unit: Tensor
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class RL2(MetaRLLearner):
         test_episodes: int | None = None,
         discount: float = 0.99,
         trace: float = 0.5,
-        reward_unit: float = 1.0,
+        reward_unit: float | None = None,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
         first_steps: int = 10,
@@ -67,8 +70,8 @@ class RL2(MetaRLLearner):
                 f"episodes {episodes}, test_episodes {test_episodes}, first_steps {first_steps}, growth {growth}: give 1 or"
                 " more, growth 0 or more"
             )
-        if reward_unit <= 0:
-            raise InputError(f"reward_unit is {reward_unit}; it must be positive")
+        if reward_unit is not None and reward_unit <= 0:
+            raise InputError(f"reward_unit is {reward_unit}; give a positive one, or null to have it measured")
         if not (0 <= discount <= 1 and 0 <= trace <= 1):
             raise InputError(f"discount {discount}, trace {trace}: both must be between 0 and 1")
         self.sequence, self.discrete = sequence, discrete
@@ -83,6 +86,7 @@ class RL2(MetaRLLearner):
         self.value_weight, self.entropy_weight = value_weight, entropy_weight
         self.first_steps, self.growth = first_steps, growth
         self.register_buffer("meta_batches", torch.tensor(0))  # trained on so far
+        self.register_buffer("unit", torch.tensor(reward_unit or 1e-8))  # that rewards are counted in
 
     @property
     def episodes(self) -> int:  # type: ignore[override]  # other ones at test
@@ -116,6 +120,8 @@ class RL2(MetaRLLearner):
             raise InputError(
                 f"{len(mdps)} tasks of a process do not make {parts} minibatches of equal size: choose others"
             )
+        if self.reward_unit is None:
+            self.unit = torch.maximum(self.unit, self.size(trials))
         log: dict[str, Tensor] = {}
         for _ in range(self.objective.epochs):
             for part in range(parts):  # the same on any number of processes, each of which has a block of the tasks
@@ -130,7 +136,7 @@ class RL2(MetaRLLearner):
         output, valid = self.sequence.unroll(self.token(trials.token)), trials.valid
         distribution, value = self.distribution(output), self.value(output).squeeze(-1)
         likely = log_prob(distribution, trials.action)
-        advantage = generalised(trials.reward / self.reward_unit, value.detach(), valid, self.discount, self.trace)
+        advantage = generalised(trials.reward / self.unit, value.detach(), valid, self.discount, self.trace)
         value_loss = mean((advantage + value.detach() - value).square(), valid)
         entropy = distribution.entropy()
         entropy = mean(entropy if self.discrete else entropy.sum(-1), valid)
@@ -141,6 +147,11 @@ class RL2(MetaRLLearner):
             "kl": mean(trials.log_prob - likely.detach(), valid),
         }
         return loss + self.value_weight * value_loss - self.entropy_weight * entropy, log
+
+    def size(self, trials: "Trials") -> Float[Tensor, ""]:
+        """The root mean square, over all processes, of the discounted rewards to come."""
+        to_come = discounted_sums(trials.reward * trials.valid, self.discount)
+        return mean_over_processes(mean(to_come.square(), trials.valid)).sqrt()
 
     def steps(self, world: World) -> int:
         """Of a trial of the next meta-batch."""
