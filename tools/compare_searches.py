@@ -16,19 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SEARCHES = {"population": "search/pbt_inner_lr_shots.yaml", "random": "search/random_inner_lr_shots.yaml"}
+from scipy.stats import t as student
 
-STUDENT = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-)  # 97.5 % point at 1, 2, ... degrees of freedom
+SEARCHES = {"population": "search/pbt_inner_lr_shots.yaml", "random": "search/random_inner_lr_shots.yaml"}
 
 
 def main() -> None:
@@ -45,7 +35,8 @@ def main() -> None:
     scores: dict[str, list[list[float]]] = {name: [] for name in SEARCHES}
     for seed in args.seeds:
         for name, config in SEARCHES.items():
-            found = search(args, config, seed, args.out / f"{name}-{seed}")
+            size = f"{args.trials}x{args.epochs}x{args.batches}-{args.val_episodes}"
+            found = search(args, config, seed, args.out / f"{name}-{seed}-{size}")
             best, tested = found["trials"][0], [one["scores"]["accuracy"] for one in found["meta_test"]]
             scores[name].append([100 * best["score"], *(100 * mean for mean, _ in tested)])
             cells = [interval(best["score"], best["ci95"]), *(interval(*score) for score in tested)]
@@ -64,11 +55,11 @@ def row(name: str, found: list[list[float]]) -> str:
 
 
 def over_seeds(values: list[float]) -> str:
-    """The mean and, of 2 to 10 values, the half-width of its 95 % interval."""
+    """The mean and, of 2 values or more, the half-width of its 95 % interval."""
     mean, n = statistics.mean(values), len(values)
-    if not 2 <= n <= len(STUDENT) + 1:
+    if n < 2:
         return f"{mean:.2f}"
-    return f"{mean:.2f} +- {STUDENT[n - 2] * statistics.stdev(values) / n**0.5:.2f}"
+    return f"{mean:.2f} +- {student.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5:.2f}"
 
 
 def search(args: argparse.Namespace, config: str, seed: int, out: Path) -> dict[str, Any]:
