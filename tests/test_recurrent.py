@@ -154,18 +154,22 @@ class Paying(Bandits):
 
 def test_the_unit_of_rewards_is_the_size_of_what_is_to_come():
     agent = bandit_agent(GRU(8), discount=0.5, objective=A2C())
-    tokens, none = torch.zeros(2, 3, 8), torch.zeros(2, 3)
+    tokens, none = torch.zeros(2, 3, 5), torch.zeros(2, 3)
     valid = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     trials = Trials(tokens, none.long(), none, torch.tensor([[4.0, 0.0, 8.0], [2.0, 9.0, 9.0]]), valid)
-    assert_close(agent.size(trials), torch.tensor((6.0**2 + 4.0**2 + 8.0**2 + 2.0**2) / 4).sqrt())
+    assert_close(agent.size_to_come(trials), torch.tensor((6.0**2 + 4.0**2 + 8.0**2 + 2.0**2) / 4).sqrt())
     agent.learn(mdps(Paying(1000), *range(20)), list[Tensor]().append)
-    large = agent.unit.item()
+    large = agent.measured_unit.item()
     assert 500 < large < 2000, "0.5 a pull, and half of what comes after"
     agent.learn(mdps(Paying(1), *range(20)), list[Tensor]().append)
-    assert agent.unit.item() == large, "values learned in one unit are not read in a smaller one"
+    assert agent.measured_unit.item() == large, "values learned in one unit are not read in a smaller one"
     again = bandit_agent(GRU(8))
     again.load_state_dict(agent.state_dict())
-    assert again.unit.item() == large, "it is in the checkpoint"
+    assert again.measured_unit.item() == large, "it is in the checkpoint"
+    for unit, same in ((large, True), (2 * large, False)):
+        told = bandit_agent(GRU(8), discount=0.5, objective=A2C(), reward_unit=unit)
+        told.load_state_dict(agent.state_dict())
+        assert torch.equal(told.loss(trials)[0], agent.loss(trials)[0]) is same, "what is configured counts"
 
 
 def test_rewards_of_any_size_teach_the_same():
@@ -222,7 +226,15 @@ def test_a_trial_longer_than_the_network_reads_is_refused_before_training():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"episodes": 0}, {"growth": -1}, {"first_steps": 0}, {"discount": 1.5}, {"trace": -0.1}, {"reward_unit": 0.0}],
+    [
+        {"episodes": 0},
+        {"growth": -1},
+        {"first_steps": 0},
+        {"discount": 1.5},
+        {"trace": -0.1},
+        {"reward_unit": 0.0},
+        {"reward_unit": math.nan},
+    ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, float]):
     with pytest.raises(InputError):

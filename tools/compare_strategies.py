@@ -193,8 +193,8 @@ class Trained(NamedTuple):
 
     def belongs(self, setting: Setting) -> bool:
         """Whether it can live there: in two arms of any odds, whichever of them it was trained on."""
-        here, there = ({**vars(world), "odds": None} for world in (self.world, setting.world))
-        same = type(self.world) is type(setting.world) and here == there
+        own, other = ({**vars(world), "odds": None} for world in (self.world, setting.world))
+        same = type(self.world) is type(setting.world) and own == other
         return same and getattr(self.agent, "episodes", 1) == setting.episodes
 
     def measure(self, setting: Setting, args: argparse.Namespace) -> Figure:
@@ -254,7 +254,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--arms", type=int, nargs="+", default=[5, 10, 50])
     parser.add_argument("--pulls", type=int, nargs="+", default=[10, 100, 500])
     parser.add_argument("--episodes", type=int, nargs="+", default=[10, 25, 50, 75, 100])
-    parser.add_argument("--strategies", nargs="*", metavar="NAME", help="only these, or none, named as in the tables")
+    parser.add_argument("--strategies", nargs="*", metavar="NAME", help="only these, or none; up to the comma")
     parser.add_argument("--tasks", type=int, default=2000, help="of a figure")
     parser.add_argument("--choose", type=int, default=1000, help="tasks on which a number of a strategy is chosen")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks")
@@ -265,7 +265,8 @@ def arguments() -> argparse.Namespace:
     args.tables = args.tables or tables
     if unknown := set(args.tables) - set(tables):
         parser.error(f"no table {', '.join(sorted(unknown))}: give some of {', '.join(tables)}")
-    names = {one.name.split(",")[0] for one in [*bandit_entrants(1), *mdp_entrants()]}
+    entrants = {"bandits": bandit_entrants(1), "mdps": mdp_entrants(), "two_arms": bandit_entrants(1)}
+    names = {one.name.split(",")[0] for table in args.tables for one in entrants[table]}
     if unknown := set(args.strategies or []) - names:
         parser.error(f"no strategy {', '.join(sorted(unknown))}: give some of {', '.join(sorted(names))}")
     if args.quick:

@@ -38,8 +38,10 @@ def run(argv: list[str]) -> None:
             raise InputError(
                 "no search is given: add --config search/pbt_inner_lr_shots.yaml, say (`lightning-meta configs` lists them)"
             )
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("tune needs Ray, which is not installed: pip install 'lightning-meta[search]'")
+    if missing := [name for name in ("ray", "pyarrow") if importlib.util.find_spec(name) is None]:
+        raise InputError(
+            f"tune needs {' and '.join(missing)}, not installed here: pip install 'lightning-meta[search]'"
+        )
     with warnings.catch_warnings():
         quiet()
         for name in ("pytorch_lightning", "lightning_fabric", "optuna"):

@@ -79,6 +79,7 @@ class TemporalConvolutions(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             behind = torch.stack(memory[self.parts - 2**i :][:t], 1)[..., : x.shape[2]].to(x)
             behind = torch.cat([behind, x[:, : max(t - 2**i, 0)]], 1)  # what was 2^i steps before each
+            # two products, for the convolution itself would want all of the memory in one tensor
             then, now = convolution.weight.unbind(2)  # type: ignore[operator]  # a tensor
             found = F.linear(x, now, convolution.bias) + F.linear(behind, then)  # type: ignore[arg-type]
             value, gate = found.chunk(2, dim=2)

@@ -35,16 +35,17 @@ class RL2(MetaRLLearner):
         trace: lambda of the generalised advantage estimates.
         reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network: the
             squared error of values of 50 drowns the policy's gradient, and nothing is learned. None for the root mean square
-            of the discounted rewards that are to come, over the steps of a meta-batch; the largest so far.
+            of the discounted rewards that are to come, over the steps of a meta-batch; the largest so far. With A2C it also
+            sets what the entropy weighs beside them.
         value_weight, entropy_weight: of the squared error of the value and of the policy's entropy (nats) in the loss.
         first_steps, growth: trials are cut off after `first_steps` at first, and grow to their whole length over the first
-            `growth` meta-batches. 0 for whole trials from the start; needed for long ones, where it takes a policy that
-            explores to see that it is worth it.
+            `growth` meta-batches. 0 for whole trials from the start. Long ones are learned faster so, for it takes a policy
+            that explores to see that it is worth it.
     """
 
     updates, total = 0, True
     meta_batches: Tensor
-    unit: Tensor
+    measured_unit: Tensor
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class RL2(MetaRLLearner):
                 f"episodes {episodes}, test_episodes {test_episodes}, first_steps {first_steps}, growth {growth}: give 1 or"
                 " more, growth 0 or more"
             )
-        if reward_unit is not None and reward_unit <= 0:
+        if reward_unit is not None and not reward_unit > 0:
             raise InputError(f"reward_unit is {reward_unit}; give a positive one, or null to have it measured")
         if not (0 <= discount <= 1 and 0 <= trace <= 1):
             raise InputError(f"discount {discount}, trace {trace}: both must be between 0 and 1")
@@ -86,7 +87,7 @@ class RL2(MetaRLLearner):
         self.value_weight, self.entropy_weight = value_weight, entropy_weight
         self.first_steps, self.growth = first_steps, growth
         self.register_buffer("meta_batches", torch.tensor(0))  # trained on so far
-        self.register_buffer("unit", torch.tensor(reward_unit or 1e-8))  # that rewards are counted in
+        self.register_buffer("measured_unit", torch.tensor(1e-7))  # not 0, which before any reward would divide 0
 
     @property
     def episodes(self) -> int:  # type: ignore[override]  # other ones at test
@@ -121,7 +122,7 @@ class RL2(MetaRLLearner):
                 f"{len(mdps)} tasks of a process do not make {parts} minibatches of equal size: choose others"
             )
         if self.reward_unit is None:
-            self.unit = torch.maximum(self.unit, self.size(trials))
+            self.measured_unit = torch.maximum(self.measured_unit, self.size_to_come(trials))
         log: dict[str, Tensor] = {}
         for _ in range(self.objective.epochs):
             for part in range(parts):  # the same on any number of processes, each of which has a block of the tasks
@@ -136,7 +137,8 @@ class RL2(MetaRLLearner):
         output, valid = self.sequence.unroll(self.token(trials.token)), trials.valid
         distribution, value = self.distribution(output), self.value(output).squeeze(-1)
         likely = log_prob(distribution, trials.action)
-        advantage = generalised(trials.reward / self.unit, value.detach(), valid, self.discount, self.trace)
+        unit = self.measured_unit if self.reward_unit is None else self.reward_unit
+        advantage = generalised(trials.reward / unit, value.detach(), valid, self.discount, self.trace)
         value_loss = mean((advantage + value.detach() - value).square(), valid)
         entropy = distribution.entropy()
         entropy = mean(entropy if self.discrete else entropy.sum(-1), valid)
@@ -148,7 +150,7 @@ class RL2(MetaRLLearner):
         }
         return loss + self.value_weight * value_loss - self.entropy_weight * entropy, log
 
-    def size(self, trials: "Trials") -> Float[Tensor, ""]:
+    def size_to_come(self, trials: "Trials") -> Float[Tensor, ""]:
         """The root mean square, over all processes, of the discounted rewards to come."""
         to_come = discounted_sums(trials.reward * trials.valid, self.discount)
         return mean_over_processes(mean(to_come.square(), trials.valid)).sqrt()
