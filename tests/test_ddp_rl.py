@@ -32,5 +32,5 @@ def test_law_8_two_processes_end_with_the_theta_of_one(run: str, results: list[d
 def test_they_did_train(run: str, results: list[dict[str, dict[str, Any]]]) -> None:
     """Two that stand still would agree too."""
     after = results[1][run]["theta"]
-    moved = max(float((after[name] - w).abs().max()) for name, w in start(run)[0].named_parameters())
+    moved = max(float((after[name] - w.detach()).abs().max()) for name, w in start(run)[0].named_parameters())
     assert moved > 1e-4
