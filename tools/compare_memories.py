@@ -96,10 +96,14 @@ def fit(memory: str, seed: int, args: argparse.Namespace) -> Path:
         command += [f"--seed_everything={seed}", f"--data.seed={seed}", f"{learner}.episodes={EPISODES}"]
         command += [f"{learner}.sequence=lightning_meta.nn.{memory}"]
         command += [f"{learner}.sequence.init_args.{name}={value}" for name, value in MEMORIES[memory].items()]
+        command += [f"{learner}.entropy_weight=0.03", "--model.optimizer.init_args.lr=0.001"]
+        # the rate falls: where all goes well advantages are noise, and PPO makes them as large as any
+        scheduler = "--model.scheduler.init_args"
         command += [
-            f"{learner}.entropy_weight=0.03",
-            "--model.optimizer.init_args.lr=0.001",
-        ]  # at 0.003 SNAIL stays at chance
+            "--model.scheduler=torch.optim.lr_scheduler.LinearLR",
+            f"{scheduler}.total_iters={args.meta_batches}",
+        ]
+        command += [f"{scheduler}.start_factor=1.0", f"{scheduler}.end_factor=0.02"]
         command += [f"--data.world.init_args.horizon={HORIZON}", "--data.meta_batch=256"]
         command += [f"--data.epoch_batches={args.meta_batches // 2}", "--trainer.max_epochs=2"]
         command += [f"--trainer.logger.init_args.save_dir={folder}", "--trainer.logger.init_args.name=run"]
