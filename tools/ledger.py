@@ -85,8 +85,10 @@ AGENTS = [
         for pulls, arms in ((10, 5), (10, 10), (100, 5), (100, 10))
     ),
     Return("bandit_10_5_snail", "total", BANDITS[10, 5]["SNAIL"], "Mishra et al. 2018"),
+    Return("two_arms_l2rl", "total", float("nan"), "a figure"),
     *(Return(f"mdp_{n}_rl2", "total", MDPS[n]["RL2"], "Duan et al. 2016") for n in (10, 25)),
     *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
+    *(Return("cheetah_direction_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
     *(Return("point_robot_rl2", f"episode/{k}", float("nan"), "none published") for k in range(1, 5)),
     Return("pendulum_recurrent_dpg", "return", float("nan"), "a figure"),
