@@ -27,7 +27,8 @@ def results(shard_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 def test_law_8_two_processes_end_with_the_theta_of_one(run: str, results: list[Results]) -> None:
     one, two = (result[run] for result in results)
     assert_close(audible(two["theta"]), audible(one["theta"]), rtol=1e-6, atol=1e-6)
-    assert_close(two["scores"], one["scores"], rtol=1e-5, atol=1e-5)
+    rounded = 2e-2 if "bfloat16" in run else 1e-5  # in bfloat16 that last bit may turn a prediction or two
+    assert_close(two["scores"], one["scores"], rtol=rounded, atol=rounded)
 
 
 @pytest.mark.parametrize("run", RUNS)
