@@ -152,8 +152,9 @@ def handler(state: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
             sent, whole = 0, False
             while not whole:
                 whole = query.get("follow", "").lower() != "true" or pod in state.ended  # asked before reading
-                self.chunk("".join(line + "\n" for line in lines[sent:]).encode())
-                sent = len(lines)
+                new = lines[sent:]
+                self.chunk("".join(line + "\n" for line in new).encode())
+                sent += len(new)
                 time.sleep(0.02)
             self.wfile.write(b"0\r\n\r\n")
             return None
