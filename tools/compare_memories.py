@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lightning_meta.training.checkpoint import origin, read
 
-EPISODES, HORIZON, TASKS = 4, 12, 2000
+EPISODES, HORIZON = 4, 12
 MEMORIES = {
     "LSTM": {"width": 32},
     "GRU": {"width": 32},
