@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from lightning_meta.core import InputError, MDPs, Moved, World
 from lightning_meta.envs import Bandits
-from lightning_meta.nn import GRU, LSTM, SNAIL, Memoryless, Transformer
+from lightning_meta.nn import GRU, LSTM, SNAIL, DeltaNet, Memoryless, Transformer
 from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.rl import A2C, PPO, RL2
 from lightning_meta.rl.recurrent import Trials
@@ -19,6 +19,7 @@ NETWORKS = {
     "lstm": lambda: LSTM(8),
     "snail": lambda: SNAIL(length=12, width=8, filters=4, values=2),
     "transformer": lambda: Transformer(8, layers=2, heads=2),
+    "deltanet": lambda: DeltaNet(8, layers=2, heads=2),
 }
 every_network = pytest.mark.parametrize("network", [pytest.param(make, id=name) for name, make in NETWORKS.items()])
 

@@ -7,7 +7,9 @@ from torch.testing import assert_close
 
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import SequenceReader
-from lightning_meta.nn import GRU, LSTM, MLP, SNAIL, Memoryless, Transformer
+from lightning_meta.nn import GRU, LSTM, MLP, SNAIL, DeltaNet, Memoryless, Transformer
+from lightning_meta.nn import delta as fast_weights
+from lightning_meta.nn.delta import delta_rule
 from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.nn.snail import CausalAttention, TemporalConvolutions
 
@@ -15,6 +17,7 @@ NETWORKS = {
     "lstm": lambda: LSTM(8, layers=2),
     "gru": lambda: GRU(8, layers=2),
     "transformer": lambda: Transformer(8, layers=2, heads=2),
+    "deltanet": lambda: DeltaNet(8, layers=2, heads=2),
     "snail": lambda: SNAIL(length=8, width=8, filters=4),
 }
 every_network = pytest.mark.parametrize("network", [pytest.param(make, id=name) for name, make in NETWORKS.items()])
@@ -163,6 +166,35 @@ def test_snail_refuses_a_longer_sequence_than_its_convolutions_span():
         network.answer(network.read(torch.randn(1, 6, 8)), torch.randn(1, 2, 8))
 
 
+def test_the_delta_rule_is_a_gradient_step_on_each_value_and_forgets_what_a_key_held():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 5, 4, dtype=torch.float64)
+    rate, at = torch.rand(2, 5, 1, dtype=torch.float64), torch.randn(2, 4, 4, dtype=torch.float64)
+    read, end = delta_rule(query, key, value, rate, at)
+    for t in range(5):
+        at = at.detach().requires_grad_()
+        error = 0.5 * (key[:, t : t + 1] @ at - value[:, t : t + 1]).square().sum()
+        at = at - rate[:, t : t + 1] * torch.autograd.grad(error, at)[0]
+        assert_close(read[:, t], (query[:, t : t + 1] @ at).squeeze(1))
+    assert_close(end, at)
+    once = torch.eye(4, dtype=torch.float64)[:1]
+    pair = torch.stack([torch.tensor([1.0, 2, 3, 4]), torch.tensor([5.0, 6, 7, 8])]).double()
+    read, _ = delta_rule(
+        once.expand(2, 4), once.expand(2, 4), pair, torch.ones(2, 1).double(), torch.zeros(4, 4).double()
+    )
+    assert_close(read, pair)  # the later value in place of the earlier, not their sum
+
+
+def test_fast_weights_remember_a_long_sequence_in_one_size_and_as_if_read_in_one_piece(monkeypatch):
+    torch.manual_seed(0)
+    sequence, whole = DeltaNet(8, layers=2, heads=2).double(), tokens(100)
+    sizes = [part.shape for part in sequence.read(whole)]
+    assert sizes == [part.shape for part in sequence.start(whole)]
+    pieces = sequence.unroll(whole)
+    monkeypatch.setattr(fast_weights, "CHUNK", 1000)
+    assert_close(sequence.unroll(whole), pieces)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -170,6 +202,7 @@ def test_snail_refuses_a_longer_sequence_than_its_convolutions_span():
         lambda: GRU(8, layers=0),
         lambda: Memoryless(0),
         lambda: Transformer(8, heads=3),
+        lambda: DeltaNet(8, heads=3),
         lambda: SNAIL(length=0),
     ],
 )

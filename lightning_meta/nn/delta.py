@@ -1,0 +1,102 @@
+"""Fast weights: a memory that is a linear map, taught by the delta rule while the sequence is read.
+
+Imanol Schlag, Kazuki Irie and Juergen Schmidhuber. Linear Transformers Are Secretly Fast Weight Programmers. ICML 2021,
+arXiv:2102.11174. Songlin Yang, Bailin Wang, Yu Zhang, Yikang Shen and Yoon Kim. Parallelizing Linear Transformers with the
+Delta Rule over Sequence Length. NeurIPS 2024, arXiv:2406.06484. As a reinforcement learner's memory: Kazuki Irie, Imanol
+Schlag, Robert Csordas and Juergen Schmidhuber. Going Beyond Linear Transformers with Recurrent Fast Weight Programmers.
+NeurIPS 2021, arXiv:2106.06295.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lightning_meta.core import InputError
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
+
+CHUNK = 32  # tokens that are read at once; more cost more multiplications, fewer more steps
+
+
+class DeltaNet(SequenceNetwork):
+    """Layers that each learn a linear map from keys to values as they read, with `heads` of them, and ask it queries:
+
+        W_t = W_(t-1) - beta_t (W_(t-1) k_t - v_t) k_t',    y_t = W_t q_t
+
+    an inner loop of one gradient step a token, on the squared error of its value, with a learning rate beta_t between 0 and 1
+    that the network chooses. Queries, keys, values and rates come from a token and the one before it, for what an agent sees
+    belongs to the action of the step before. What remains is of one size however long the sequence.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 2, heads: int = 4):
+        super().__init__()
+        check_positive(width=width, layers=layers, heads=heads)
+        if width % heads:
+            raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")
+        self.width = self.out_features = width
+        self.layers = nn.ModuleList(DeltaLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        return tuple(part for layer in self.layers for part in layer.start(like))  # type: ignore[operator]  # of a ModuleList
+
+    def forward(self, tokens: Float[Tensor, "batch t width"], memory: Memory) -> tuple[Tensor, Memory]:
+        x, after = tokens, ()
+        for layer, before, weights in zip(self.layers, memory[::2], memory[1::2], strict=True):
+            x, kept = layer(x, before, weights)
+            after += kept
+        return self.norm(x), after
+
+
+class DeltaLayer(nn.Module):
+    """x -> x + what the fast weights say, then x -> x + perceptron(x), of normalised x."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, width)
+        self.ask, self.rate = nn.Linear(2 * width, 3 * width), nn.Linear(2 * width, heads)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def start(self, like: Float[Tensor, "batch *rest"]) -> Memory:
+        batch, width = len(like), self.out.in_features
+        return like.new_zeros(batch, width), like.new_zeros(batch, self.heads, self.size, self.size)
+
+    def forward(self, x: Tensor, before: Tensor, weights: Tensor) -> tuple[Tensor, Memory]:
+        now = self.norm(x)
+        seen = torch.cat([before.to(now).unsqueeze(1), now], 1)
+        pairs = torch.cat([seen[:, :-1], now], -1)
+        parts = self.ask(pairs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, batch, heads, t, size]
+        query, key = F.normalize(F.silu(parts[:2]), dim=-1)
+        rate = self.rate(pairs).sigmoid().transpose(1, 2).unsqueeze(-1)
+        found = []
+        for q, k, v, r in zip(*(part.split(CHUNK, 2) for part in (query, key, parts[2], rate)), strict=True):
+            read, weights = delta_rule(q, k, v, r, weights)
+            found.append(read)
+        x = x + self.out(torch.cat(found, 2).transpose(1, 2).flatten(2))
+        return x + self.perceptron(x), (seen[:, -1], weights)
+
+
+def delta_rule(
+    query: Float[Tensor, "*batch t size"],
+    key: Float[Tensor, "*batch t size"],
+    value: Float[Tensor, "*batch t size"],
+    rate: Float[Tensor, "*batch t 1"],
+    weights: Float[Tensor, "*batch size size"],
+) -> tuple[Float[Tensor, "*batch t size"], Float[Tensor, "*batch size size"]]:
+    """What the linear map, [keys, values], says to each query after the steps of the delta rule up to there, and the map at
+    the end: all steps at once.
+
+    The t-th step adds k_t u_t', u_t = rate_t (v_t - the map before it at k_t). Written out, a triangular system for u (Yang
+    et al., eq. 10); the solve is in float32 at least.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        exact = torch.promote_types(query.dtype, torch.float32)
+        query, key, value, rate, weights = (part.to(exact) for part in (query, key, value, rate, weights))
+        taught = rate * (value - key @ weights)
+        if query.shape[-2] > 1:
+            system = (rate * key @ key.mT).tril(-1)
+            taught = torch.linalg.solve_triangular(system, taught, upper=False, unitriangular=True)
+        return query @ weights + (query @ key.mT).tril() @ taught, weights + key.mT @ taught
