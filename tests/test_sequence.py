@@ -65,6 +65,18 @@ def test_a_sequence_read_token_by_token_or_in_two_parts_is_as_one_read_at_once(n
 
 
 @every_network
+def test_in_bfloat16_it_says_the_same_but_for_rounding(network):
+    torch.manual_seed(0)
+    sequence, whole = network().eval(), torch.randn(3, 7, 8)
+    exact = sequence.unroll(whole)
+    memory = sequence.bfloat16().start(whole.bfloat16())
+    for t in range(7):
+        output, memory = sequence.step(whole[:, t].bfloat16(), memory)
+        assert output.dtype == torch.bfloat16
+        assert_close(output.float(), exact[:, t], atol=0.1, rtol=0)
+
+
+@every_network
 def test_an_output_sees_nothing_of_later_tokens_or_of_other_sequences(network):
     sequence, whole = network().double().eval(), tokens(6).requires_grad_()
     (seen,) = torch.autograd.grad(sequence.unroll(whole)[1, 3].square().sum(), whole)

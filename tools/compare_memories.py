@@ -31,6 +31,7 @@ MEMORIES = {
     "GRU": {"width": 32},
     "SNAIL": {"length": EPISODES * HORIZON, "width": 32, "filters": 16, "values": 8},
     "Transformer": {"width": 32, "layers": 2},
+    "DeltaNet": {"width": 32, "layers": 1, "heads": 2},
     "Memoryless": {"width": 64},
 }
 

@@ -24,7 +24,7 @@ class SequenceReader(EmbeddingLearner):
 
     Args:
         backbone: any module [n, *shape] -> [n, d].
-        sequence: LSTM, GRU, Transformer or SNAIL of `lightning_meta.nn`, or a SequenceNetwork of your own.
+        sequence: LSTM, GRU, Transformer, SNAIL or DeltaNet of `lightning_meta.nn`, or a SequenceNetwork of your own.
         outputs: ways of the tasks, exactly, or dimensions of a regression target.
         features: d, where the backbone has no `out_features` to tell it.
 

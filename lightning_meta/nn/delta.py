@@ -90,13 +90,15 @@ def delta_rule(
     the end: all steps at once.
 
     The t-th step adds k_t u_t', u_t = rate_t (v_t - the map before it at k_t). Written out, a triangular system for u (Yang
-    et al., eq. 10); the solve is in float32 at least.
+    et al., eq. 10). The map is kept, and the system solved, in float32 at least.
     """
+    kind = query.dtype
     with torch.autocast(query.device.type, enabled=False):
-        exact = torch.promote_types(query.dtype, torch.float32)
+        exact = torch.promote_types(kind, torch.float32)
         query, key, value, rate, weights = (part.to(exact) for part in (query, key, value, rate, weights))
         taught = rate * (value - key @ weights)
         if query.shape[-2] > 1:
             system = (rate * key @ key.mT).tril(-1)
             taught = torch.linalg.solve_triangular(system, taught, upper=False, unitriangular=True)
-        return query @ weights + (query @ key.mT).tril() @ taught, weights + key.mT @ taught
+        read = query @ weights + (query @ key.mT).tril() @ taught
+        return read.to(kind), weights + key.mT @ taught

@@ -27,7 +27,8 @@ class RL2(MetaRLLearner):
     where a trial begins. To act is to learn: the objective is all reward of a trial.
 
     Args:
-        sequence: GRU or LSTM of `lightning_meta.nn` (RL2), SNAIL or Transformer, or a SequenceNetwork of your own.
+        sequence: GRU or LSTM of `lightning_meta.nn` (RL2), SNAIL, Transformer or DeltaNet, or a SequenceNetwork of your own.
+            DeltaNet learns to keep apart what it met in many places, where a GRU learns it very slowly.
         observations, actions, discrete: as those of the world.
         objective: PPO, or A2C (Wang et al.), as configured.
         episodes: of a trial in training; `test_episodes`, at test, as many unless told.
