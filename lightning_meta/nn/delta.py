@@ -90,7 +90,7 @@ def delta_rule(
     the end: all steps at once.
 
     The t-th step adds k_t u_t', u_t = rate_t (v_t - the map before it at k_t). Written out, a triangular system for u (Yang
-    et al., eq. 10). The map is kept, and the system solved, in float32 at least.
+    et al., section 3). The map is kept, and the system solved, in float32 at least.
     """
     kind = query.dtype
     with torch.autocast(query.device.type, enabled=False):
