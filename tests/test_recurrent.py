@@ -203,15 +203,15 @@ def test_trials_grow_with_the_meta_batches_trained_on():
 
 def test_what_entropy_weighs_falls_with_the_meta_batches_trained_on():
     torch.manual_seed(1)
-    agent = bandit_agent(GRU(8), objective=A2C(), entropy_weight=0.4, entropy_decay=2, reward_unit=1.0)
+    agent = bandit_agent(GRU(8), objective=A2C(), entropy_weight=0.4, entropy_falls=(1, 3), reward_unit=1.0)
     trials, weights = Trials.of(mdps(Bandits(3), 0, 1).rollout(agent.prior(mdps(Bandits(3), 0)))[0]), []
-    for seed in range(4):
+    for seed in range(5):
         loss, log = agent.loss(trials)
         agent.entropy_weight = 0.0
         weights.append((agent.loss(trials)[0] - loss).item() / log["entropy"].item())
         agent.entropy_weight = 0.4
         agent.learn(mdps(Bandits(3), seed), list[Tensor]().append)
-    assert weights == pytest.approx([0.4, 0.2, 0.0, 0.0], abs=1e-5)
+    assert weights == pytest.approx([0.4, 0.4, 0.2, 0.0, 0.0], abs=1e-5)
 
 
 def test_minibatches_are_those_of_the_whole_meta_batch_on_any_number_of_processes():
@@ -244,7 +244,8 @@ def test_a_trial_longer_than_the_network_reads_is_refused_before_training():
         {"episodes": 0},
         {"growth": -1},
         {"first_steps": 0},
-        {"entropy_decay": -1},
+        {"entropy_falls": (5, 5)},
+        {"entropy_falls": (-1, 5)},
         {"discount": 1.5},
         {"trace": -0.1},
         {"reward_unit": 0.0},

@@ -39,8 +39,8 @@ class RL2(MetaRLLearner):
             of the discounted rewards that are to come, over the steps of a meta-batch; the largest so far. With A2C it also
             sets what the entropy weighs beside them.
         value_weight, entropy_weight: of the squared error of the value and of the policy's entropy (nats) in the loss.
-        entropy_decay: the latter falls evenly to 0 over so many meta-batches; 0 where it stays. An agent that is to find out
-            what to do in many places needs much of it at first, and none in the end.
+        entropy_falls: (first, last), between which meta-batches the weight of entropy falls evenly to 0; None where it stays.
+            An agent that is to find out what to do in many places needs much of it for long, and none in the end.
         first_steps, growth: trials are cut off after `first_steps` at first, and grow to their whole length over the first
             `growth` meta-batches. 0 for whole trials from the start. Long ones are learned faster so, for it takes a policy
             that explores to see that it is worth it.
@@ -64,16 +64,20 @@ class RL2(MetaRLLearner):
         reward_unit: float | None = None,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
-        entropy_decay: int = 0,
+        entropy_falls: tuple[int, int] | None = None,
         first_steps: int = 10,
         growth: int = 0,
     ):
         super().__init__()
         test_episodes = episodes if test_episodes is None else test_episodes
-        if min(episodes, test_episodes, first_steps) < 1 or min(growth, entropy_decay) < 0:
+        if min(episodes, test_episodes, first_steps) < 1 or growth < 0:
             raise InputError(
-                f"episodes {episodes}, test_episodes {test_episodes}, first_steps {first_steps}, growth {growth},"
-                f" entropy_decay {entropy_decay}: give 1 or more, of the last two 0 or more"
+                f"episodes {episodes}, test_episodes {test_episodes}, first_steps {first_steps}, growth {growth}: give 1 or"
+                " more, growth 0 or more"
+            )
+        if entropy_falls is not None and not 0 <= entropy_falls[0] < entropy_falls[1]:
+            raise InputError(
+                f"entropy_falls is {list(entropy_falls)}; give two meta-batches, the earlier first, or null"
             )
         if reward_unit is not None and not reward_unit > 0:
             raise InputError(f"reward_unit is {reward_unit}; give a positive one, or null to have it measured")
@@ -88,7 +92,7 @@ class RL2(MetaRLLearner):
         self.objective = objective or PPO()
         self.train_episodes, self.test_episodes = episodes, test_episodes
         self.discount, self.trace, self.reward_unit = discount, trace, reward_unit
-        self.value_weight, self.entropy_weight, self.entropy_decay = value_weight, entropy_weight, entropy_decay
+        self.value_weight, self.entropy_weight, self.entropy_falls = value_weight, entropy_weight, entropy_falls
         self.first_steps, self.growth = first_steps, growth
         self.register_buffer("meta_batches", torch.tensor(0))  # trained on so far
         self.register_buffer("measured_unit", torch.tensor(1e-7))  # not 0, which before any reward would divide 0
@@ -156,8 +160,10 @@ class RL2(MetaRLLearner):
 
     def entropy_now(self) -> float:
         """What the entropy weighs in the next meta-batch."""
-        fallen = int(self.meta_batches) / self.entropy_decay if self.entropy_decay else 0.0
-        return self.entropy_weight * max(1 - fallen, 0.0)
+        if self.entropy_falls is None:
+            return self.entropy_weight
+        first, last = self.entropy_falls
+        return self.entropy_weight * min(max((last - int(self.meta_batches)) / (last - first), 0.0), 1.0)
 
     def size_to_come(self, trials: "Trials") -> Float[Tensor, ""]:
         """The root mean square, over all processes, of the discounted rewards to come."""
