@@ -84,9 +84,12 @@ AGENTS = [
         Return(f"bandit_{pulls}_{arms}_rl2", "total", BANDITS[pulls, arms]["RL2"], "Duan et al. 2016")
         for pulls, arms in ((10, 5), (10, 10), (100, 5), (100, 10))
     ),
-    Return("bandit_10_5_snail", "total", BANDITS[10, 5]["SNAIL"], "Mishra et al. 2018"),
+    *(
+        Return(f"bandit_{pulls}_5_snail", "total", BANDITS[pulls, 5]["SNAIL"], "Mishra et al. 2018")
+        for pulls in (10, 100)
+    ),
     Return("two_arms_l2rl", "total", float("nan"), "a figure"),
-    *(Return(f"mdp_{n}_rl2", "total", MDPS[n]["RL2"], "Duan et al. 2016") for n in (10, 25)),
+    Return("mdp_10_rl2", "total", MDPS[10]["RL2"], "Duan et al. 2016"),
     *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("cheetah_direction_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
