@@ -40,7 +40,7 @@ class RL2(MetaRLLearner):
             sets what the entropy weighs beside them.
         value_weight, entropy_weight: of the squared error of the value and of the policy's entropy (nats) in the loss.
         entropy_falls: (first, last), between which meta-batches the weight of entropy falls evenly to 0; None where it stays.
-            An agent that is to find out what to do in many places needs much of it for long, and none in the end.
+            An agent that is to find out what to do in many places needs much of it for long, and some to the end.
         first_steps, growth: trials are cut off after `first_steps` at first, and grow to their whole length over the first
             `growth` meta-batches. 0 for whole trials from the start. Long ones are learned faster so, for it takes a policy
             that explores to see that it is worth it.
