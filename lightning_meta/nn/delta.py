@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.core import InputError
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_heads, check_positive
 
 CHUNK = 32  # tokens that are read at once; more cost more multiplications, fewer more steps
 
@@ -30,9 +29,8 @@ class DeltaNet(SequenceNetwork):
 
     def __init__(self, width: int = 64, layers: int = 2, heads: int = 4):
         super().__init__()
-        check_positive(width=width, layers=layers, heads=heads)
-        if width % heads:
-            raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")
+        check_positive(layers=layers)
+        check_heads(width, heads)
         self.width = self.out_features = width
         self.layers = nn.ModuleList(DeltaLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

@@ -82,9 +82,8 @@ class Transformer(SequenceNetwork):
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0):
         super().__init__()
-        check_positive(width=width, layers=layers, heads=heads)
-        if width % heads:
-            raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")
+        check_positive(layers=layers)
+        check_heads(width, heads)
         self.width = self.out_features = width
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
@@ -129,3 +128,10 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise InputError(f"{name} is {value}; give 1 or more")
+
+
+def check_heads(width: int, heads: int) -> None:
+    """InputError where a width cannot be split among so many heads."""
+    check_positive(width=width, heads=heads)
+    if width % heads:
+        raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")

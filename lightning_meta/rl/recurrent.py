@@ -158,12 +158,12 @@ class RL2(MetaRLLearner):
         }
         return loss + self.value_weight * value_loss - self.entropy_now() * entropy, log
 
-    def entropy_now(self) -> float:
+    def entropy_now(self) -> float | Float[Tensor, ""]:
         """What the entropy weighs in the next meta-batch."""
         if self.entropy_falls is None:
             return self.entropy_weight
         first, last = self.entropy_falls
-        return self.entropy_weight * min(max((last - int(self.meta_batches)) / (last - first), 0.0), 1.0)
+        return self.entropy_weight * ((last - self.meta_batches) / (last - first)).clamp(0, 1)
 
     def size_to_come(self, trials: "Trials") -> Float[Tensor, ""]:
         """The root mean square, over all processes, of the discounted rewards to come."""
