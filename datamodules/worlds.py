@@ -96,10 +96,13 @@ class Worlds(TaskData):
 
     @property
     def judged_on(self) -> str:
-        settings = {
-            name: value for name, value in vars(self.world).items() if isinstance(value, (int, float, str, tuple))
-        }
-        return repr((self.source, settings, self.known["val"], self.episodes["val"], self.seed))
+        return repr((settings(self.world), self.known["val"], self.episodes["val"], self.seed))
 
     def protocol(self, stage: str) -> dict[str, Any]:
         return {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}
+
+
+def settings(world: World) -> tuple[str, dict[str, Any]]:
+    """What a world is and how it is set, with a world that it is made of in the same way."""
+    found = {name: settings(value) if isinstance(value, World) else value for name, value in vars(world).items()}
+    return type(world).__name__, {k: v for k, v in found.items() if isinstance(v, (int, float, str, tuple))}

@@ -5,6 +5,7 @@ from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image, ImageChops
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from datamodules.worlds import Worlds
-from lightning_meta.core import MDPs, Policy, Seen
+from lightning_meta.core import InputError, MDPs, Policy, Seen
 from lightning_meta.envs import AntDirection, HalfCheetahDirection, HalfCheetahVelocity, Navigation
 from lightning_meta.rl import MAML
 from lightning_meta.training import MetaRL
@@ -123,3 +124,9 @@ def test_elsewhere_there_is_no_film(tmp_path: Path) -> None:
     trainer = pl.Trainer(**SILENT, default_root_dir=tmp_path, callbacks=[Clip()])
     trainer.test(MetaRL(agent(world)), datamodule=Worlds(world, meta_batch=2, test_tasks=2), verbose=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"every": 0}, {"steps": 4, "every": 4}])
+def test_a_clip_of_no_frames_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="give an `every` of 1 or more"):
+        Clip(**wrong)

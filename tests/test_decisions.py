@@ -120,6 +120,73 @@ def test_actions_are_quantiles() -> None:
     )
 
 
-def test_a_policy_that_is_no_number_is_an_error() -> None:
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_policy_whose_chances_are_no_numbers_is_an_error_greedy_or_not(greedy: bool) -> None:
     with pytest.raises(InputError, match="the policy in Bandits is not a finite number"):
-        mdps(Bandits(), 1).rollout(Uniform(5, math.nan))
+        mdps(Bandits(), 1).rollout(Uniform(5, math.nan), greedy=greedy)
+
+
+class Broken(Corridor):
+    """What is seen or what is paid in cell 2 is no number."""
+
+    def __init__(self, part: str, horizon: int):
+        super().__init__(horizon)
+        self.part = part
+
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:
+        moved = super().step(task, state, action, u)
+        there = moved.state[..., 0] == 2
+        if self.part == "reward":
+            return moved._replace(reward=moved.reward.masked_fill(there, math.nan))
+        return moved._replace(observation=moved.observation.masked_fill(there.unsqueeze(-1), math.inf))
+
+
+@pytest.mark.parametrize("horizon", [2, 4], ids=["the last that is seen", "in the middle"])
+@pytest.mark.parametrize(("part", "named"), [("observation", "an observation"), ("reward", "a reward")])
+def test_what_a_world_shows_or_pays_must_be_numbers(part: str, named: str, horizon: int) -> None:
+    with pytest.raises(InputError, match=f"^{named} in Broken is not a finite number"):
+        mdps(Broken(part, horizon), 9, 9).rollout(Counting())
+    mdps(Broken(part, 1), 9, 9).rollout(Counting())
+
+
+@dataclass(frozen=True)
+class Witness(Policy):
+    """Goes right, and keeps what it saw first in each rollout and what was said at the end of the last."""
+
+    before: Seen | None = None
+    first: tuple[Seen, ...] = ()
+    fresh: bool = True
+
+    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
+        distribution, _ = Counting().act(seen)
+        return distribution, Witness(None, (*self.first, seen) if self.fresh else self.first, fresh=False)
+
+    def after(self, seen: Seen) -> Policy:
+        return Witness(seen, self.first)
+
+
+def test_a_policy_that_remembers_is_told_what_its_last_action_led_to_when_its_trial_goes_on() -> None:
+    """Also where the rollout was cut off amid an episode, and in more envs than before."""
+    tasks, policy = mdps(Corridor(3), 9, 9), Witness()
+    for envs, steps in ((1, None), (1, 2), (4, None)):
+        lived, policy = tasks.rollout(policy, envs=envs, steps=steps)
+        seen = policy.first[-1]
+        assert torch.equal(lived.seen.observation[:, :, 0], torch.zeros(2, envs, 1)), "an episode begins"
+        assert torch.equal(lived.seen.reward[:, :, 0], seen.reward), "what it saw is what is recorded"
+        began = envs == 1 and steps is None
+        assert seen.reward.tolist() == [[0.0 if began else 1.0] * envs] * 2
+        assert seen.done.tolist() == [[0.0 if began else 1.0] * envs] * 2
+        assert seen.action.tolist() == [[[0.0, 0.0] if began else [0.0, 1.0]] * envs] * 2
+    for others, envs in ((mdps(Corridor(3), 9), 4), (tasks, 2)):
+        with pytest.raises(InputError, match="adapted to 2 tasks in 4 envs cannot act in"):
+            others.rollout(policy, envs=envs)
+
+
+def test_random_numbers_do_not_depend_on_the_precision_that_a_run_is_in() -> None:
+    seeds, before = torch.arange(100), torch.get_default_dtype()
+    found = uniform(seeds, "arms", 50)
+    try:
+        torch.set_default_dtype(torch.bfloat16)
+        assert torch.equal(uniform(seeds, "arms", 50), found)
+    finally:
+        torch.set_default_dtype(before)

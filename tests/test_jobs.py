@@ -18,6 +18,9 @@ from clusters.job import JobError, Status
 from clusters.local import Local, born
 
 __all__ = ["jobs"]  # the fixture
+OPTIONS = {"trainer.max_epochs": 1, "data.epoch_batches": 2, "data.meta_batch": 8, "data.val_tasks": 4}
+AGENT = ("fit", "--config", "bandits.yaml", "--config", "rl2.yaml", "--trainer.accelerator", "cpu")
+AGENT += (*(f"--{name}={value}" for name, value in OPTIONS.items()), "--trainer.enable_progress_bar=false")
 
 
 def test_a_job_outlives_its_shell_and_is_found_from_another(tmp_path: Path) -> None:
@@ -42,6 +45,12 @@ def test_a_job_outlives_its_shell_and_is_found_from_another(tmp_path: Path) -> N
     }
     assert json.loads((where / "versions.json").read_text())["torch"]
     assert "max_epochs: 1" in (where / "config.yaml").read_text()
+
+
+def test_the_run_of_an_agent_is_a_job_as_any_other(tmp_path: Path) -> None:
+    sent = json.loads(cli(tmp_path, "submit", "local", "--json", "--", *AGENT))
+    assert ended(sent["id"], Path(sent["folder"])) == Status("succeeded", 0)
+    assert (tmp_path / "runs" / "bandits-rl2" / sent["id"] / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_dry_run_prints_and_sends_nothing(tmp_path: Path) -> None:
@@ -70,6 +79,7 @@ def test_dry_run_prints_and_sends_nothing(tmp_path: Path) -> None:
         (("local", "--", "jobs", "list"), "cannot be submitted"),
         (("local", "--gpus-per-node", "2", "--", "compare", "a.ckpt"), "compare is one process"),
         (("ray", "--nodes", "2", "--", *FIT), "meta_batch is 25"),
+        (("local", "--gpus-per-node", "2", "--", *AGENT), "4 tasks of a process do not make 8 minibatches"),
         (("local",), "no command is given"),
     ],
 )

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from lightning_meta.cli.configs import PACKAGED, read
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, World
 from lightning_meta.envs import Bandits, PointRobot
+from lightning_meta.rl import RecurrentDPG
 from lightning_meta.training.checkpoint import build, load
 
 MODELS = {path.stem: read(path)["model"] for path in sorted((PACKAGED / "agents").glob("*.yaml"))}
@@ -126,6 +127,23 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@every_agent
+def test_law_1_returns_are_numbers_one_for_each_point_of_the_curve(name: str) -> None:
+    agent = trained(name).eval()
+    found = agent.returns(mdps(name, 0, 1, 2))
+    assert found.shape == (3, agent.updates + 1 if agent.updates else agent.episodes)
+    assert found.isfinite().all()
+
+
+@every_agent
+def test_what_is_worth_a_curve_is_told(name: str) -> None:
+    agent = make(name).train()
+    found = agent.learn(met(name, 0), improver(agent))
+    chances = not isinstance(agent, RecurrentDPG)  # whose policy has none, unless it is stochastic
+    assert {"return", "steps"} | ({"entropy", "kl"} if chances else set()) <= set(found)
+    assert all(value.isfinite() and value.ndim == 0 for value in found.values())
 
 
 @every_agent

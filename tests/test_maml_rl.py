@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_meta.core import InputError, MDPs, Moved, Seen, Trajectories, World, log_prob, uniform
-from lightning_meta.envs import Bandits
+from lightning_meta.envs import Bandits, Told
 from lightning_meta.nn.inner_loop import Weights
 from lightning_meta.rl import MAML
 from lightning_meta.rl.actor import FastPolicy
@@ -245,3 +245,26 @@ def test_two_processes_with_half_the_tasks_each_take_the_steps_of_one(tmp_path: 
 def test_wrong_options_are_refused_with_the_legal_ones(wrong: dict[str, Any], legal: str) -> None:
     with pytest.raises(InputError, match=legal):
         small(**wrong)
+
+
+@pytest.mark.parametrize(("told", "least", "most"), [(True, 0.6, 1.0), (False, 0.4, 0.58)], ids=["oracle", "blind"])
+def test_a_policy_that_does_not_adapt_does_well_if_it_is_told_the_task(told: bool, least: float, most: float) -> None:
+    """One pull of one of two arms: 2 / 3 is the most that who knows both can have, 1 / 2 all that who knows nothing can."""
+    torch.manual_seed(0)
+    plain = Bandits(arms=2, horizon=1)
+    world = Told(plain) if told else plain
+    agent = MAML(world.observations, 2, True, hidden=(16,), updates=0, test_updates=0, envs=4, kl=0.05)
+
+    def step(loss: Tensor) -> None:
+        theta = list(agent.parameters())
+        with torch.no_grad():
+            for w, g in zip(theta, torch.autograd.grad(loss, theta), strict=True):
+                w -= g
+
+    for first in range(0, 30 * 100, 100):
+        seeds = torch.arange(first, first + 100)
+        agent.learn(MDPs(world, seeds, seeds), step)
+    seeds = torch.arange(10_000, 14_000)
+    found = agent.eval().returns(MDPs(world, seeds, seeds))
+    assert found.shape == (4000, 1)
+    assert least < found.mean() < most

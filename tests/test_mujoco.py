@@ -199,3 +199,19 @@ def test_without_mujoco_one_message_says_what_to_install(
     assert said.count("lightning-meta: error:") == 1
     assert "pip install 'lightning-meta[rl]'" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_simulation_that_blows_up_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo begins anew by itself, and a speed over a time that went back would be paid."""
+    monkeypatch.chdir(tmp_path)  # where it writes down what it thinks of that
+    world = HalfCheetahDirection(horizon=3)
+
+    def reset(task: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        state, _ = HalfCheetahDirection.reset(world, task, u)
+        state[..., 1:] *= 1e12
+        state[..., 0] = 1.0
+        return state, torch.zeros_like(state[..., 2:])
+
+    monkeypatch.setattr(world, "reset", reset)
+    with pytest.raises(InputError, match="a reward in HalfCheetahDirection is not a finite number"):
+        mdps(world, 0).rollout(Anything(world))

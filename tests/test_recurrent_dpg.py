@@ -159,5 +159,22 @@ def test_what_it_cannot_train_on_is_an_error() -> None:
         RecurrentDPG(GRU(4), 1, 2, discrete=True)
     with pytest.raises(InputError, match="noise 0"):
         small(noise=0.0)
-    with pytest.raises(InputError, match="3 lives of one task came at once, capacity is 2"):
+    with pytest.raises(InputError, match="3 lives of one task come at once, capacity is 2"):
         small(capacity=2).learn(recall(0, 1, 2), no_step)
+
+
+def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial() -> None:
+    agent, mdps = small(episodes=2), recall(0, 1)
+    trial, _ = mdps.rollout(agent.prior(mdps), episodes=2, purpose="trial", greedy=True)
+    third, _ = mdps.rollout(agent.adapt(mdps), purpose="then", greedy=True)
+    assert torch.equal(third.seen.action[:, :, 0], trial.action[:, :, 5])
+    assert torch.equal(third.seen.reward[:, :, 0], trial.reward[:, :, 5])
+    assert third.seen.done[:, :, 0].all()
+    output = agent.actor(torch.cat([trial.seen.joined(), third.seen.joined()], 2)[:, 0])
+    assert_close(agent.distribution(output[:, 6:]).mode, third.action[:, 0])
+
+
+def test_the_entropy_of_a_stochastic_policy_is_told() -> None:
+    agent = small(stochastic=True)
+    assert "entropy" in agent.learn(recall(0, 1), lambda _: None)
+    assert "entropy" not in small().learn(recall(0, 1), lambda _: None)

@@ -41,7 +41,7 @@ def test_a_task_that_comes_twice_in_a_batch_keeps_both() -> None:
     assert names(replay, 2) == {1, 2, 5, 6}
     assert names(replay, 2, last=2) == {5, 6}
     assert names(replay, 0) == {3, 4}
-    with pytest.raises(InputError, match=r"6 lives of one task came at once, capacity is 4"):
+    with pytest.raises(InputError, match=r"6 lives of one task come at once, capacity is 4"):
         add(replay, [1, 1, 1], lives(*range(6), envs=2))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from datamodules.meta_batches import MetaLoader
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import InputError, MDPs
-from lightning_meta.envs import Bandits
+from lightning_meta.envs import Bandits, PointRobot, Told
 
 
 class Alcoves(Bandits):
@@ -102,3 +102,8 @@ def test_a_process_among_several_says_which_it_is(monkeypatch: pytest.MonkeyPatc
         WorldStream(Bandits(), "train", 4, 2)
     with pytest.raises(InputError, match="meta_batch is 3"):
         WorldStream(Bandits(), "train", 6, 3, rank=0, world=2)
+
+
+def test_worlds_within_a_world_are_part_of_what_agents_are_judged_on() -> None:
+    dense, again, sparse = (Worlds(Told(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
+    assert dense.judged_on == again.judged_on != sparse.judged_on

@@ -48,6 +48,8 @@ def check_trainer(precision: str | int | None, trainer: Trainer, model: MetaModu
             f"precision {precision} needs its losses scaled, which an agent that takes gradients itself does not: choose 32"
             " or bf16-mixed"
         )
+    if precision == "bf16-true":
+        raise InputError("precision bf16-true leaves an agent 3 digits of what it perceives: choose 32 or bf16-mixed")
     if model.learner.own_step and str(precision).startswith("bf16"):
         raise InputError(
             f"precision {precision} is too coarse for the conjugate gradients by which {type(model.learner).__name__} finds"
@@ -102,18 +104,24 @@ def times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def rehearse(command: str, learner: Learner, data: LightningDataModule, trainer: Trainer) -> None:
+def rehearse(
+    command: str, learner: Learner, data: LightningDataModule, trainer: Trainer, processes: int | None = None
+) -> None:
     """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch, or live through
     a short trial: a learner that does not fit the data, or data that are not there, end here and not in the middle of the
-    training."""
+    training. `processes` will share a meta-batch, where that is not known to `trainer`."""
     if not isinstance(data, TaskData):
         return
     data.trainer = trainer
     understudy = copy.deepcopy(learner).eval()
     if isinstance(data, Worlds):
         assert isinstance(understudy, MetaRLLearner)  # the configuration was asked
-        for stream in (each for name in STAGES[command] for each in data.streams(name)):
+        for stage, stream in ((name, each) for name in STAGES[command] for each in data.streams(name)):
             try_trial(understudy, stream)
+            if stage == "train":
+                share = range(stream.meta_batch // (processes or stream.world))
+                understudy.train().check_batch(stream.draw(0, share))
+                understudy.eval()
     if isinstance(data, EpisodeData):
         assert isinstance(understudy, FewShotLearner)
         rehearse_episodes(command, understudy, data)

@@ -52,7 +52,7 @@ def ready(job: Job, here: bool) -> Ready:
     if job.array > 1 and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise InputError(f"--array counts seeds from seed_everything, which is {seed!r}: give a number")
     if here:
-        try_here(command, config, rest)
+        try_here(command, config, rest, job.nodes * job.tasks_per_node)
     return Ready((command, *argv), cli.parser.dump(cli.config, skip_none=False), seed if isinstance(seed, int) else 0)
 
 
@@ -92,7 +92,7 @@ def check_share(job: Job, data: Any) -> None:
         raise InputError(f"meta_batch is {batch}, which {processes} processes cannot share evenly: make it a multiple")
 
 
-def try_here(command: str, config: dict[str, Any], rest: list[str]) -> None:
+def try_here(command: str, config: dict[str, Any], rest: list[str], processes: int) -> None:
     """Build and rehearse the run in one process on the CPU, whatever it will run on."""
     if command == "tune":
         from lightning_meta.cli.searching import checked  # needs Ray
@@ -103,7 +103,7 @@ def try_here(command: str, config: dict[str, Any], rest: list[str]) -> None:
     cli = parse(command, config, [*rest, *HERE.split()])
     if command != "fit" and not cli.ckpt_path:
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
-    rehearse(command, cli.model.learner, cli.datamodule, cli.trainer)
+    rehearse(command, cli.model.learner, cli.datamodule, cli.trainer, processes)
 
 
 def _parsed(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:

@@ -120,7 +120,7 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
                 raise InputError(
                     f"search.space: with {one.key} {value} a trial would be scored on other meta-validation tasks than the"
                     " rest: fix them, episodes by eval_ways, eval_shots, eval_queries or val_shots; an agent's by"
-                    " test_updates, test_envs or test_episodes"
+                    " test_updates, test_envs or test_episodes, or leave out what changes them"
                 )
             shapes.add(tuple((name, w.shape) for name, w in cli.model.learner.state_dict().items()))
             if population and len(shapes) > 1:

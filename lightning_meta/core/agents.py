@@ -73,3 +73,6 @@ class MetaRLLearner(nn.Module, ABC):
 
     def check(self, world: World) -> None:
         """Raise InputError where the agent cannot act in this world, before anything is trained."""
+
+    def check_batch(self, mdps: MDPs) -> None:
+        """Raise InputError where the agent cannot learn from a process's share of a meta-batch."""

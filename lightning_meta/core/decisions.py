@@ -82,12 +82,23 @@ class World(ABC):
 
 
 class Policy(ABC):
-    """phi, an adapted agent, as a value: it acts, and what it then has seen is in the policy that follows."""
+    """phi, an adapted agent, as a value: it acts, and what it then has seen is in the policy that follows.
+
+    before: what the last action of a rollout led to, which comes with what is first seen in the next; None where a trial
+    begins.
+    """
+
+    before: Seen | None = None
 
     @abstractmethod
     def act(self, seen: Seen) -> tuple[Distribution, "Policy"]:
         """The distribution of the next action, of batch shape [tasks, envs] for discrete ones and [tasks, envs, actions]
         otherwise, and the policy to go on with: itself, or one with another memory."""
+
+    def after(self, seen: Seen) -> "Policy":  # noqa: ARG002  nothing to remember it with
+        """The policy at the end of a rollout, told what its last action led to; by default itself. One with a memory keeps it
+        as `before`."""
+        return self
 
 
 class Trajectories(NamedTuple):
@@ -143,10 +154,10 @@ class MDPs:
         steps: int | None = None,
     ) -> tuple[Trajectories, Policy]:
         """Let a policy live through so many episodes of each task in each of `envs` copies of it, or the first `steps` steps
-        of them; what it lived through, and the policy that it then is. `greedy` takes the likeliest action. A trial begins:
-        nothing was seen before.
+        of them; what it lived through, and the policy that it then is. `greedy` takes the likeliest action. A trial begins,
+        nothing having been seen before; that of a policy which remembers an earlier rollout goes on with a new episode.
 
-        Raises InputError where an observation, a reward or the policy is no number.
+        Raises InputError where an observation, a reward or the policy is no number, or a policy was adapted to other tasks.
         """
         world, whole = self.world, episodes * self.world.horizon
         steps = whole if steps is None else min(steps, whole)
@@ -155,7 +166,8 @@ class MDPs:
         dice = self.chance(f"{purpose}/action", steps, envs, 1 if world.discrete else world.actions).movedim(1, 0)
         state, observation = world.reset(self.task, luck[steps][..., 0, :])
         nothing = torch.zeros(len(self), envs, device=self.seeds.device)
-        seen = Seen(observation.to(real), nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
+        blank = Seen(observation.to(real), nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
+        seen = blank if policy.before is None else resumed(policy.before, blank)
         age, left = nothing.long(), nothing.long() + episodes
         record = []
         for step in range(steps):
@@ -165,26 +177,37 @@ class MDPs:
             age = age + 1
             truncated = (age >= world.horizon) & ~moved.terminated
             done, valid = moved.terminated | truncated, left > 0
-            likely = nothing if greedy else log_prob(distribution, action)
+            likely = nothing if greedy and not world.discrete else log_prob(distribution, action)
             reward, shown = moved.reward.to(real), moved.observation.to(real)
             record.append(Trajectories(seen, action, likely, reward, shown, moved.terminated, truncated, valid))
             left, state, observation = left - done.long(), moved.state, moved.observation
             if done.any():
-                if not (left > 0).any():
-                    break
                 age = age.where(~done, 0)
                 first, start = world.again(self.task, state, luck[step][..., 1, :])
                 state, observation = (
                     torch.where(done.unsqueeze(-1), new, old) for new, old in ((first, state), (start, observation))
                 )
             seen = Seen(observation.to(real), self.encoded(action), reward, done.to(real))
+            if not (left > 0).any():
+                break
         lived = joined(record)
         check_numbers(world, lived)
-        return lived, policy
+        return lived, policy.after(seen._replace(done=torch.ones_like(nothing)))
 
     def encoded(self, action: Tensor) -> Float[Tensor, "tasks envs actions"]:
         """An action as an agent sees it: one-hot where actions are discrete."""
         return F.one_hot(action, self.world.actions).to(torch.get_default_dtype()) if self.world.discrete else action
+
+
+def resumed(before: Seen, blank: Seen) -> Seen:
+    """What is seen first where a trial goes on, in as many envs for each that it was lived through in before."""
+    (tasks, envs), (adapted, each) = blank.reward.shape, before.reward.shape
+    if tasks != adapted or envs % each:
+        raise InputError(
+            f"a policy adapted to {adapted} tasks in {each} envs cannot act in {tasks} tasks in {envs} envs: give it the same"
+            f" tasks, and envs a multiple of {each}"
+        )
+    return Seen(blank.observation, *(part.repeat_interleave(envs // each, 1) for part in before[1:]))
 
 
 def choose(distribution: Distribution, u: Float[Tensor, "tasks envs k"]) -> Tensor:
@@ -210,15 +233,19 @@ def joined(record: list[Trajectories]) -> Trajectories:
 
 
 def check_numbers(world: World, lived: Trajectories) -> None:
-    """One look at the end of a rollout, for each look waits for the device."""
-    parts = {
-        "an observation": lived.seen.observation,
-        "a reward": lived.reward,
-        "the policy": lived.log_prob,
-    }
-    for name, numbers in parts.items():
-        if not numbers.isfinite().all():
-            raise InputError(
-                f"{name} in {type(world).__name__} is not a finite number: if it is the policy, lower the learning rates or"
-                " clip gradients; otherwise look at the world"
-            )
+    """InputError where something is no number, what was so first. One look at the end of a rollout, for each look waits for
+    the device."""
+    parts = [
+        ("an observation", lived.seen.observation),
+        ("the policy", lived.action),
+        ("the policy", lived.log_prob),
+        ("a reward", lived.reward),
+        ("an observation", lived.next_observation),
+    ]
+    broken = [(~numbers.isfinite()).movedim(2, 0).flatten(1).any(1) for _, numbers in parts]
+    when_and_which = torch.stack(broken, 1).nonzero()
+    if len(when_and_which):
+        raise InputError(
+            f"{parts[when_and_which[0, 1]][0]} in {type(world).__name__} is not a finite number: if it is the policy, lower"
+            " the learning rates or clip gradients; otherwise look at the world"
+        )

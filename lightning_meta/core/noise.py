@@ -18,10 +18,8 @@ def uniform(seeds: Int[Tensor, " tasks"], purpose: str, *shape: int) -> Float[Te
     """
     start = _mix(_mix(seeds) ^ zlib.crc32(purpose.encode()))
     steps = GOLDEN * torch.arange(1, torch.Size(shape).numel() + 1, device=seeds.device)
-    bits = _shifted(
-        _mix(start.unsqueeze(1) + steps), 41
-    )  # the 23 highest, so that a float holds the middle of its step
-    return ((bits + 0.5) / 2**23).float().reshape(len(seeds), *shape)
+    bits = _shifted(_mix(start.unsqueeze(1) + steps), 41)  # the 23 highest: a float holds the middle of its step
+    return ((bits.float() + 0.5) / 2**23).reshape(len(seeds), *shape)
 
 
 def numbered(name: int, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -57,7 +57,9 @@ class Running(World):
     def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:  # noqa: ARG002
         torque = (action.double() / self.full_torque).clamp(-1, 1)
         after = self.physics.moved(state, torque)
-        speed = (after[..., 1] - state[..., 1]) / (after[..., 0] - state[..., 0])
+        elapsed = after[..., 0] - state[..., 0]
+        elapsed = elapsed.where(elapsed > 0, torch.nan)  # where numbers grow beyond it, MuJoCo begins anew at time 0
+        speed = (after[..., 1] - state[..., 1]) / elapsed
         fallen = self.fallen(after)
         reward = self.paid(task.unsqueeze(1), speed, fallen) - self.control_cost * torque.square().sum(-1)
         return Moved(after, self.seen(after), reward, fallen)

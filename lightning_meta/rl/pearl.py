@@ -138,6 +138,9 @@ class PEARL(MetaRLLearner):
         steps = torch.cat([lived.seen.observation, lived.action, *one, lived.next_observation, ended], -1)
         return F.pad(steps, (0, 0, 0, mdps.world.horizon - steps.shape[2]))
 
+    def check_batch(self, mdps: MDPs) -> None:
+        self.replay.check(self.rows(mdps), self.updates + 1)
+
     def rows(self, mdps: MDPs) -> Int[Tensor, " tasks"]:
         if not ((mdps.seeds >= 0) & (mdps.seeds < self.replay.rows)).all():
             raise InputError(

@@ -6,7 +6,7 @@ Nikhil Mishra et al. A Simple Neural Attentive Meta-Learner. ICLR 2018, arXiv:17
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -123,22 +123,21 @@ class RL2(MetaRLLearner):
         return Normal(found, self.log_std.exp().expand_as(found), validate_args=False)
 
     def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        self.check_batch(mdps)
         lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, steps=self.steps(mdps.world))
         trials, parts = Trials.of(lived), self.objective.minibatches
-        if len(mdps) % parts:
-            raise InputError(
-                f"{len(mdps)} tasks of a process do not make {parts} minibatches of equal size: choose others"
-            )
         if self.reward_unit is None:
             self.measured_unit = torch.maximum(self.measured_unit, self.size_to_come(trials))
         log: dict[str, Tensor] = {}
+        some = trials
         for _ in range(self.objective.epochs):
             for part in range(parts):  # the same on any number of processes, each of which has a block of the tasks
-                loss, log = self.loss(Trials(*(x[part::parts] for x in trials)))
+                some = Trials(*(x[part::parts] for x in trials))
+                loss, log = self.loss(some)
                 improve(loss)
         self.meta_batches += 1
         earned = (trials.reward * trials.valid).sum(1).mean()
-        return {"return": earned, "steps": trials.valid.sum(), **log}
+        return {"return": earned, "steps": trials.valid.sum(), "kl": self.moved(some), **log}
 
     def loss(self, trials: "Trials") -> tuple[Tensor, dict[str, Tensor]]:
         """The objective on some trials, and what its terms are."""
@@ -151,12 +150,16 @@ class RL2(MetaRLLearner):
         entropy = distribution.entropy()
         entropy = mean(entropy if self.discrete else entropy.sum(-1), valid)
         loss = self.objective.loss(likely, trials.log_prob, advantage, valid)
-        log = {
-            "value_loss": value_loss.detach(),
-            "entropy": entropy.detach(),
-            "kl": mean(trials.log_prob - likely.detach(), valid),
-        }
+        log = {"value_loss": value_loss.detach(), "entropy": entropy.detach()}
         return loss + self.value_weight * value_loss - self.entropy_now() * entropy, log
+
+    @torch.no_grad()
+    def moved(self, trials: "Trials") -> Float[Tensor, ""]:
+        """KL(before || now) of the policy at a step of these trials, in nats: from the actions taken in them, r - 1 - log r
+        with r = now / before, whose mean is right and which is never negative."""
+        now = self.distribution(self.sequence.unroll(self.token(trials.token)))
+        log_ratio = log_prob(now, trials.action) - trials.log_prob
+        return mean(log_ratio.expm1() - log_ratio, trials.valid)
 
     def entropy_now(self) -> float | Float[Tensor, ""]:
         """What the entropy weighs in the next meta-batch."""
@@ -178,6 +181,13 @@ class RL2(MetaRLLearner):
         grown = int(self.meta_batches) * (whole - self.first_steps) // self.growth
         return min(self.first_steps + grown, whole)
 
+    def check_batch(self, mdps: MDPs) -> None:
+        if len(mdps) % (parts := self.objective.minibatches):
+            raise InputError(
+                f"{len(mdps)} tasks of a process do not make {parts} minibatches of equal size: choose others, by"
+                " data.meta_batch or the objective's minibatches"
+            )
+
     def check(self, world: World) -> None:
         episodes = max(self.train_episodes, self.test_episodes)
         if (steps := episodes * world.horizon) > self.sequence.length:
@@ -193,6 +203,7 @@ class Remembering(Policy):
 
     agent: RL2
     memory: Memory | None = None
+    before: Seen | None = None
 
     def act(self, seen: Seen) -> tuple[Distribution, "Remembering"]:
         agent = self.agent
@@ -200,6 +211,9 @@ class Remembering(Policy):
         memory = agent.sequence.start(tokens) if self.memory is None else shared(self.memory, len(tokens))
         output, memory = agent.sequence.step(tokens, memory)
         return agent.distribution(output.unflatten(0, seen.reward.shape)), Remembering(agent, memory)
+
+    def after(self, seen: Seen) -> "Remembering":
+        return replace(self, before=seen)
 
 
 class Trials(NamedTuple):

@@ -121,6 +121,9 @@ class RecurrentDPG(MetaRLLearner):
             follow(self.critic_target, self.critic, self.rate)
         return found
 
+    def check_batch(self, mdps: MDPs) -> None:
+        self.replay.check(torch.zeros_like(mdps.seeds), self.envs)
+
     def loss(self, mdps: MDPs, purpose: str) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's and the actor's, on trials of the replay: each reaches its own network alone."""
         rows = torch.zeros_like(mdps.seeds)  # of the replay, which holds the trials of all tasks together
@@ -135,7 +138,7 @@ class RecurrentDPG(MetaRLLearner):
 
         luck = mdps.chance(f"{purpose}/action", self.batch, history.shape[1], self.actions).flatten(0, 1)
         with torch.no_grad():
-            chosen = self.chosen(self.actor_target(history), luck)
+            chosen, _ = self.chosen(self.actor_target(history), luck)
             wanted = (
                 reward / self.reward_unit + self.discount * (1 - ended) * self.critic_target(history, chosen)[:, 1:, 0]
             )
@@ -143,17 +146,20 @@ class RecurrentDPG(MetaRLLearner):
         q = self.critic.head(torch.cat([memory, action], -1)).squeeze(-1)
         critic = mean((q - wanted).square())
         output = self.actor(history[:, :-1])
-        chosen = self.chosen(output, luck[:, :-1])
+        chosen, likely = self.chosen(output, luck[:, :-1])
         worth = mean(held(self.critic.head, torch.cat([memory.detach(), chosen], -1)).squeeze(-1))
-        return critic - worth + SMALL * mean(output.square().mean(-1)), {
-            "critic_loss": critic.detach(),
-            "value": worth.detach(),
-        }
+        parts = {"critic_loss": critic.detach(), "value": worth.detach()}
+        if likely is not None:
+            parts["entropy"] = -mean(likely.detach().sum(-1))
+        return critic - worth + SMALL * mean(output.square().mean(-1)), parts
 
-    def chosen(self, output: Float[Tensor, "trials time out"], u: Float[Tensor, "trials time actions"]) -> Tensor:
-        """Actions [trials, time, actions] with a gradient: mu, or those that numbers u in (0, 1) stand for."""
+    def chosen(
+        self, output: Float[Tensor, "trials time out"], u: Float[Tensor, "trials time actions"]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Actions [trials, time, actions] with a gradient: mu, or those that numbers u in (0, 1) stand for and their log
+        probabilities."""
         distribution = self.distribution(output)
-        return distribution.icdf(u) if self.stochastic else distribution.mode
+        return distribution.draw(u) if isinstance(distribution, SquashedNormal) else (distribution.mode, None)
 
 
 class Reader(nn.Module):
@@ -179,13 +185,19 @@ class Remembering(Policy):
 
     agent: RecurrentDPG
     memory: Memory | None = None
+    before: Seen | None = None
 
     def act(self, seen: Seen) -> tuple[ClippedNormal | SquashedNormal, "Remembering"]:
         actor, joined = self.agent.actor, seen.joined()
         token = actor.token(joined.flatten(0, 1))
         memory = actor.sequence.start(token) if self.memory is None else shared(self.memory, len(token))
         output, memory = actor.sequence.step(token, memory)
-        return self.agent.distribution(actor.head(output).unflatten(0, joined.shape[:2])), replace(self, memory=memory)
+        return self.agent.distribution(actor.head(output).unflatten(0, joined.shape[:2])), Remembering(
+            self.agent, memory
+        )
+
+    def after(self, seen: Seen) -> "Remembering":
+        return replace(self, before=seen)
 
 
 def record(lived: Trajectories, steps: int) -> Float[Tensor, "tasks envs time width"]:

@@ -40,9 +40,8 @@ class Replay(nn.Module):
         """
         rows, lives, length = (from_all_processes(part) for part in (rows, lives, length))
         envs = lives.shape[1]
+        self.check(rows, envs)
         before = (rows == rows.unsqueeze(1)).tril(-1).sum(1) * envs  # those of the same task, earlier in this batch
-        if (most := int(before.max()) + envs) > self.capacity:
-            raise InputError(f"{most} lives of one task came at once, capacity is {self.capacity}: raise it to that")
         kept = self.lives if self.lives is not None else lives.new_zeros(self.rows, self.capacity, *lives.shape[2:])
         kept, self.length, self.written = (part.to(rows.device) for part in (kept, self.length, self.written))
         new = torch.arange(envs, device=rows.device)
@@ -51,6 +50,11 @@ class Replay(nn.Module):
         self.lives = kept
         self.length[rows.unsqueeze(1), place] = length
         self.written.index_add_(0, rows, torch.full_like(rows, envs))
+
+    def check(self, rows: Int[Tensor, " tasks"], envs: int) -> None:
+        """InputError where so many lives of each of these tasks, which may repeat, are more than can be kept."""
+        if (most := int(rows.bincount().max()) * envs) > self.capacity:
+            raise InputError(f"{most} lives of one task come at once, capacity is {self.capacity}: raise it to that")
 
     def known(self, u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Tasks of which something is kept, any as likely as another: the ones that numbers u in (0, 1) stand for."""

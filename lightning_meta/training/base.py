@@ -8,6 +8,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
 from lightning_meta.rl.processes import mean_over_processes
@@ -38,7 +39,13 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
         optimizer = self.make_optimizer(self.theta())
         if self.make_scheduler is None:
             return optimizer
-        return [optimizer], [{"scheduler": self.make_scheduler(optimizer), "interval": "step"}]
+        scheduler = self.make_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise InputError(
+                "ReduceLROnPlateau waits for a score, but the schedule is stepped after every meta-batch: choose another,"
+                " torch.optim.lr_scheduler.CosineAnnealingLR say"
+            )
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
     def name_noise(self, batch_idx: int) -> None:
         """The noise of a step is a pure function of the step, as the tasks are: a resumed run draws the same."""

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]  # made by protobuf
 from torch import Tensor
 
-from lightning_meta.core import MDPs, MetaRLLearner, Moved, Policy, World
+from lightning_meta.core import InputError, MDPs, MetaRLLearner, Moved, Policy, World
 from lightning_meta.envs.mujoco import Running
 from lightning_meta.training.base import MetaModule
 
@@ -31,6 +31,10 @@ class Clip(Callback):
     """
 
     def __init__(self, steps: int = 100, every: int = 2):
+        if not 0 < every < steps:
+            raise InputError(
+                f"a clip of steps {steps}, every {every}: give an `every` of 1 or more, and more steps than that"
+            )
         self.steps, self.every = steps, every
 
     def on_test_batch_end(
@@ -50,8 +54,9 @@ class Clip(Callback):
         assert isinstance(pl_module, MetaModule)
         assert isinstance(pl_module.learner, MetaRLLearner)
         names, states = filmed(pl_module.learner, shown(batch), self.steps)
-        seconds = float(states[0, self.every, 0] - states[0, 0, 0])
-        gif = animated(names, pictures(batch.world, names, states[:, :: self.every]), seconds)
+        frames = states[:, :: self.every]
+        seconds = float((frames[0, 1:2, 0] - frames[0, 0, 0]).sum())  # none where an episode is one frame long
+        gif = animated(names, pictures(batch.world, names, frames), seconds)
         path = Path(folder, f"{pl_module.test_name}_clip.gif")
         path.write_bytes(gif)
         rank_zero_info(f"clip: {path}")

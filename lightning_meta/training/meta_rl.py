@@ -84,7 +84,13 @@ class MetaRL(MetaModule[MetaRLLearner]):
         if self.make_scheduler:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]  # there is one
         if self.norms:
-            self.log("meta_train/gradient_norm", torch.stack(self.norms).mean())
+            norm = torch.stack(self.norms).mean()
+            if not norm.isfinite():
+                raise InputError(
+                    "the gradient of a meta-batch is not a finite number: lower the learning rates or give model.clip; what"
+                    " was saved before is whole"
+                )
+            self.log("meta_train/gradient_norm", norm)
         self.norms = []
 
     def validation_step(self, mdps: MDPs, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
