@@ -102,7 +102,12 @@ class Worlds(TaskData):
         return {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}
 
 
-def settings(world: World) -> tuple[str, dict[str, Any]]:
-    """What a world is and how it is set, with a world that it is made of in the same way."""
-    found = {name: settings(value) if isinstance(value, World) else value for name, value in vars(world).items()}
-    return type(world).__name__, {k: v for k, v in found.items() if isinstance(v, (int, float, str, tuple))}
+def settings(what: Any) -> Any:
+    """What a world is and how it is set, the worlds that it is made of as well; of what is no setting only the kind."""
+    if isinstance(what, (bool, int, float, str, type(None))):
+        return what
+    if isinstance(what, (list, tuple)):
+        return [settings(part) for part in what]
+    if isinstance(what, dict):
+        return {name: settings(part) for name, part in what.items()}
+    return type(what).__name__, settings(vars(what)) if isinstance(what, World) else None

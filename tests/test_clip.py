@@ -19,7 +19,8 @@ from torch.distributions import Distribution, Normal
 from datamodules.worlds import Worlds
 from lightning_meta.core import InputError, MDPs, Policy, Seen
 from lightning_meta.envs import AntDirection, HalfCheetahDirection, HalfCheetahVelocity, Navigation
-from lightning_meta.rl import MAML
+from lightning_meta.nn import SNAIL
+from lightning_meta.rl import MAML, RL2
 from lightning_meta.training import MetaRL
 from lightning_meta.training.clip import Clip, filmed, shown, states_of
 
@@ -130,3 +131,13 @@ def test_elsewhere_there_is_no_film(tmp_path: Path) -> None:
 def test_a_clip_of_no_frames_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InputError, match="give an `every` of 1 or more"):
         Clip(**wrong)
+
+
+def test_of_an_agent_that_learns_while_it_acts_the_last_episode_of_a_trial_is_filmed() -> None:
+    """With a network that reads no step more."""
+    agent = RL2(SNAIL(length=12, width=8, filters=4), 17, 6, discrete=False, episodes=2).eval()
+    mdps = met(HalfCheetahDirection(horizon=6))
+    names, states = filmed(agent, mdps, 10)
+    assert states.shape == (3, 6, 19)
+    assert names[1:] == ["adapted: forward", "adapted: backward"]
+    assert not torch.equal(states[0], states[1]), "it knows the first episode"

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Normal
 
 from lightning_meta.core import InputError, MDPs, Moved, Policy, Seen, World, choose, uniform
-from lightning_meta.envs import Bandits
+from lightning_meta.envs import Bandits, TabularMDPs
+from lightning_meta.rl import bandit_strategies, tabular_strategies
 
 
 class Corridor(World):
@@ -178,7 +179,7 @@ def test_a_policy_that_remembers_is_told_what_its_last_action_led_to_when_its_tr
         assert seen.done.tolist() == [[0.0 if began else 1.0] * envs] * 2
         assert seen.action.tolist() == [[[0.0, 0.0] if began else [0.0, 1.0]] * envs] * 2
     for others, envs in ((mdps(Corridor(3), 9), 4), (tasks, 2)):
-        with pytest.raises(InputError, match="adapted to 2 tasks in 4 envs cannot act in"):
+        with pytest.raises(InputError, match="remembers 2 tasks in 4 envs cannot act in"):
             others.rollout(policy, envs=envs)
 
 
@@ -190,3 +191,16 @@ def test_random_numbers_do_not_depend_on_the_precision_that_a_run_is_in() -> Non
         assert torch.equal(uniform(seeds, "arms", 50), found)
     finally:
         torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("strategy", [bandit_strategies.Greedy, tabular_strategies.Greedy])
+def test_strategies_keep_what_the_last_action_of_a_rollout_led_to(strategy: type[Policy]) -> None:
+    tasks = mdps(Bandits(3, 4) if strategy is bandit_strategies.Greedy else TabularMDPs(4, 2, 5), 1, 2)
+    policy = strategy(tasks)  # type: ignore[call-arg]  # a dataclass
+    lived = []
+    for purpose in ("first", "second"):
+        found, policy = tasks.rollout(policy, purpose=purpose)
+        lived.append(found)
+    assert torch.equal(lived[1].seen.reward[:, :, 0], lived[0].reward[:, :, -1])
+    assert torch.equal(lived[1].seen.action[:, :, 0].argmax(-1), lived[0].action[:, :, -1])
+    assert policy.before is not None

@@ -93,6 +93,7 @@ def test_what_would_fail_is_refused(
     from lightning_meta.cli import main
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)  # that a run in this process may have left
     with pytest.raises(SystemExit) as ended:
         main(["submit", *arguments])
     assert ended.value.code == 2

@@ -260,3 +260,8 @@ def test_what_it_cannot_train_on_is_an_error() -> None:
         PEARL(1, 2, discrete=True)
     with pytest.raises(InputError, match=r"discount 1\.5"):
         small(discount=1.5)
+
+
+def test_a_replay_that_holds_no_trial_is_refused() -> None:
+    with pytest.raises(InputError, match="capacity is 2, a trial has 3 episodes"):
+        small(updates=2, capacity=2)

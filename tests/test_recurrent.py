@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_meta.core import InputError, MDPs, Moved, World
-from lightning_meta.envs import Bandits
+from lightning_meta.envs import Bandits, IMaze
 from lightning_meta.nn import GRU, LSTM, SNAIL, DeltaNet, Transformer
 from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.rl import A2C, PPO, RL2
@@ -118,20 +118,25 @@ def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial(network):
     assert_close(third.log_prob(lived.action[:, 0, 0]), lived.log_prob[:, 0, 0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", [A2C, PPO])
-def test_how_far_the_policy_moved_is_told(objective):
+def test_no_cue_is_shown_again_to_a_policy_whose_trial_goes_on():
+    agent, tasks = RL2(GRU(8), 6, 4, episodes=2), mdps(IMaze(ends=2, length=2, horizon=8), 0, 1)
+    first, _ = tasks.rollout(agent.prior(tasks))
+    later, _ = tasks.rollout(agent.adapt(tasks))
+    assert first.seen.observation[:, 0, 0, 4:].tolist() == [[1, 0], [0, 1]]
+    assert not later.seen.observation[:, 0, 0, 4:].any()
+
+
+@pytest.mark.parametrize("sequence", [GRU(8), SNAIL(length=8, width=8, filters=4, values=2)], ids=["gru", "snail"])
+def test_what_it_adapts_to_does_not_depend_on_when_other_tasks_end(sequence):
+    """Law 3 in a world whose episodes end early."""
     torch.manual_seed(1)
-    agent, world = bandit_agent(GRU(8), objective=objective()), Bandits(3, horizon=5)
-    still = agent.learn(mdps(world, *range(64)), lambda _: None)
-    assert abs(float(still["kl"])) < 1e-6
-    optimizer = torch.optim.SGD(agent.parameters(), lr=1.0)
-
-    def improve(loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    assert float(agent.learn(mdps(world, *range(64)), improve)["kl"]) > 1e-5
+    agent = RL2(sequence, 1, 2, discrete=False, episodes=2)
+    both, alone = mdps(Reaching(), 3, 6), mdps(Reaching(), 6)
+    lived, _ = both.rollout(agent.prior(both), episodes=2, purpose="trial")
+    assert lived.terminated[0].any(), "so that the test can fail"
+    phi, lone = agent.adapt(both), agent.adapt(alone)
+    assert_close(phi.memory[0][1], lone.memory[0][0], rtol=0, atol=1e-6)
+    assert_close(phi.before.reward[1:], lone.before.reward, rtol=0, atol=1e-6)
 
 
 def test_the_loss_by_hand():

@@ -159,8 +159,6 @@ def test_what_it_cannot_train_on_is_an_error() -> None:
         RecurrentDPG(GRU(4), 1, 2, discrete=True)
     with pytest.raises(InputError, match="noise 0"):
         small(noise=0.0)
-    with pytest.raises(InputError, match="3 lives of one task come at once, capacity is 2"):
-        small(capacity=2).learn(recall(0, 1, 2), no_step)
 
 
 def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial() -> None:

@@ -1,4 +1,4 @@
-"""What RL2 learns: to use its memory, and continuous actions."""
+"""What RL2 learns, to use its memory and continuous actions, and what it tells of it."""
 
 import math
 
@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from lightning_meta.core import World
 from lightning_meta.envs import Bandits
 from lightning_meta.nn import GRU, Memoryless
-from lightning_meta.rl import PPO, RL2
+from lightning_meta.rl import A2C, PPO, RL2
 from lightning_meta.rl.recurrent import Trials
 
 
@@ -70,3 +70,28 @@ def test_rewards_of_any_size_teach_the_same():
         loss, _ = agent.loss(Trials.of(lived))
         heads.append(torch.autograd.grad(loss, [agent.policy.weight, agent.value.weight]))
     assert_close(heads[0], heads[1])
+
+
+@pytest.mark.parametrize("objective", [A2C(), PPO(epochs=2, minibatches=2)], ids=["A2C", "PPO"])
+def test_how_far_the_policy_moved_is_told(objective):
+    """By hand: in the last minibatch, from before the meta-batch to behind it."""
+    torch.manual_seed(1)
+    agent, world = bandit_agent(GRU(8), objective=objective), Bandits(3, horizon=5)
+    tasks = mdps(world, *range(64))
+    assert abs(float(agent.learn(tasks, lambda _: None)["kl"])) < 1e-6
+    lived, _ = tasks.rollout(agent.prior(tasks))
+    trials = Trials.of(lived)
+    optimizer = torch.optim.SGD(agent.parameters(), lr=1.0)
+
+    def improve(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    told = agent.learn(tasks, improve)["kl"]
+    now = agent.distribution(agent.sequence.unroll(agent.token(trials.token)))
+    log_ratio = (now.log_prob(trials.action) - trials.log_prob)[
+        agent.objective.minibatches - 1 :: agent.objective.minibatches
+    ]
+    assert told > 1e-5
+    assert_close(told, (log_ratio.exp() - 1 - log_ratio).mean().detach(), rtol=1e-2, atol=1e-7)

@@ -132,10 +132,10 @@ MISTAKES = {
     f"fit {WORLD} test_meta_rl.Stepping --model.clip 1": ["leave model.clip out"],
     f"fit {WORLD} agents.Favourite --trainer.precision bf16-true": ["3 digits", "choose 32 or bf16-mixed"],
     "fit --config bandits.yaml --config rl2.yaml --data.meta_batch 12": ["12 tasks", "8 minibatches"],
-    "fit --config point_robot.yaml --config pearl.yaml --data.train_tasks 10 --model.learner.capacity 1": ["raise it"],
-    "fit --config pendulum.yaml --config recurrent_dpg.yaml --data.meta_batch 4 --model.learner.capacity 3": [
-        "4 lives of one task come at once, capacity is 3"
+    "fit --config point_robot.yaml --config pearl.yaml --data.train_tasks 10 --model.learner.capacity 1": [
+        "at least as"
     ],
+    f"fit {WORLD} agents.Favourite --model.scheduler torch.optim.lr_scheduler.ReduceLROnPlateau": ["waits for a score"],
     "test --config run.yaml --ckpt_path best --shots 1": ["--shots", "Worlds has not"],
     "test --config run.yaml --ckpt_path best --data.world.arms 4": ["start is [3], the learner's [4]"],
     "compare {ckpt} --on sinusoid": ["Favourite, an agent", "compare is for learners of labelled examples"],

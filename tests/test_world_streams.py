@@ -6,7 +6,7 @@ from torch import Tensor
 
 from datamodules.meta_batches import MetaLoader
 from datamodules.worlds import Worlds, WorldStream
-from lightning_meta.core import InputError, MDPs
+from lightning_meta.core import InputError, MDPs, World
 from lightning_meta.envs import Bandits, PointRobot, Told
 
 
@@ -107,3 +107,19 @@ def test_a_process_among_several_says_which_it_is(monkeypatch: pytest.MonkeyPatc
 def test_worlds_within_a_world_are_part_of_what_agents_are_judged_on() -> None:
     dense, again, sparse = (Worlds(Told(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
     assert dense.judged_on == again.judged_on != sparse.judged_on
+
+
+class Several(Bandits):
+    """Made of lists of settings and of worlds."""
+
+    def __init__(self, odds: list[float], *worlds: World):
+        super().__init__()
+        self.odds, self.worlds = odds, worlds
+
+
+def test_settings_may_be_lists_and_several_worlds() -> None:
+    def judged_on(odds: list[float], *arms: int) -> str:
+        return Worlds(Several(odds, *(Bandits(n) for n in arms))).judged_on
+
+    assert judged_on([0.1, 0.9], 2, 3) == judged_on([0.1, 0.9], 2, 3)
+    assert len({judged_on([0.1, 0.9], 2, 3), judged_on([0.1, 0.9], 2, 4), judged_on([0.5, 0.9], 2, 3)}) == 3

@@ -96,7 +96,7 @@ def our_steps(world: World, tasks: int, copies: int, steps: int) -> Callable[[],
             state, age = moved.state, age + 1
             done = moved.terminated | (age >= world.horizon)
             if done.any():
-                first, _ = world.again(task, state, torch.rand(*shape, world.noise))
+                first, _ = world.again(task, torch.rand(*shape, world.noise))
                 state, age = torch.where(done.unsqueeze(-1), first, state), age.where(~done, 0)
         return steps * age.numel()
 

@@ -18,7 +18,6 @@ from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, MDPs, MetaRLLearner, judged
 from lightning_meta.training import MetaRL
 from lightning_meta.training.base import MetaModule
-from lightning_meta.training.checkpoint import Learner
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
@@ -105,15 +104,17 @@ def times(shape: tuple[int, ...]) -> str:
 
 
 def rehearse(
-    command: str, learner: Learner, data: LightningDataModule, trainer: Trainer, processes: int | None = None
+    command: str, model: MetaModule, data: LightningDataModule, trainer: Trainer, processes: int | None = None
 ) -> None:
     """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch, or live through
     a short trial: a learner that does not fit the data, or data that are not there, end here and not in the middle of the
     training. `processes` will share a meta-batch, where that is not known to `trainer`."""
+    if command == "fit":
+        model.configure_optimizers()
     if not isinstance(data, TaskData):
         return
     data.trainer = trainer
-    understudy = copy.deepcopy(learner).eval()
+    understudy = copy.deepcopy(model.learner).eval()
     if isinstance(data, Worlds):
         assert isinstance(understudy, MetaRLLearner)  # the configuration was asked
         for stage, stream in ((name, each) for name in STAGES[command] for each in data.streams(name)):

@@ -103,7 +103,7 @@ def try_here(command: str, config: dict[str, Any], rest: list[str], processes: i
     cli = parse(command, config, [*rest, *HERE.split()])
     if command != "fit" and not cli.ckpt_path:
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
-    rehearse(command, cli.model.learner, cli.datamodule, cli.trainer, processes)
+    rehearse(command, cli.model, cli.datamodule, cli.trainer, processes)
 
 
 def _parsed(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:

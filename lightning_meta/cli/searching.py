@@ -75,7 +75,7 @@ def checked(cli: MetaCLI) -> tuple[dict[str, Any], Search, list[Dimension]]:
     check_objectives(config, options, isinstance(cli.model, MetaRL))
     scheduler = make_scheduler(options, space, config["trainer"]["max_epochs"])
     make_searcher(options, space)
-    try_corners(config, space, isinstance(scheduler, PopulationBasedTraining))
+    try_corners(config, space, isinstance(scheduler, PopulationBasedTraining), options.workers)
     return config, options, space
 
 
@@ -103,7 +103,7 @@ def check_objectives(config: dict[str, Any], options: Search, agent: bool) -> No
             raise InputError(f"search.objective is {name}: choose from {', '.join(legal)}")
 
 
-def try_corners(config: dict[str, Any], space: list[Dimension], population: bool) -> None:
+def try_corners(config: dict[str, Any], space: list[Dimension], population: bool, workers: int) -> None:
     """Rehearse a run at both ends of every range and at every choice. InputError where one does not fit, would be scored
     on other episodes than the rest or, in a population, has other weights."""
     kinds, shapes = set(), set()
@@ -111,7 +111,7 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
         for value in one.values:
             try:
                 cli = parse("fit", settle(config, {one.key: value}), [])
-                rehearse("fit", cli.model.learner, cli.datamodule, cli.trainer)
+                rehearse("fit", cli.model, cli.datamodule, cli.trainer, workers)
             except InputError as error:
                 raise InputError(f"search.space: with {one.key} {value}: {error}") from error
             agent = isinstance(cli.model.learner, MetaRLLearner)

@@ -49,9 +49,10 @@ def evaluate_sizes(
 ) -> list[dict[str, Any]]:
     """Test at every size, after all were found possible. Print each result and, of several, a table at the end; write a
     JSON file for each and the score against shots as a curve and a picture. Returns the results."""
-    for size in sizes:
-        set_size(data, size)
-        rehearse("test", model.learner, data, trainer)
+    for size in sizes or [None]:
+        if size:
+            set_size(data, size)
+        rehearse("test", model, data, trainer)
     tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
     stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
     folder, found = trainer.log_dir, []

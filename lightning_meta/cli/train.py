@@ -197,7 +197,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     if command == "test" and found:
         evaluate_sizes(model, trainer, data, sizes, found, **given)
         return
-    rehearse(command, model.learner, data, trainer)
+    rehearse(command, model, data, trainer)
     if command == "fit":
         parameters = sum(w.numel() for w in model.learner.parameters())
         rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")

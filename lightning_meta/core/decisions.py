@@ -68,8 +68,8 @@ class World(ABC):
     def reset(self, task: Any, u: Float[Tensor, "tasks envs noise"]) -> tuple[Tensor, Tensor]:
         """The first state [tasks, envs, s] of an episode and its observation [tasks, envs, d]."""
 
-    def again(self, task: Any, state: Tensor, u: Float[Tensor, "tasks envs noise"]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """The same for a later episode of a trial, the one before having ended in `state`; by default as the first."""
+    def again(self, task: Any, u: Float[Tensor, "tasks envs noise"]) -> tuple[Tensor, Tensor]:
+        """The same for a later episode of a trial; by default as the first."""
         return self.reset(task, u)
 
     @abstractmethod
@@ -156,20 +156,23 @@ class MDPs:
         """Let a policy live through so many episodes of each task in each of `envs` copies of it, or the first `steps` steps
         of them; what it lived through, and the policy that it then is. `greedy` takes the likeliest action. A trial begins,
         nothing having been seen before; that of a policy which remembers an earlier rollout goes on with a new episode.
+        An env that is through with its episodes lives on until all are, and what a policy remembers goes on with it.
 
-        Raises InputError where an observation, a reward or the policy is no number, or a policy was adapted to other tasks.
+        Raises InputError where an observation, a reward or the policy is no number, or a policy remembers another number of
+        tasks.
         """
         world, whole = self.world, episodes * self.world.horizon
         steps = whole if steps is None else min(steps, whole)
         real = torch.get_default_dtype()  # what an agent perceives, whatever a world computes in
         luck = self.chance(f"{purpose}/world", steps + 1, envs, 2, world.noise).movedim(1, 0)
         dice = self.chance(f"{purpose}/action", steps, envs, 1 if world.discrete else world.actions).movedim(1, 0)
-        state, observation = world.reset(self.task, luck[steps][..., 0, :])
+        begin = world.reset if policy.before is None else world.again
+        state, observation = begin(self.task, luck[steps][..., 0, :])
         nothing = torch.zeros(len(self), envs, device=self.seeds.device)
         blank = Seen(observation.to(real), nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
         seen = blank if policy.before is None else resumed(policy.before, blank)
         age, left = nothing.long(), nothing.long() + episodes
-        record = []
+        record, over = [], False
         for step in range(steps):
             distribution, policy = policy.act(seen)
             action = distribution.mode if greedy else choose(distribution, dice[step])
@@ -182,13 +185,14 @@ class MDPs:
             record.append(Trajectories(seen, action, likely, reward, shown, moved.terminated, truncated, valid))
             left, state, observation = left - done.long(), moved.state, moved.observation
             if done.any():
+                over = not (left > 0).any()
                 age = age.where(~done, 0)
-                first, start = world.again(self.task, state, luck[step][..., 1, :])
+                first, start = world.again(self.task, luck[step][..., 1, :])
                 state, observation = (
                     torch.where(done.unsqueeze(-1), new, old) for new, old in ((first, state), (start, observation))
                 )
             seen = Seen(observation.to(real), self.encoded(action), reward, done.to(real))
-            if not (left > 0).any():
+            if over:
                 break
         lived = joined(record)
         check_numbers(world, lived)
@@ -204,7 +208,7 @@ def resumed(before: Seen, blank: Seen) -> Seen:
     (tasks, envs), (adapted, each) = blank.reward.shape, before.reward.shape
     if tasks != adapted or envs % each:
         raise InputError(
-            f"a policy adapted to {adapted} tasks in {each} envs cannot act in {tasks} tasks in {envs} envs: give it the same"
+            f"a policy that remembers {adapted} tasks in {each} envs cannot act in {tasks} tasks in {envs} envs: give it those"
             f" tasks, and envs a multiple of {each}"
         )
     return Seen(blank.observation, *(part.repeat_interleave(envs // each, 1) for part in before[1:]))
@@ -242,10 +246,11 @@ def check_numbers(world: World, lived: Trajectories) -> None:
         ("a reward", lived.reward),
         ("an observation", lived.next_observation),
     ]
+    if torch.stack([numbers.isfinite().all() for _, numbers in parts]).all():
+        return
     broken = [(~numbers.isfinite()).movedim(2, 0).flatten(1).any(1) for _, numbers in parts]
-    when_and_which = torch.stack(broken, 1).nonzero()
-    if len(when_and_which):
-        raise InputError(
-            f"{parts[when_and_which[0, 1]][0]} in {type(world).__name__} is not a finite number: if it is the policy, lower"
-            " the learning rates or clip gradients; otherwise look at the world"
-        )
+    which = int(torch.stack(broken, 1).nonzero()[0, 1])
+    raise InputError(
+        f"{parts[which][0]} in {type(world).__name__} is not a finite number: if it is the policy, lower the learning rates or"
+        " clip gradients; otherwise look at the world"
+    )

@@ -41,7 +41,7 @@ class IMaze(World):
     def reset(self, task: Tensor, u: Float[Tensor, "tasks envs 1"]) -> tuple[Tensor, Tensor]:
         return self.placed(task, torch.full_like(u, self.ends == 2), u)
 
-    def again(self, task: Tensor, state: Tensor, u: Float[Tensor, "tasks envs 1"]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def again(self, task: Tensor, u: Float[Tensor, "tasks envs 1"]) -> tuple[Tensor, Tensor]:
         return self.placed(task, torch.zeros_like(u), u)
 
     def placed(self, task: Tensor, cue: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ class Running(World):
         torque = (action.double() / self.full_torque).clamp(-1, 1)
         after = self.physics.moved(state, torque)
         elapsed = after[..., 0] - state[..., 0]
-        elapsed = elapsed.where(elapsed > 0, torch.nan)  # where numbers grow beyond it, MuJoCo begins anew at time 0
+        elapsed = elapsed.where(elapsed > 0.9 * self.physics.seconds, torch.nan)  # MuJoCo began anew: it had blown up
         speed = (after[..., 1] - state[..., 1]) / elapsed
         fallen = self.fallen(after)
         reward = self.paid(task.unsqueeze(1), speed, fallen) - self.control_cost * torque.square().sum(-1)

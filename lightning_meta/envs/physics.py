@@ -33,6 +33,7 @@ class Physics:
         threads = torch.get_num_threads()
         self.data = [mujoco.MjData(self.model) for _ in range(threads)]
         self.pool = mujoco.rollout.Rollout(nthread=threads if threads > 1 else 0)
+        self.seconds = PHYSICS_STEPS * self.model.opt.timestep  # that an action lasts
         self.places, self.velocities, self.torques = self.model.nq, self.model.nv, self.model.nu
         self.upright = torch.cat([torch.zeros(1), torch.tensor(self.model.qpos0), torch.zeros(self.velocities)])
 

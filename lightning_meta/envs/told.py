@@ -26,8 +26,8 @@ class Told(World):
         state, observation = self.world.reset(task, u)
         return state, told(task, observation)
 
-    def again(self, task: Any, state: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        state, observation = self.world.again(task, state, u)
+    def again(self, task: Any, u: Tensor) -> tuple[Tensor, Tensor]:
+        state, observation = self.world.again(task, u)
         return state, told(task, observation)
 
     def step(self, task: Any, state: Tensor, action: Tensor, u: Tensor) -> Moved:

@@ -47,7 +47,7 @@ class SNAIL(SequenceNetwork):
         if (steps := memory[0].shape[1] + tokens.shape[1]) > self.length:
             raise InputError(
                 f"SNAIL was built for sequences of {self.length} steps, this one has {steps}: set `length` to that, for a"
-                " few-shot task to ways * shots + 1"
+                " few-shot task to ways * shots + 1, for an agent to the steps of a trial and of what follows it"
             )
         x, after = tokens, ()
         for block in self.blocks:

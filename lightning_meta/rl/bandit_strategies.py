@@ -32,6 +32,7 @@ class BanditStrategy(Policy):
     wins: Tensor | None = field(default=None, kw_only=True)
     losses: Tensor | None = field(default=None, kw_only=True)
     step: int = field(default=0, kw_only=True)
+    before: Seen | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.mdps.world, (Bandits, TwoArms)):
@@ -48,8 +49,11 @@ class BanditStrategy(Policy):
         wins, losses = (
             (won, lost) if self.wins is None or self.losses is None else (self.wins + won, self.losses + lost)
         )
-        after = replace(self, wins=wins, losses=losses, step=self.step + 1)
-        return Categorical(probs=self.odds(wins, losses, seen), validate_args=False), after
+        following = replace(self, wins=wins, losses=losses, step=self.step + 1, before=None)
+        return Categorical(probs=self.odds(wins, losses, seen), validate_args=False), following
+
+    def after(self, seen: Seen) -> "BanditStrategy":
+        return replace(self, before=seen)
 
     @abstractmethod
     def odds(

@@ -79,6 +79,8 @@ class PEARL(MetaRLLearner):
                 f"updates {updates}, discount {discount}, reward_scale {reward_scale}, kl {kl}, follow {follow}: give updates"
                 " and kl of 0 or more, discount and follow in 0..1, a positive reward_scale"
             )
+        if capacity <= updates:
+            raise InputError(f"capacity is {capacity}, a trial has {updates + 1} episodes: give at least as many")
         self.observations, self.actions, self.latents = observations, actions, latents
         self.updates, self.prior_episodes = updates, prior_episodes
         self.gradient_steps, self.batch, self.context = gradient_steps, batch, context
@@ -137,9 +139,6 @@ class PEARL(MetaRLLearner):
         ended = lived.terminated.unsqueeze(-1).to(dense)
         steps = torch.cat([lived.seen.observation, lived.action, *one, lived.next_observation, ended], -1)
         return F.pad(steps, (0, 0, 0, mdps.world.horizon - steps.shape[2]))
-
-    def check_batch(self, mdps: MDPs) -> None:
-        self.replay.check(self.rows(mdps), self.updates + 1)
 
     def rows(self, mdps: MDPs) -> Int[Tensor, " tasks"]:
         if not ((mdps.seeds >= 0) & (mdps.seeds < self.replay.rows)).all():

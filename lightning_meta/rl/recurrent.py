@@ -6,7 +6,6 @@ Nikhil Mishra et al. A Simple Neural Attentive Meta-Learner. ICLR 2018, arXiv:17
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,14 +13,15 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 
-from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Seen, Trajectories, World, log_prob
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, shared
+from lightning_meta.core import InputError, MDPs, Trajectories, World, log_prob
+from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.rl.advantages import discounted_sums, generalised
+from lightning_meta.rl.memory_based import MemoryBased, Remembering
 from lightning_meta.rl.objectives import PPO, Objective, mean
 from lightning_meta.rl.processes import mean_over_processes
 
 
-class RL2(MetaRLLearner):
+class RL2(MemoryBased):
     """theta: a sequence network that reads at each step what is seen and the action, reward and end of episode before it,
     and on it a policy and a value. phi: the policy with its memory, which goes on over the ends of episodes and is empty
     where a trial begins. To act is to learn: the objective is all reward of a trial.
@@ -46,7 +46,6 @@ class RL2(MetaRLLearner):
             that explores to see that it is worth it.
     """
 
-    updates, total = 0, True
     meta_batches: Tensor
     measured_unit: Tensor
 
@@ -101,19 +100,8 @@ class RL2(MetaRLLearner):
     def episodes(self) -> int:  # type: ignore[override]  # other ones at test
         return self.train_episodes if self.training else self.test_episodes
 
-    def prior(self, mdps: MDPs) -> "Remembering":  # noqa: ARG002  the same whatever the task
-        return Remembering(self)
-
-    def update(self, policy: Policy, lived: Trajectories) -> Policy:  # noqa: ARG002  it learned while it acted
-        return policy
-
-    def adapt(self, mdps: MDPs) -> Policy:
-        return mdps.rollout(self.prior(mdps), episodes=self.episodes, purpose="trial")[1]
-
-    def returns(self, mdps: MDPs) -> Float[Tensor, "tasks episodes"]:
-        """The return of each episode of a trial."""
-        lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, purpose="trial")
-        return lived.returns(self.episodes).mean(1)
+    def prior(self, mdps: MDPs) -> Remembering:  # noqa: ARG002  the same whatever the task
+        return Remembering(self.token, self.sequence, self.distribution)
 
     def distribution(self, output: Float[Tensor, "*batch d"]) -> Distribution:
         """Of the next action, from an output of the sequence network."""
@@ -123,6 +111,7 @@ class RL2(MetaRLLearner):
         return Normal(found, self.log_std.exp().expand_as(found), validate_args=False)
 
     def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        """As every agent does. `kl`: of the last minibatch, from before the meta-batch to behind it."""
         self.check_batch(mdps)
         lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, steps=self.steps(mdps.world))
         trials, parts = Trials.of(lived), self.objective.minibatches
@@ -158,7 +147,7 @@ class RL2(MetaRLLearner):
         """KL(before || now) of the policy at a step of these trials, in nats: from the actions taken in them, r - 1 - log r
         with r = now / before, whose mean is right and which is never negative."""
         now = self.distribution(self.sequence.unroll(self.token(trials.token)))
-        log_ratio = log_prob(now, trials.action) - trials.log_prob
+        log_ratio = (log_prob(now, trials.action) - trials.log_prob) * trials.valid
         return mean(log_ratio.expm1() - log_ratio, trials.valid)
 
     def entropy_now(self) -> float | Float[Tensor, ""]:
@@ -195,25 +184,6 @@ class RL2(MetaRLLearner):
                 f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial of {episodes} episodes"
                 f" takes {steps}: set its `length` to that"
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Remembering(Policy):
-    """phi of RL2: its memory, tensors [tasks * envs, ...]; None where a trial begins."""
-
-    agent: RL2
-    memory: Memory | None = None
-    before: Seen | None = None
-
-    def act(self, seen: Seen) -> tuple[Distribution, "Remembering"]:
-        agent = self.agent
-        tokens = agent.token(seen.joined().flatten(0, 1))
-        memory = agent.sequence.start(tokens) if self.memory is None else shared(self.memory, len(tokens))
-        output, memory = agent.sequence.step(tokens, memory)
-        return agent.distribution(output.unflatten(0, seen.reward.shape)), Remembering(agent, memory)
-
-    def after(self, seen: Seen) -> "Remembering":
-        return replace(self, before=seen)
 
 
 class Trials(NamedTuple):

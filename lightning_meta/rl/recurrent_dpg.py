@@ -6,16 +6,16 @@ Nicolas Heess, Jonathan J. Hunt, Timothy P. Lillicrap and David Silver. Memory-b
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Seen, Trajectories
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive, shared
+from lightning_meta.core import InputError, MDPs, Seen, Trajectories
+from lightning_meta.nn.sequence import SequenceNetwork, check_positive
 from lightning_meta.rl.distributions import ClippedNormal, SquashedNormal
+from lightning_meta.rl.memory_based import MemoryBased, Remembering
 from lightning_meta.rl.networks import follow, held, layers
 from lightning_meta.rl.processes import mean_over_processes
 from lightning_meta.rl.replay import Replay
@@ -23,7 +23,7 @@ from lightning_meta.rl.replay import Replay
 SMALL = 0.003  # weight of the squared outputs of the actor: far out tanh has no slope, and what it learns is lost
 
 
-class RecurrentDPG(MetaRLLearner):
+class RecurrentDPG(MemoryBased):
     """theta: an actor mu(h_t) and a critic Q(h_t, a_t), each with a sequence network of its own that reads the history
     h_t = (o_1, a_1, r_1, ..., o_t), and targets that follow them. phi: the actor with its memory, which goes on over the
     ends of episodes and is empty where a trial begins.
@@ -41,13 +41,13 @@ class RecurrentDPG(MetaRLLearner):
         width: of the critic's hidden layer, above its memory.
         gradient_steps: after each meta-batch of trials. batch: trials of a gradient for each task of the meta-batch, of
             whichever task they were.
-        capacity: trials that are kept, a meta-batch at least.
+        capacity: trials that are kept, the latest.
         discount: of later rewards. reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny
             nor huge for the network.
         follow: how far the targets follow with each step.
     """
 
-    updates, total, greedy = 0, True, True
+    greedy = True
 
     def __init__(
         self,
@@ -85,21 +85,12 @@ class RecurrentDPG(MetaRLLearner):
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         self.replay = Replay(1, capacity)
 
-    def prior(self, mdps: MDPs) -> "Remembering":  # noqa: ARG002  the same whatever the task
-        return Remembering(self)
+    def prior(self, mdps: MDPs) -> Remembering:  # noqa: ARG002  the same whatever the task
+        return Remembering(self.actor.token, self.actor.sequence, self.decide)
 
-    def update(self, policy: Policy, lived: Trajectories) -> Policy:  # noqa: ARG002  it learned while it acted
-        return policy
-
-    def adapt(self, mdps: MDPs) -> Policy:
-        return self.trials(mdps)[1]
-
-    def returns(self, mdps: MDPs) -> Float[Tensor, "tasks episodes"]:
-        """The return of each episode of a trial, without exploration."""
-        return self.trials(mdps)[0].returns(self.episodes).mean(1)
-
-    def trials(self, mdps: MDPs) -> tuple[Trajectories, Policy]:
-        return mdps.rollout(self.prior(mdps), self.envs, self.episodes, purpose="trial", greedy=self.greedy)
+    def decide(self, output: Float[Tensor, "tasks envs d"]) -> ClippedNormal | SquashedNormal:
+        """Of the next action, from an output of the actor's sequence network."""
+        return self.distribution(self.actor.head(output))
 
     def distribution(self, output: Float[Tensor, "*batch out"]) -> ClippedNormal | SquashedNormal:
         """Of the next action, from what the actor says."""
@@ -120,9 +111,6 @@ class RecurrentDPG(MetaRLLearner):
             follow(self.actor_target, self.actor, self.rate)
             follow(self.critic_target, self.critic, self.rate)
         return found
-
-    def check_batch(self, mdps: MDPs) -> None:
-        self.replay.check(torch.zeros_like(mdps.seeds), self.envs)
 
     def loss(self, mdps: MDPs, purpose: str) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's and the actor's, on trials of the replay: each reaches its own network alone."""
@@ -177,27 +165,6 @@ class Reader(nn.Module):
         self, history: Float[Tensor, "trials time token"], *told: Float[Tensor, "trials time more"]
     ) -> Float[Tensor, "trials time out"]:
         return self.head(torch.cat([self.read(history), *told], -1))
-
-
-@dataclass(frozen=True, eq=False)
-class Remembering(Policy):
-    """phi: what the actor remembers, tensors [tasks * envs, ...]; None before the first step."""
-
-    agent: RecurrentDPG
-    memory: Memory | None = None
-    before: Seen | None = None
-
-    def act(self, seen: Seen) -> tuple[ClippedNormal | SquashedNormal, "Remembering"]:
-        actor, joined = self.agent.actor, seen.joined()
-        token = actor.token(joined.flatten(0, 1))
-        memory = actor.sequence.start(token) if self.memory is None else shared(self.memory, len(token))
-        output, memory = actor.sequence.step(token, memory)
-        return self.agent.distribution(actor.head(output).unflatten(0, joined.shape[:2])), Remembering(
-            self.agent, memory
-        )
-
-    def after(self, seen: Seen) -> "Remembering":
-        return replace(self, before=seen)
 
 
 def record(lived: Trajectories, steps: int) -> Float[Tensor, "tasks envs time width"]:

@@ -34,27 +34,20 @@ class Replay(nn.Module):
         lives: Float[Tensor, "tasks envs time width"],
         length: Int[Tensor, "tasks envs"],
     ) -> None:
-        """Keep these lives, in the place of the oldest. Behind its `length` a life may hold anything.
-
-        Raises InputError where there are more of one task than can be kept.
-        """
+        """Keep these lives, or of more than can be kept the last, in the place of the oldest. Behind its `length` a life may
+        hold anything."""
         rows, lives, length = (from_all_processes(part) for part in (rows, lives, length))
-        envs = lives.shape[1]
-        self.check(rows, envs)
-        before = (rows == rows.unsqueeze(1)).tril(-1).sum(1) * envs  # those of the same task, earlier in this batch
+        envs, same = lives.shape[1], rows == rows.unsqueeze(1)
+        before, after = (part.sum(1) * envs for part in (same.tril(-1), same.triu(1)))  # of the same task in this batch
         kept = self.lives if self.lives is not None else lives.new_zeros(self.rows, self.capacity, *lives.shape[2:])
         kept, self.length, self.written = (part.to(rows.device) for part in (kept, self.length, self.written))
         new = torch.arange(envs, device=rows.device)
         place = ((self.written[rows] + before).unsqueeze(1) + new) % self.capacity
-        kept[rows.unsqueeze(1), place] = lives
+        stays = after.unsqueeze(1) + envs - new <= self.capacity
+        where = rows.unsqueeze(1).expand_as(place)[stays], place[stays]
+        kept[where], self.length[where] = lives[stays], length[stays]
         self.lives = kept
-        self.length[rows.unsqueeze(1), place] = length
         self.written.index_add_(0, rows, torch.full_like(rows, envs))
-
-    def check(self, rows: Int[Tensor, " tasks"], envs: int) -> None:
-        """InputError where so many lives of each of these tasks, which may repeat, are more than can be kept."""
-        if (most := int(rows.bincount().max()) * envs) > self.capacity:
-            raise InputError(f"{most} lives of one task come at once, capacity is {self.capacity}: raise it to that")
 
     def known(self, u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Tasks of which something is kept, any as likely as another: the ones that numbers u in (0, 1) stand for."""

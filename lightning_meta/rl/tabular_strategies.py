@@ -35,6 +35,7 @@ class TabularStrategy(Policy):
     experience: Experience | None = field(default=None, kw_only=True)
     plan: Tensor | None = field(default=None, kw_only=True)
     step: int = field(default=0, kw_only=True)
+    before: Seen | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.mdps.world, TabularMDPs):
@@ -53,8 +54,11 @@ class TabularStrategy(Policy):
         value = (plan[:, :, age] * seen.observation.unsqueeze(-1)).sum(2)  # of each action here
         best = (value >= value.amax(-1, keepdim=True) - TIE).to(value)
         odds = self.odds(best / best.sum(-1, keepdim=True))
-        after = replace(self, experience=experience, plan=plan, step=self.step + 1)
-        return Categorical(probs=odds, validate_args=False), after
+        following = replace(self, experience=experience, plan=plan, step=self.step + 1, before=None)
+        return Categorical(probs=odds, validate_args=False), following
+
+    def after(self, seen: Seen) -> "TabularStrategy":
+        return replace(self, before=seen)
 
     @abstractmethod
     def planned(self, experience: Experience, episode: int) -> Float[Tensor, "tasks envs horizon states actions"]:

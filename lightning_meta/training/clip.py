@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Moved, Policy, World
 from lightning_meta.envs.mujoco import Running
+from lightning_meta.rl.memory_based import MemoryBased
 from lightning_meta.training.base import MetaModule
 
 METRE, WIDTH, HEIGHT, GROUND = 90, 480, 170, 30  # pixels; GROUND from the lower edge
@@ -76,11 +77,13 @@ def shown(mdps: MDPs) -> MDPs:
 
 def filmed(agent: MetaRLLearner, mdps: MDPs, steps: int) -> tuple[list[str], Float[Tensor, "films time s"]]:
     """An episode of the prior in the first task, then one of phi in each: what each shows, and the states gone through. An
-    episode that ends early stays where it ended."""
+    episode that ends early stays where it ended. Of an agent that learns while it acts phi is as the last episode of a trial
+    finds it, which is what it is judged by."""
     assert isinstance(mdps.world, Running)
     first = MDPs(mdps.world, mdps.seeds[:1], mdps.draws[:1])
     before = states_of(agent.prior(first), first, steps, agent.greedy)
-    after = states_of(agent.adapt(mdps), mdps, steps, agent.greedy)
+    phi = agent.adapt(mdps, agent.episodes - 1) if isinstance(agent, MemoryBased) else agent.adapt(mdps)
+    after = states_of(phi, mdps, steps, agent.greedy)
     time = max(before.shape[1], after.shape[1])
     films = [torch.cat([film, film[:, -1:].expand(-1, time - film.shape[1], -1)], 1) for film in (before, after)]
     names = [f"adapted: {name}" for name in mdps.world.names(mdps.task)]
