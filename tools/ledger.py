@@ -89,7 +89,7 @@ AGENTS = [
         for pulls in (10, 100)
     ),
     Return("two_arms_l2rl", "total", float("nan"), "a figure"),
-    Return("mdp_10_rl2", "total", MDPS[10]["RL2"], "Duan et al. 2016"),
+    *(Return(f"mdp_{n}_rl2", "total", MDPS[n]["RL2"], "Duan et al. 2016") for n in (10, 25)),
     *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("cheetah_direction_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
