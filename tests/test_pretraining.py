@@ -210,7 +210,7 @@ def test_what_does_not_fit_is_found_before_training(
 ) -> None:
     data = ImageEpisodes(str(shard_root), queries=3, flat_batch=flat_batch)
     with pytest.raises(InputError, match=message):
-        rehearse("fit", learner(), data, pl.Trainer(**SILENT))
+        rehearse("fit", MetaTraining(learner()), data, pl.Trainer(**SILENT))
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*__len__")
