@@ -104,7 +104,7 @@ class Worlds(TaskData):
 
 def settings(what: Any) -> Any:
     """What a world is and how it is set, the worlds that it is made of as well; of what is no setting only the kind."""
-    if isinstance(what, (bool, int, float, str, type(None))):
+    if isinstance(what, (int, float, str, type(None))):
         return what
     if isinstance(what, (list, tuple)):
         return [settings(part) for part in what]
