@@ -1,6 +1,7 @@
 """Jobs on a real Slurm of two nodes, through the command line as a user would."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -74,7 +75,7 @@ def test_five_preemptions_of_uneven_processes_change_nothing(user: User) -> None
         user.cluster.wait(lambda i=i: log.read_text().count("told to stop") > i, 20, log)
     whole = user.submit("--profile", "here", "--nodes", "2", *user.fit("whole", []))
     followed = user("jobs", "logs", "-f", job["id"])  # until the job ends
-    assert followed.count("preempted: requeued") == 5
+    assert followed.count("preempted: requeued") == 5, followed
     assert followed.count("Restored all states") == 5
     status = user.status(job["id"])
     assert (status["state"], status["exit_code"], status["restarts"]) == ("succeeded", 0, 5)
@@ -84,7 +85,12 @@ def test_five_preemptions_of_uneven_processes_change_nothing(user: User) -> None
     assert curve(run, "meta_train/loss") == undisturbed
 
 
-def test_a_signal_before_training_requeues(user: User) -> None:
+def test_a_signal_before_training_requeues(user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's scontrol is still there when Slurm, asked by it to requeue the job, signals all of the job."""
+    busy = tmp_path / "scontrol"
+    busy.write_text(f'#!/bin/sh\n{shutil.which("scontrol")} "$@" && sleep 1\n')
+    busy.chmod(0o755)
+    monkeypatch.setitem(user.environment, "PATH", f"{tmp_path}:{os.environ['PATH']}")
     job = user.submit("--profile", "here", "--max-restarts", "1", *user.fit("early", []))
     log = Path(job["folder"], "log.txt")
     for i in range(2):
