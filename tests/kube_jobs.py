@@ -22,7 +22,7 @@ PROFILE = {
     "priority_class": "low",
 }
 FIT = ("fit", "--config", "omniglot.yaml", "--config", "maml.yaml")
-TUNE = ("tune", "--config", "omniglot.yaml", "--config", "search/pbt.yaml")
+TUNE = ("tune", "--config", "omniglot.yaml", "--config", "search/pbt_inner_lr_shots.yaml")
 HOSTILE = (
     "a b",
     "'",

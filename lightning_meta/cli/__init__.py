@@ -17,7 +17,7 @@ Learn from many small tasks to learn a new one from a few examples.
   validate   meta-validate a checkpoint
   test       meta-test a checkpoint on held-out classes      lightning-meta test --config ... --config ... --ckpt_path best
   compare    several checkpoints on the same episodes        lightning-meta compare A.ckpt B.ckpt --on shards/glyphs
-  tune       search over configurations with Ray Tune        lightning-meta tune --config ... --config search/pbt.yaml
+  tune       search over configurations with Ray Tune        lightning-meta tune --config ... --config pbt_inner_lr_shots.yaml
   submit     send any of these to a scheduler                lightning-meta submit slurm --nodes 2 -- fit --config ...
   jobs       list, follow and cancel what was submitted      lightning-meta jobs list | status ID | logs ID [-f] | cancel ID
   adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR

@@ -181,8 +181,8 @@ class RL2(MemoryBased):
         episodes = max(self.train_episodes, self.test_episodes)
         if (steps := episodes * world.horizon) > self.sequence.length:
             raise InputError(
-                f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial of {episodes} episodes"
-                f" takes {steps}: set its `length` to that"
+                f"{type(self.sequence).__name__} reads {self.sequence.length} steps, a trial takes {steps}"
+                ": set the `length` of its `sequence` to that"
             )
 
 
