@@ -46,6 +46,6 @@ def show(rows: list[Row], as_json: bool) -> None:
     if as_json:
         print(json.dumps([row._asdict() for row in rows], indent=1))
         return
-    print(f"{'item':58}{'ours':>10}{'peer':>10}{'ratio':>8}{'limit':>10}")
+    print(f"{'item':60}{'ours':>10}{'peer':>10}{'ratio':>8}{'limit':>10}")
     for row in rows:
-        print(f"{row.item:58}{row.ours:10.4g}{row.peer:10.4g}{row.ratio:8.2f}{row.limit:10.4g}")
+        print(f"{row.item:60}{row.ours:10.4g}{row.peer:10.4g}{row.ratio:8.2f}{row.limit:10.4g}")

@@ -3,12 +3,14 @@
     python tools/bench_worlds.py [--quick] [--json]
 
 One thread, random actions, new episodes begun where one ends. Ours steps 1,024 envs at once (of MuJoCo 128), 64 of them a
-task. The peer is gymnasium's SyncVectorEnv of 16 where gymnasium has that world; elsewhere it is what one writes without a
-library, an object for each environment that steps in Python and numpy. The limit is a bare copy of what a step returns; for
+task. The peer is gymnasium's SyncVectorEnv of 16 where gymnasium has that world, and once more envpool's 64 environments in
+C++ where envpool is installed (not among our packages: 0.8 GB); elsewhere it is what one writes without a library, an object
+for each environment that steps in Python and numpy. The limit is a bare copy of what a step returns; for
 MuJoCo, its own step of one body, with no reward, observation or tensor. The last rows are the share of a meta-iteration's
 time that is spent in the world, for packaged configurations, no peer.
 """
 
+import importlib.util
 import time
 from collections.abc import Callable
 from itertools import cycle
@@ -59,6 +61,7 @@ WORLDS: list[tuple[World, str | None]] = [
     (AntDirection(), "Ant-v5"),
 ]
 CONTACTS = {"Ant-v5": {"contact_cost_weight": 0, "include_cfrc_ext_in_observation": False}}  # left out in ours too
+ENVPOOL_CONTACTS = {"Ant-v5": {"contact_cost_weight": 0.0, "use_contact_force": False}}
 SHARES = [
     ("rl2", "bandits", "RL2 on bandits"),
     ("maml_rl", "navigation", "MAML on 2-D navigation"),
@@ -70,17 +73,22 @@ def main() -> None:
     args = arguments(__doc__ or "")
     mujoco.set_mju_user_warning(lambda _: None)  # type: ignore[attr-defined]  # of each of gymnasium's cheetahs
     steps, repeats = (3, 1) if args.quick else (40, 5)
-    rows = [world_row(world, peer, steps, repeats) for world, peer in WORLDS]
+    rows = [row for world, peer in WORLDS for row in world_rows(world, peer, steps, repeats)]
     rows += [share(*names) for names in SHARES[: 2 if args.quick else None]]
     show(rows, args.json)
 
 
-def world_row(world: World, peer: str | None, steps: int, repeats: int) -> Row:
+def world_rows(world: World, name: str | None, steps: int, repeats: int) -> list[Row]:
+    """Beside each peer, which steps a multiple of `steps` times a call."""
     tasks, copies = 2 if isinstance(world, Running) else 16, 64
-    theirs = gymnasium_steps(peer, steps) if peer else plain_steps(PLAIN[type(world)], steps)
-    item = f"steps/s, {type(world).__name__}; {peer or 'a loop in Python'}"
+    peers = {"a loop in Python": plain_steps(PLAIN[type(world)], 10 * steps)} if name is None else {}
+    if name:
+        peers[f"gymnasium's {name}"] = gymnasium_steps(name, 10 * steps)
+    if name and importlib.util.find_spec("envpool"):
+        peers[f"envpool's {name}"] = envpool_steps(name, 10 * steps)
     limit = physics_rate(world, 100 * steps) if isinstance(world, Running) else copy_rate(world, tasks * copies)
-    return race(item, our_steps(world, tasks, copies, steps), theirs, limit, repeats)
+    ours = our_steps(world, tasks, copies, steps)
+    return [race(f"steps/s, {type(world).__name__}; {peer}", ours, peers[peer], limit, repeats) for peer in peers]
 
 
 def our_steps(world: World, tasks: int, copies: int, steps: int) -> Callable[[], int]:
@@ -116,9 +124,25 @@ def gymnasium_steps(name: str, steps: int, envs: int = 16) -> Callable[[], int]:
     actions = cycle([peer.action_space.sample() for _ in range(200)])
 
     def act() -> int:
-        for _ in range(10 * steps):
+        for _ in range(steps):
             peer.step(next(actions))
-        return 10 * steps * envs
+        return steps * envs
+
+    return act
+
+
+def envpool_steps(name: str, steps: int, envs: int = 64) -> Callable[[], int]:
+    import envpool  # type: ignore[import-not-found]
+
+    options = ENVPOOL_CONTACTS.get(name, {})
+    peer = envpool.make_gymnasium(name, num_envs=envs, num_threads=1, seed=0, **options)
+    peer.reset()
+    actions = cycle([np.stack([peer.action_space.sample() for _ in range(envs)]) for _ in range(200)])
+
+    def act() -> int:
+        for _ in range(steps):
+            peer.step(next(actions))
+        return steps * envs
 
     return act
 
@@ -129,9 +153,9 @@ def plain_steps(kind: type[Plain], steps: int, envs: int = 16) -> Callable[[], i
 
     def act() -> int:
         for peer in peers:
-            for _ in range(10 * steps):
+            for _ in range(steps):
                 peer.act()
-        return 10 * steps * envs
+        return steps * envs
 
     return act
 
