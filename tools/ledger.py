@@ -93,7 +93,11 @@ AGENTS = [
     *(Return("navigation_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("cheetah_direction_maml", f"updates/{k}", float("nan"), "a figure") for k in range(4)),
     *(Return("point_robot_pearl", f"updates/{k}", float("nan"), "none published") for k in range(4)),
-    *(Return("point_robot_rl2", f"episode/{k}", float("nan"), "none published") for k in range(1, 5)),
+    *(
+        Return(run, f"episode/{k}", float("nan"), "none published")
+        for run in ("point_robot_rl2", "point_robot_sparse_rl2")
+        for k in range(1, 5)
+    ),
     Return("pendulum_recurrent_dpg", "return", float("nan"), "a figure"),
 ]
 
