@@ -255,7 +255,7 @@ def test_minibatches_are_those_of_the_whole_meta_batch_on_any_number_of_processe
 def test_a_trial_longer_than_the_network_reads_is_refused_before_training():
     agent = bandit_agent(SNAIL(length=12, width=8, filters=4), episodes=4)
     agent.check(Bandits(3, horizon=3))
-    with pytest.raises(InputError, match="SNAIL reads 12 steps, a trial of 4 episodes takes 16"):
+    with pytest.raises(InputError, match="SNAIL reads 12 steps, a trial takes 16"):
         agent.check(Bandits(3, horizon=4))
 
 
