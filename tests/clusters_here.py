@@ -77,7 +77,9 @@ class Nodes:
         for i, (name, address) in enumerate(zip(self.names, self.addresses, strict=True)):
             outside, inside = f"{name}o", f"{name}i"
             stack.callback(ip, "netns", "del", name)
-            stack.callback(ip, "link", "del", outside)  # the kernel, late, with the namespace; the next nodes have the name
+            stack.callback(
+                ip, "link", "del", outside
+            )  # the kernel, late, with the namespace; the next nodes have the name
             for command in (
                 ("netns", "add", name),
                 ("link", "add", outside, "type", "veth", "peer", "name", inside),
