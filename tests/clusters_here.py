@@ -77,9 +77,8 @@ class Nodes:
         for i, (name, address) in enumerate(zip(self.names, self.addresses, strict=True)):
             outside, inside = f"{name}o", f"{name}i"
             stack.callback(ip, "netns", "del", name)
-            stack.callback(
-                ip, "link", "del", outside
-            )  # the kernel, late, with the namespace; the next nodes have the name
+            # by hand, for the kernel lets it go with the namespace, late, and the next nodes have its name
+            stack.callback(ip, "link", "del", outside)
             for command in (
                 ("netns", "add", name),
                 ("link", "add", outside, "type", "veth", "peer", "name", inside),

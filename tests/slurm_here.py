@@ -143,9 +143,8 @@ def network(stack: ExitStack, control: str, addresses: list[str]) -> None:
     for i, address in enumerate(addresses, 1):
         node = name(f"n{i}")
         stack.callback(ip, "netns", "del", node)
-        stack.callback(
-            ip, "link", "del", f"{node}o"
-        )  # the kernel, late, with the namespace; the next network has the name
+        # by hand, for the kernel lets it go with the namespace, late, and the next network has its name
+        stack.callback(ip, "link", "del", f"{node}o")
         for command in (
             ("netns", "add", node),
             ("link", "add", f"{node}o", "type", "veth", "peer", "name", "eth0", "netns", node),
