@@ -123,3 +123,15 @@ def test_settings_may_be_lists_and_several_worlds() -> None:
 
     assert judged_on([0.1, 0.9], 2, 3) == judged_on([0.1, 0.9], 2, 3)
     assert len({judged_on([0.1, 0.9], 2, 3), judged_on([0.1, 0.9], 2, 4), judged_on([0.5, 0.9], 2, 3)}) == 3
+
+
+def test_straight_to_the_goal_a_sparse_point_robot_earns_13_4_in_meta_test() -> None:
+    """The oracle that the README sets beside what an agent earns there, on the same tasks."""
+    data = Worlds(PointRobot("sparse"), train_tasks=80, val_tasks=20, test_tasks=100)
+    goals, nothing = data.world.task(data.streams("test")[0].draw(0, range(100)).seeds), torch.zeros(100, 1, 0)
+    place, _ = data.world.reset(goals, nothing)
+    total = 0.0
+    for _ in range(data.world.horizon):
+        place, _, reward, _ = data.world.step(goals, place, 10 * (goals[:, None] - place), nothing)
+        total += reward.mean().item()
+    assert total == pytest.approx(13.386, abs=0.001)

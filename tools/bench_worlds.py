@@ -5,9 +5,9 @@
 One thread, random actions, new episodes begun where one ends. Ours steps 1,024 envs at once (of MuJoCo 128), 64 of them a
 task. The peer is gymnasium's SyncVectorEnv of 16 where gymnasium has that world, and once more envpool's 64 environments in
 C++ where envpool is installed (not among our packages: 0.8 GB); elsewhere it is what one writes without a library, an object
-for each environment that steps in Python and numpy. The limit is a bare copy of what a step returns; for
-MuJoCo, its own step of one body, with no reward, observation or tensor. The last rows are the share of a meta-iteration's
-time that is spent in the world, for packaged configurations, no peer.
+for each environment that steps in Python and numpy. The limit is a bare copy of what a step returns; for MuJoCo, its own step
+of one body, with no reward, observation or tensor. The last rows are the share of a meta-iteration's time that is spent in
+the world, for packaged configurations, no peer.
 """
 
 import importlib.util
@@ -81,11 +81,12 @@ def main() -> None:
 def world_rows(world: World, name: str | None, steps: int, repeats: int) -> list[Row]:
     """Beside each peer, which steps a multiple of `steps` times a call."""
     tasks, copies = 2 if isinstance(world, Running) else 16, 64
-    peers = {"a loop in Python": plain_steps(PLAIN[type(world)], 10 * steps)} if name is None else {}
-    if name:
-        peers[f"gymnasium's {name}"] = gymnasium_steps(name, 10 * steps)
-    if name and importlib.util.find_spec("envpool"):
-        peers[f"envpool's {name}"] = envpool_steps(name, 10 * steps)
+    if name is None:
+        peers = {"a loop in Python": plain_steps(PLAIN[type(world)], 10 * steps)}
+    else:
+        peers = {f"gymnasium's {name}": gymnasium_steps(name, 10 * steps)}
+        if importlib.util.find_spec("envpool"):
+            peers[f"envpool's {name}"] = envpool_steps(name, 10 * steps)
     limit = physics_rate(world, 100 * steps) if isinstance(world, Running) else copy_rate(world, tasks * copies)
     ours = our_steps(world, tasks, copies, steps)
     return [race(f"steps/s, {type(world).__name__}; {peer}", ours, peers[peer], limit, repeats) for peer in peers]
@@ -121,14 +122,7 @@ def gymnasium_steps(name: str, steps: int, envs: int = 16) -> Callable[[], int]:
 
     peer = gymnasium.vector.SyncVectorEnv([make] * envs)
     peer.reset(seed=0)
-    actions = cycle([peer.action_space.sample() for _ in range(200)])
-
-    def act() -> int:
-        for _ in range(steps):
-            peer.step(next(actions))
-        return steps * envs
-
-    return act
+    return stepping(peer, [peer.action_space.sample() for _ in range(200)], steps, envs)
 
 
 def envpool_steps(name: str, steps: int, envs: int = 64) -> Callable[[], int]:
@@ -137,11 +131,16 @@ def envpool_steps(name: str, steps: int, envs: int = 64) -> Callable[[], int]:
     options = ENVPOOL_CONTACTS.get(name, {})
     peer = envpool.make_gymnasium(name, num_envs=envs, num_threads=1, seed=0, **options)
     peer.reset()
-    actions = cycle([np.stack([peer.action_space.sample() for _ in range(envs)]) for _ in range(200)])
+    actions = [np.stack([peer.action_space.sample() for _ in range(envs)]) for _ in range(200)]
+    return stepping(peer, actions, steps, envs)
+
+
+def stepping(peer: Any, actions: list[np.ndarray], steps: int, envs: int) -> Callable[[], int]:
+    ahead = cycle(actions)
 
     def act() -> int:
         for _ in range(steps):
-            peer.step(next(actions))
+            peer.step(next(ahead))
         return steps * envs
 
     return act
