@@ -7,6 +7,7 @@ import sys
 from lightning_meta.cli.early import end_on_signals, preemptible
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
+from lightning_meta.core.files import REMEDIES, cannot_write
 
 HELP = """usage: lightning-meta COMMAND [options]
 
@@ -42,6 +43,11 @@ def main(argv: list[str] | None = None) -> None:
         if os.environ.get("LIGHTNING_META_DEBUG"):
             raise
         print(f"lightning-meta: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in REMEDIES or os.environ.get("LIGHTNING_META_DEBUG"):
+            raise
+        print(f"lightning-meta: error: {cannot_write(error.filename or 'the output of this command', error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

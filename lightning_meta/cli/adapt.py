@@ -11,7 +11,7 @@ from rich.progress import track
 from datamodules.preprocess import Preprocess, list_images
 from lightning_meta.cli.checks import images_of
 from lightning_meta.cli.complaints import Complaining
-from lightning_meta.cli.files import whole
+from lightning_meta.core.files import whole
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import Examples, InputError
 from lightning_meta.training.checkpoint import load, read

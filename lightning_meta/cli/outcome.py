@@ -10,7 +10,7 @@ import ray
 from ray import tune
 
 from lightning_meta.cli import trial
-from lightning_meta.cli.files import whole, write_json
+from lightning_meta.core.files import whole, write_json
 from lightning_meta.cli.report import text
 from lightning_meta.cli.tables import aligned
 from lightning_meta.core import InputError

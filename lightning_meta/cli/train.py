@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.files import write_json
+from lightning_meta.core.files import write_json
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.cli.report import after_fit, result, text
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked

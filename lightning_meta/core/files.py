@@ -1,0 +1,74 @@
+"""Files that are there whole or not at all."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from pathlib import Path
+from typing import Any
+
+from lightning_meta.core.errors import InputError
+
+REMEDIES = {
+    ENOSPC: "make room or choose another folder",
+    EDQUOT: "make room within the quota or choose another folder",
+    EFBIG: "choose a folder on a disk that takes such large files",
+    EROFS: "choose a folder that can be written to",
+    EACCES: "choose a folder that can be written to",
+    EPERM: "choose a folder that can be written to",
+    ENAMETOOLONG: "choose a shorter name",
+    ENOTDIR: "a part of this path is a file: choose another folder",
+    EEXIST: "a part of this path is a file: choose another folder",
+    EISDIR: "this is a folder: choose another name",
+}
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write a file or a folder to, moved to it when the block ends without an error.
+
+    Makes the parent folder. Where the block fails, what stood at `path` before is still whole and nothing else is left.
+    Raises InputError where the disk is full or the place cannot be written to.
+    """
+    aside = path.with_name(f"{path.stem}.partial{path.suffix}")  # the ending tells a plotter the format
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            aside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """InputError in the place of an OSError that says a disk is full or a place cannot be written to (`REMEDIES`)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        raise InputError(cannot_write(path, error)) from error
+
+
+def cannot_write(path: str | Path, error: OSError) -> str:
+    """The message for an OSError that writing below `path` ended in."""
+    return f"cannot write {path} ({error.strerror}): {REMEDIES[error.errno or 0]}"
+
+
+def write_json(path: Path, value: Any, indent: int | None = None) -> None:
+    """JSON has no nan and no infinity: they become null."""
+    with whole(path) as aside:
+        aside.write_text(json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
