@@ -1,9 +1,9 @@
 """A clear end, status 2, for every mistake."""
 
-import shlex
 from pathlib import Path
 
 import pytest
+from mistakes import ends_with_one_message
 from runs import GLYPHS
 
 from lightning_meta.cli import main
@@ -97,7 +97,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.usefixtures("no_type_checker")
+@pytest.mark.usefixtures("no_type_checker", "recwarn")  # Lightning warns of what we then refuse
 @pytest.mark.parametrize("command", MISTAKES)
 def test_a_mistake_ends_with_one_message_and_status_2(
     command: str,
@@ -105,26 +105,15 @@ def test_a_mistake_ends_with_one_message_and_status_2(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    recwarn: pytest.WarningsRecorder,  # noqa: ARG001  Lightning warns of what we then refuse
 ) -> None:
     monkeypatch.chdir(workplace)
-    before = sorted(workplace.rglob("*"))
     (tmp_path / "broken.yaml").write_text("data: [1, 2")
     (tmp_path / "empty").mkdir()
     names = {"broken": tmp_path / "broken.yaml", "empty": tmp_path / "empty"}
     names["ckpt"] = Path("runs/glyphs-protonet/version_0/checkpoints/best.ckpt")
     names["last"] = names["ckpt"].with_name("last.ckpt")
     monkeypatch.setattr("sys.argv", ["lightning-meta"])
-    with pytest.raises(SystemExit) as ended:
-        main(shlex.split(command.format(**names)))
-    printed = capfd.readouterr()
-    assert ended.value.code == 2
-    message = [line for line in printed.err.splitlines() if line.startswith("lightning-meta: error:")]
-    assert len(message) == 1
-    assert "Traceback" not in printed.err
-    for part in MISTAKES[command]:
-        assert part in printed.err
-    assert sorted(workplace.rglob("*")) == before, "a mistake leaves no files"
+    ends_with_one_message(command.format(**names), MISTAKES[command], workplace, capfd)
 
 
 def test_a_traceback_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
