@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor
 
 from datamodules.meta_batches import MetaLoader
 from datamodules.stream import EpisodeSize, EpisodeStream, Range, Tasks
@@ -45,6 +46,7 @@ class EpisodeData(TaskData):
         self.splits = dict(zip(STAGES, splits, strict=True))
         self.flat_batch, self.val_shots = flat_batch, val_shots
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
+        self.trained: Tensor | None = None  # fingerprints of the classes that a checkpoint under test was trained on
         self._tasks: Tasks | None = None
 
     @abstractmethod
@@ -100,12 +102,14 @@ class EpisodeData(TaskData):
         return repr((self.source, streams))
 
     def protocol(self, stage: str) -> dict[str, Any]:
+        met = 0 if self.trained is None else self.tasks.met(self.splits[stage], self.trained)
         return {
             "data": self.source,
             "split": self.splits[stage],
             **self.sizes[stage]._asdict(),
             "episodes": self.episodes[stage],
             "seed": self.seed,
+            **({"classes_trained_on": met} if met else {}),
         }
 
     def val_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:

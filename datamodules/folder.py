@@ -6,30 +6,51 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from datamodules.preprocess import Preprocess, list_images
+from datamodules.class_names import folded
+from datamodules.image_files import beside, class_folders, list_images, read_bytes
+from datamodules.preprocess import Preprocess
+from datamodules.same_images import SameImages
 from datamodules.write import ClassImages
 from lightning_meta.core import InputError
 
 SPLITS = ("train", "val", "test")
 
 
-def split_classes(images: Path, fractions: tuple[float, float, float], seed: int) -> dict[str, list[Path]]:
+def split_classes(
+    images: Path, fractions: tuple[float, float, float], seed: int, shared_classes: bool = False
+) -> dict[str, list[Path]]:
     """Class folders by split: those of ready-made `train`, `val` and `test` folders, else all, divided with a seed.
 
-    Every split gets at least two classes. InputError where there are too few.
+    Every split gets at least two classes. InputError where there are too few or, without `shared_classes`, where two have
+    the same name.
     """
-    if not images.is_dir():
-        raise InputError(f"{images} is not a folder: give a folder with one sub-folder of images a class")
-    ready = [split for split in SPLITS if (images / split).is_dir()]
+    folders = class_folders(images)
+    ready = [folder.name for folder in folders if folder.name in SPLITS]
     if ready:
         if len(ready) < len(SPLITS):
             raise InputError(
                 f"{images} holds {', '.join(ready)}, but not all of train, val and test: add what is missing"
             )
-        return {split: _class_folders(images / split, least=2) for split in SPLITS}
+        splits = {split: _classes(images / split, least=2) for split in SPLITS}
+    else:
+        splits = _divided(_classes(images, least=6), fractions, seed)
+    if not shared_classes:
+        _check_names(splits)
+    return splits
+
+
+def left_out(images: Path, splits: dict[str, list[Path]]) -> list[str]:
+    """What lies beside the class folders, and beside ready-made splits, and is in no class."""
+    taken = [folder for folders in splits.values() for folder in folders]
+    if taken[0].parent == images:
+        return beside(images, taken)
+    within = [f"{split}/{name}" for split in SPLITS for name in beside(images / split, taken)]
+    return beside(images, [images / split for split in SPLITS]) + within
+
+
+def _divided(folders: list[Path], fractions: tuple[float, float, float], seed: int) -> dict[str, list[Path]]:
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
-    folders = _class_folders(images, least=6)
     count = len(folders)
     train = np.clip(round(fractions[0] * count), 2, count - 4)
     val = np.clip(round((fractions[0] + fractions[1]) * count), train + 2, count - 2)
@@ -37,8 +58,8 @@ def split_classes(images: Path, fractions: tuple[float, float, float], seed: int
     return {split: [folders[i] for i in sorted(part)] for split, part in zip(SPLITS, parts, strict=True)}
 
 
-def _class_folders(folder: Path, least: int) -> list[Path]:
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _classes(folder: Path, least: int) -> list[Path]:
+    found = class_folders(folder)
     if len(found) < least:
         raise InputError(
             f"{folder} has {len(found)} class folders; a split needs two or more, and all three six: put the images of each"
@@ -47,16 +68,44 @@ def _class_folders(folder: Path, least: int) -> list[Path]:
     return found
 
 
+def _check_names(splits: dict[str, list[Path]]) -> None:
+    """InputError where class folders have one name, letters' case and Unicode form aside."""
+    groups: dict[str, list[Path]] = {}
+    for folder in [folder for folders in splits.values() for folder in folders]:
+        groups.setdefault(folded(folder.name), []).append(folder)
+    alike = [group for group in groups.values() if len(group) > 1]
+    if not alike:
+        return
+    if len({folder.name for folder in alike[0]}) == 1:
+        what = f"{len(alike)} classes are in more than one of train, val and test"
+    else:
+        what = "class folders differ in upper and lower case or in Unicode form alone"
+    raise InputError(
+        f"{what} ({', '.join(map(str, alike[0]))}{', ...' if len(alike) > 1 else ''}), so that what is tested on would have"
+        " been trained on: merge or remove them, rename what is another class, or say --shared_classes true"
+    )
+
+
 class FolderClasses:
     """The classes of a folder, read one after another; iterate once.
 
     `encoded` keeps the files as they are (decoded and resized when read) instead of arrays of the final size.
-    `skip` passes over images that do not decode and counts them in `skipped`; otherwise they raise InputError.
+    `skip` passes over images that cannot be read or decoded and counts them in `skipped`; otherwise they raise InputError.
+    `same` tells of images that are there twice. Without `shared_classes`, InputError where half of a class is in another
+    split under another name.
     """
 
-    def __init__(self, splits: dict[str, list[Path]], preprocess: Preprocess, encoded: bool, skip: bool):
+    def __init__(
+        self,
+        splits: dict[str, list[Path]],
+        preprocess: Preprocess,
+        encoded: bool,
+        skip: bool,
+        shared_classes: bool = False,
+    ):
         self.splits, self.preprocess, self.encoded, self.skip = splits, preprocess.check(), encoded, skip
         self.skipped: list[str] = []
+        self.same = SameImages(shared_classes)
 
     def __iter__(self) -> Iterator[ClassImages]:
         folders = [(split, folder) for split, folders in self.splits.items() for folder in folders]
@@ -64,16 +113,19 @@ class FolderClasses:
             arrays, files = [], []
             for path in list_images(folder):
                 try:
-                    arrays.append(self.preprocess(path))
+                    data = read_bytes(path)
+                    arrays.append(self.preprocess(data, str(path)))
                 except InputError as error:
                     if not self.skip:
                         raise InputError(f"{error}, or pass over all such images with --skip true") from error
                     self.skipped.append(str(error))
                     continue
-                files.append((path.suffix.lower(), path.read_bytes()) if self.encoded else ("", b""))
+                self.same.meet(path, data)
+                files.append((path.suffix.lower(), data if self.encoded else b""))
             if len(arrays) < 2:
                 raise InputError(
                     f"class folder {folder} has {len(arrays)} images that decode, but a task takes 2 or more of each class, for"
                     " support and query: add some, or remove the folder"
                 )
-            yield ClassImages(folder.name, split, files if self.encoded else np.stack(arrays), str(folder))
+            images = files if self.encoded else np.stack(arrays)
+            yield ClassImages(folder.name, split, images, str(folder), self.same.end_class(split, folder))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datamodules import class_names
 from datamodules.cache import ShardCache
 from datamodules.episodes import EpisodeData
 from datamodules.flat import Passes
@@ -29,6 +30,7 @@ class ImageTasks(Tasks):
         self.shards, self.window_episodes = shards, window_episodes
         self._damaged = shards.damaged.numpy().copy()  # as found at opening: finding more must not change the sequence
         self._pools: dict[str, _Pool] = {}
+        self._trained: dict[str, torch.Tensor] = {}
         self._passes: dict[str, Passes] = {}
         self._window: tuple[Key, NDArray[np.integer]] | None = None
 
@@ -94,6 +96,14 @@ class ImageTasks(Tasks):
             shown = order[(place.index + np.arange(pool.window)) % len(order)]
             self._window = place, pool.records[np.isin(pool.shard_of, shown)]
         return self._window[1]
+
+    def trained_on(self, split: str) -> torch.Tensor:
+        if split not in self._trained:
+            self._trained[split] = class_names.trained_on(self.shards.index, split)
+        return self._trained[split]
+
+    def met(self, split: str, trained: torch.Tensor) -> int:
+        return class_names.met(self.shards.index, split, trained)
 
     def report(self) -> str | None:
         return self.shards.report()
@@ -225,8 +235,9 @@ class ImageEpisodes(EpisodeData):
         return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
 
     def state_dict(self) -> dict[str, object]:
-        """How the images that a checkpoint was trained on were made, so that it reads a user's images alike; or what made
-        the features."""
+        """How the images that a checkpoint was trained on were made, so that it reads a user's images alike, or what made
+        the features; and the classes that it was trained on, so that a test can tell whether it has others."""
         assert isinstance(self.tasks, ImageTasks)
         index = self.tasks.shards.index
-        return {"features": index.features._asdict()} if index.features else {"preprocess": index.preprocess._asdict()}
+        made = {"features": index.features._asdict()} if index.features else {"preprocess": index.preprocess._asdict()}
+        return {**made, "classes": self.tasks.trained_on(self.splits["train"])}

@@ -51,7 +51,8 @@ class Features(NamedTuple):
 
 
 class Index(NamedTuple):
-    """The whole set. `splits` maps a split's name to the numbers of its records; splits may overlap."""
+    """The whole set. `splits` maps a split's name to the numbers of its records; splits may overlap. `same` has pairs of
+    records that hold the same images, or so many that they are one class, under two names."""
 
     title: str
     preprocess: Preprocess
@@ -59,6 +60,7 @@ class Index(NamedTuple):
     shards: tuple[Shard, ...]
     records: tuple[Record, ...]
     splits: dict[str, list[int]]
+    same: tuple[tuple[int, int], ...] = ()
     features: Features | None = None
 
     def to_json(self) -> str:
@@ -81,6 +83,7 @@ class Index(NamedTuple):
                     Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
                     for name, shard, count, blobs in fields["records"]
                 )
+                fields["same"] = tuple((first, second) for first, second in fields["same"])
                 index = Index(**fields)
                 index.check()
                 return index
@@ -96,6 +99,8 @@ class Index(NamedTuple):
             raise ValueError("a record is in no shard")
         if not all(0 <= number < len(self.records) for numbers in self.splits.values() for number in numbers):
             raise ValueError("a split names no record")
+        if not all(0 <= number < len(self.records) for pair in self.same for number in pair):
+            raise ValueError("the same classes are none")
 
     def split(self, name: str) -> list[int]:
         """Record numbers of a split; InputError lists the legal names."""

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from datamodules.image_files import is_clutter
 from datamodules.preprocess import Preprocess
 from datamodules.write import ClassImages
 from lightning_meta.core import InputError
@@ -120,7 +121,7 @@ def _drawings(archive: zipfile.ZipFile) -> dict[str, list[str]]:
     """Members of the archive by character, such as `Greek/character01`."""
     found: dict[str, list[str]] = {}
     for path in sorted(archive.namelist()):
-        if path.endswith(".png"):
+        if path.endswith(".png") and not any(map(is_clutter, path.split("/"))):
             found.setdefault("/".join(path.split("/")[1:3]), []).append(path)
     return found
 

@@ -1,6 +1,7 @@
 """From an image file to the array that a learner sees: the same function when shards are written, read, and at use."""
 
 import io
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from datamodules.damage import DamageError
+from datamodules.image_files import read_bytes
+from datamodules.orientation import upright
 from lightning_meta.core import InputError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class Preprocess(NamedTuple):
@@ -35,16 +37,21 @@ class Preprocess(NamedTuple):
         return self
 
     def __call__(self, file: Path | bytes, name: str = "") -> NDArray[np.uint8]:
-        """Decode; raises InputError, naming the file, where the bytes are no whole image."""
+        """Decode. Raises DamageError, naming the file, where the bytes are no whole image, and InputError where there is
+        no such file."""
+        data = file if isinstance(file, bytes) else read_bytes(file)
         try:
-            with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-                return self.array(image)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of metadata that are of no use here, or of many pixels
+                with Image.open(io.BytesIO(data)) as image:
+                    return self.array(image)
         except Exception as error:  # damaged bytes make Pillow's decoders fail in many ways
-            raise InputError(f"cannot decode the image {name or file} ({error}): mend or remove it") from error
+            reason = str(error).partition(" <_io.BytesIO")[0] or type(error).__name__
+            raise DamageError(f"cannot decode the image {name or file} ({reason}): mend or remove it") from error
 
     def array(self, image: Image.Image) -> NDArray[np.uint8]:
         """The image as uint8 [channels, size, size]."""
-        image = opaque(ImageOps.exif_transpose(image)).convert("L" if self.channels == 1 else "RGB")
+        image = opaque(upright(image)).convert("L" if self.channels == 1 else "RGB")
         if image.size != (self.size, self.size):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
         values = np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
@@ -59,13 +66,3 @@ def opaque(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; InputError where there is no folder or nothing in it."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder of images ({', '.join(ENDINGS)})")
-    images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    if not images:
-        raise InputError(f"{folder} holds no images: put files ending in {', '.join(ENDINGS)} there")
-    return images

@@ -59,6 +59,14 @@ class Tasks(ABC):
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError where this split cannot give such episodes."""
 
+    def trained_on(self, split: str) -> torch.Tensor | None:  # noqa: ARG002  its default knows none
+        """Fingerprints, int64 [n], of the classes that training on a split meets; None where tasks have no lasting ones."""
+        return None
+
+    def met(self, split: str, trained: torch.Tensor) -> int:  # noqa: ARG002  its default knows none
+        """How many classes of a split are among those of such fingerprints."""
+        return 0
+
     def report(self) -> str | None:
         """What was skipped while reading, if anything."""
         return None

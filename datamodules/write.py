@@ -20,12 +20,14 @@ from lightning_meta.core import InputError
 
 
 class ClassImages(NamedTuple):
-    """A class to write. images: uint8 [count, channels, size, size], or encoded files as (ending, bytes) pairs."""
+    """A class to write. images: uint8 [count, channels, size, size], or encoded files as (ending, bytes) pairs. `same_as`
+    is the number of an earlier class that is this one under another name."""
 
     name: str
     split: str
     images: NDArray[np.uint8] | list[tuple[str, bytes]]
     source: str = ""
+    same_as: int | None = None
 
 
 def check_out(out: Path) -> None:
@@ -69,7 +71,7 @@ def write_shards(
         splits.setdefault(item.split, []).append(number)
     for name, members in (extra_splits or {}).items():
         splits[name] = [number for number, item in enumerate(writer.written) if item.name in members]
-    index = Index(title, preprocess, encoded, tuple(shards), tuple(records), splits)
+    index = Index(title, preprocess, encoded, tuple(shards), tuple(records), splits, tuple(writer.same))
     (partial / FILE).write_text(index.to_json())
     partial.rename(out)
     return index
@@ -92,12 +94,15 @@ class _Writer:
         self.folder, self.limit = folder, megabytes * 2**20
         self.paths: list[str] = []
         self.written: list[Written] = []
+        self.same: list[tuple[int, int]] = []
         self.open: dict[str, tuple[int, TarWriter]] = {}
 
     def add(self, item: ClassImages) -> None:
         count = len(item.images)
         key, shard = f"{len(self.written):06d}", self.shard(item.split)
         about = {"name": item.name, "split": item.split, "count": count, "source": item.source}
+        if item.same_as is not None:
+            self.same.append((item.same_as, len(self.written)))
         images = _files(item.images)
         sample = {"__key__": key, **images, "json": json.dumps(about).encode()}
         self.open[item.split][1].write(sample)

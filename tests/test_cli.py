@@ -107,7 +107,7 @@ def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:
 
 
 def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
-    from lightning_meta.cli.adapt import image_preprocess, read_support, tensor
+    from lightning_meta.cli.adapt import decode, image_preprocess, read_support, tensor
     from lightning_meta.training import load
 
     ckpt = workplace / "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
@@ -116,7 +116,7 @@ def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
     paths = sorted((workplace / "try/query").iterdir())
     learner = load(ckpt)
     phi = learner.adapt(support)
-    probability, label = phi(tensor(paths, preprocess)).softmax(-1)[0].max(-1)
+    probability, label = phi(tensor(list(decode(paths, preprocess).values()))).softmax(-1)[0].max(-1)
     run(workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out agrees.csv")
     with (workplace / "agrees.csv").open() as file:
         rows = list(csv.DictReader(file))

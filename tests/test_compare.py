@@ -13,15 +13,19 @@ from test_laws import spec
 from test_training import SILENT, of_lightning
 from torch.utils.tensorboard import SummaryWriter
 
+from datamodules.class_names import trained_on
 from datamodules.images import ImageEpisodes
+from datamodules.index import read_index
 from datamodules.preprocess import Preprocess
 from datamodules.write import ClassImages, write_shards
+from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.compare import run
 from lightning_meta.cli.comparison import Round, compare_paired
 from lightning_meta.cli.entrants import chosen, validation
+from lightning_meta.cli.report import text
 from lightning_meta.core import InputError, score
 from lightning_meta.training import MetaTraining, load
-from lightning_meta.training.checkpoint import build
+from lightning_meta.training.checkpoint import build, read
 
 CONV = {"class_path": "lightning_meta.nn.Conv4", "init_args": {"in_channels": 1, "image_size": 28, "width": 4}}
 
@@ -34,7 +38,8 @@ def checkpoint(folder: Path, learner: dict[str, Any], root: Path, seed: int = 0)
     path = folder / "version_0" / "checkpoints" / "best.ckpt"
     path.parent.mkdir(parents=True)
     content = {"state_dict": weights, "hyper_parameters": {"learner": learner, "data": data}, "global_step": 7}
-    torch.save(content | {"ImageEpisodes": {"preprocess": Preprocess(28, 1)._asdict()}}, path)
+    of_data = {"preprocess": Preprocess(28, 1)._asdict(), "classes": trained_on(read_index(str(root)), "train")}
+    torch.save(content | {"ImageEpisodes": of_data}, path)
     with SummaryWriter(str(folder / "version_0")) as board:
         for step, value in ((3, 0.5), (7, 0.75)):
             board.add_scalar("meta_val/accuracy", value, step)
@@ -159,6 +164,27 @@ def test_other_data_are_out_of_domain_and_other_shapes_refused(
     assert ["mean" in one for one in results] == [True, True, False]
     with pytest.raises(InputError, match="no checkpoint can do any of these tasks"):
         run([str(checkpoints[0]), "--on", sets[2], *options])
+
+
+def test_classes_that_were_trained_on_are_not_called_held_out(
+    found: dict[str, Any], checkpoints: list[Path], shard_root: Path, tmp_path: Path
+) -> None:
+    """The split of the comparison above has others, that of this one is the training split."""
+    assert not any("classes_trained_on" in cell for cell in found["results"])
+    where = ["--on", str(shard_root), "--queries", "2", "--episodes", "2", "--split", "train"]
+    run([str(checkpoints[0]), *where, "--out", str(tmp_path / "met")])
+    (cell,) = json.loads((tmp_path / "met.json").read_text())["results"]
+    assert cell["classes_trained_on"] == 16
+    assert "| 16 classes trained on |" in (tmp_path / "met.md").read_text()
+    for splits, met in ((("train", "val", "train"), 16), (("train", "val", "test"), 0)):
+        data = ImageEpisodes(str(shard_root), splits=splits, queries=2)
+        check_images("x.ckpt", read(checkpoints[0]), data)
+        protocol = data.protocol("test")
+        assert protocol.get("classes_trained_on", 0) == met
+        one = {"protocol": protocol, "stage": "meta_test", "checkpoint": {"trained_on": str(shard_root)}, "cost": None}
+        one |= {"learner": "ProtoNet", "predictions": "inductive", "batch_statistics": None, "other": None}
+        said = text(one | {"scores": {"accuracy": (0.5, 0.1)}})
+        assert ("not held out: 16 classes of split train were trained on" in said) == bool(met)
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:

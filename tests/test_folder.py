@@ -1,6 +1,7 @@
 """`lightning-meta shards write folder`: a user's images a sub-folder a class, divided or as divided."""
 
 import io
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ def picture(seed: int, side: int = SIZE) -> NDArray[np.uint8]:
 
 
 def save_classes(folder: Path, names: list[str], images: int = 3) -> Path:
-    for i, name in enumerate(names):
+    """Other images in each class, by its path."""
+    for name in names:
         (folder / name).mkdir(parents=True)
         for j in range(images):
-            Image.fromarray(picture(10 * i + j)).save(folder / name / f"{j}.png")
+            Image.fromarray(picture(zlib.crc32(f"{folder.name}/{name}/{j}".encode()))).save(folder / name / f"{j}.png")
     return folder
 
 
@@ -107,7 +109,7 @@ def one_class_in_val(images: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        (lambda _: None, {}, r"images is not a folder: give a folder with one sub-folder of images a class"),
+        (lambda _: None, {}, r"images is not a folder: give a folder with one sub-folder of images for each class"),
         (Path.touch, {}, r"images is not a folder"),
         (Path.mkdir, {}, r"images has 0 class folders"),
         (too_few, {}, r"images has 5 class folders; a split needs two or more, and all three six"),

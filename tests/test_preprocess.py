@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     for i in range(5):
         (tmp_path / "images" / f"class {i}").mkdir(parents=True)
         for name in ("a.png", "b.png"):
-            picture(i).save(tmp_path / "images" / f"class {i}" / name)
+            picture(100 + i).save(tmp_path / "images" / f"class {i}" / name)
     (tmp_path / "images" / "mine").mkdir()
     return tmp_path / "images" / "mine"
 

@@ -1,6 +1,7 @@
 """One command: lightning-meta."""
 
 import difflib
+import io
 import os
 import sys
 
@@ -33,6 +34,9 @@ Learn from many small tasks to learn a new one from a few examples.
 def main(argv: list[str] | None = None) -> None:
     """Run a command. A user's mistake ends with one message and status 2; LIGHTNING_META_DEBUG=1 shows the traceback."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show ends no command
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return

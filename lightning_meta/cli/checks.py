@@ -72,9 +72,20 @@ def images_of(checkpoint: dict[str, Any]) -> Preprocess | Features | None:
     return None
 
 
+def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
+    """Fingerprints of the classes of images that a checkpoint was trained on; None where it does not tell."""
+    for state in checkpoint.values():
+        if isinstance(state, dict) and isinstance(state.get("classes"), torch.Tensor):
+            return state["classes"]
+    return None
+
+
 def check_images(path: str | Path, checkpoint: dict[str, Any], data: LightningDataModule) -> None:
-    """InputError where the images of `data` are not like those that the checkpoint was trained on."""
+    """InputError where the images of `data` are not like those that the checkpoint was trained on. The data are told of
+    the classes that it was trained on."""
     trained = images_of(checkpoint)
+    if isinstance(data, EpisodeData):
+        data.trained = classes_of(checkpoint)
     if trained and isinstance(data, ImageEpisodes) and isinstance(data.tasks, ImageTasks):
         check_shape(path, trained, data.tasks)
 

@@ -99,6 +99,9 @@ def play(
         cells[name] |= {part: float(means[f"{name}/{part}"][0]) for part in ("nll", "ece") if f"{name}/{part}" in means}
         cells[name] |= {f"{part}_seconds": float(means[f"{name}/seconds/{part}"][0]) for part in ("adapt", "query")}
         cells[name]["scores"] = own
+    for entrant in able:
+        if entrant.classes is not None and (met := stream.tasks.met(stream.split, entrant.classes)):
+            cells[entrant.name]["classes_trained_on"] = met
     return Round(source, ways, shots, kind, cells)
 
 

@@ -61,7 +61,7 @@ def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list
     for source in dict.fromkeys(round.source for round in rounds):
         of_set = [round for round in rounds if round.source == source]
         names, sizes = [one["learner"] for one in facts], [round.size for round in of_set]
-        domain = ["out of domain" if is_elsewhere(one["trained_on"], source) else "" for one in facts]
+        domain = [standing(one["trained_on"], source, of_set[0].cells[one["learner"]]) for one in facts]
         lines = [
             [name, where, *(cell_text(round, name, against) for round in of_set)]
             for name, where in zip(names, domain, strict=True)
@@ -74,6 +74,13 @@ def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list
         )
         blocks.append(table(["learner", *sizes], seconds))
     return "\n\n".join([*blocks, *filter(None, [reasons(rounds)])]) + "\n"
+
+
+def standing(trained_on: str | None, source: str, cell: Cell) -> str:
+    """Whether a set is another one than a learner was trained on, and whether its classes are not all held out."""
+    elsewhere = ["out of domain"] if is_elsewhere(trained_on, source) else []
+    met = cell.get("classes_trained_on")
+    return ", ".join(elsewhere + ([f"{met} classes trained on"] if met else []))
 
 
 def reasons(rounds: list[Round]) -> str:

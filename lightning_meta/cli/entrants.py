@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from datamodules.index import Features
 from datamodules.preprocess import Preprocess
-from lightning_meta.cli.checks import images_of
+from lightning_meta.cli.checks import classes_of, images_of
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
@@ -24,6 +25,7 @@ class Entrant(NamedTuple):
     path: Path
     learner: FewShotLearner
     images: Preprocess | Features | None
+    classes: Tensor | None  # fingerprints of the classes that it was trained on
     trained_on: str | None
     episodes: int | None  # of its meta-training; of pretraining, flat batches
     flat_batch: int  # examples of such a batch; 0 for episodes
@@ -67,6 +69,7 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
                     path,
                     judged,
                     images_of(checkpoint),
+                    classes_of(checkpoint),
                     made.trained_on,
                     episodes,
                     flat_batch,

@@ -89,11 +89,13 @@ def text(found: dict[str, Any]) -> str:
     if "judged_by" in found:
         return returns.text(found)
     kind = "accuracy" if "accuracy" in found["scores"] else "mse"
-    lines = [protocol_line(found, kind)]
+    lines = [protocol_line(found, kind, without=("classes_trained_on",))]
     if is_elsewhere(found["checkpoint"]["trained_on"], found["protocol"].get("data")):
         lines.append(
             f"out of domain: trained on {found['checkpoint']['trained_on']}, tested on {found['protocol']['data']}"
         )
+    if met := found["protocol"].get("classes_trained_on"):
+        lines.append(f"not held out: {met} classes of split {found['protocol']['split']} were trained on")
     lines.append(f"{found['learner']}, {way(found)}; mean +- 95 % confidence interval")
     groups: dict[str, Scores] = {"": {}, "shots": {}, "steps": {}, "presentation": {}}
     for name, value in found["scores"].items():

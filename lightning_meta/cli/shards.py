@@ -67,6 +67,7 @@ def write_folder(
     seed: int = 0,
     encoded: bool = False,
     skip: bool = False,
+    shared_classes: bool = False,
 ) -> None:
     """Write your own images: one sub-folder a class, JPEG, PNG or WebP of any size.
 
@@ -79,17 +80,23 @@ def write_folder(
         fractions: shares of the classes for train, val and test.
         seed: names the division.
         encoded: keep the files as they are and decode when read: smaller shards, slower episodes.
-        skip: pass over images that do not decode, and count them.
+        skip: pass over images that cannot be read or do not decode, and count them.
+        shared_classes: allow classes of one name, or of the same images, in two of train, val and test; reports then say
+            how many of the classes tested on were trained on.
     """
     require(0, seed=seed)
     check_out(out)
-    splits = folder.split_classes(images, fractions, seed)
-    classes = folder.FolderClasses(splits, Preprocess(size, channels, invert), encoded, skip)
+    splits = folder.split_classes(images, fractions, seed, shared_classes)
+    classes = folder.FolderClasses(splits, Preprocess(size, channels, invert), encoded, skip, shared_classes)
+    if passed := folder.left_out(images, splits):
+        print(f"in no class folder, and passed over: {some(passed)}")
     index = write_shards(out, images.resolve().name, classes.preprocess, classes)
     for message in classes.skipped[:10]:
         print(f"skipped: {message}")
     if classes.skipped:
         print(f"{len(classes.skipped)} images do not decode and were skipped")
+    if copies := classes.same.report():
+        print(copies)
     finish(out, index)
 
 
@@ -167,6 +174,11 @@ def export(
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(path)
     print(f"{out}/support, {out}/query")
+
+
+def some(names: list[str]) -> str:
+    """The first few of them, and how many there are more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def open_images(root: str) -> ShardSet:
