@@ -51,7 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in REMEDIES or os.environ.get("LIGHTNING_META_DEBUG"):
             raise
-        print(f"lightning-meta: error: {cannot_write(error.filename or 'the output of this command', error)}", file=sys.stderr)
+        print(
+            f"lightning-meta: error: {cannot_write(error.filename or 'the output of this command', error)}",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

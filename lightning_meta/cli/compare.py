@@ -15,9 +15,9 @@ from lightning_meta.cli.checks import check_shape, try_task
 from lightning_meta.cli.comparison import Cell, Round, compare_paired, known, markdown
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.entrants import Entrant, entrants
-from lightning_meta.core.files import whole, write_json
 from lightning_meta.cli.pictures import comparison
 from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core.files import whole, write_json
 from lightning_meta.training.evaluation import Summary, measure, score_name
 
 ENDINGS = (".md", ".json", ".png")

@@ -10,10 +10,10 @@ import ray
 from ray import tune
 
 from lightning_meta.cli import trial
-from lightning_meta.core.files import whole, write_json
 from lightning_meta.cli.report import text
 from lightning_meta.cli.tables import aligned
 from lightning_meta.core import InputError
+from lightning_meta.core.files import whole, write_json
 from lightning_meta.search.pictures import picture
 from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
 from lightning_meta.search.run import Job

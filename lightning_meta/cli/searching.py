@@ -12,10 +12,10 @@ from ray.tune.schedulers import PopulationBasedTraining
 from lightning_meta.cli import trial
 from lightning_meta.cli.checks import rehearse
 from lightning_meta.cli.complaints import no_key
-from lightning_meta.core.files import whole
 from lightning_meta.cli.outcome import conclude
 from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.core import InputError, MetaRLLearner
+from lightning_meta.core.files import whole
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import read_history

@@ -12,11 +12,11 @@ from datamodules.meta_batches import Key
 from datamodules.stream import EpisodeSize
 from datamodules.task_data import TaskData
 from lightning_meta.cli.checks import rehearse
-from lightning_meta.core.files import whole, write_json
 from lightning_meta.cli.pictures import Line, against_shots
 from lightning_meta.cli.report import result, text
 from lightning_meta.cli.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.core import InputError
+from lightning_meta.core.files import whole, write_json
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
 

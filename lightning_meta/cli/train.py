@@ -22,12 +22,12 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.core.files import write_json
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.cli.report import after_fit, result, text
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.tables import size_name
 from lightning_meta.core import InputError
+from lightning_meta.core.files import write_json
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
 from lightning_meta.training.preemption import PreemptedError
