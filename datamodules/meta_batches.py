@@ -1,6 +1,7 @@
 """The global sequence of meta-batches, a pure function of (seed, epoch, index), and who reads what of it."""
 
 import os
+import signal
 import traceback
 import zlib
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from webdataset.pipeline import DataPipeline
 from webdataset.shardlists import split_by_worker
 
 from lightning_meta.core import InputError
+from lightning_meta.core.signals import BY_SCHEDULER, BY_USER
 
 Batch = TypeVar("Batch")
 
@@ -94,10 +96,15 @@ def my_share(indices: range, rank: int, world: int) -> range:
     return indices[rank * size : (rank + 1) * size]
 
 
-def not_orphaned(parent: int, worker: int) -> None:  # noqa: ARG001  DataLoader's signature
-    """End a worker whose process was killed while it started: torch's own watch begins later, and then waits for ever."""
+def begin_worker(parent: int, worker: int) -> None:  # noqa: ARG001  DataLoader's signature
+    """End a worker whose process was killed while it started: torch's own watch begins later, and then waits for ever.
+
+    Signals that tell a run to stop are its process's to answer, which needs the batches of the step it is in.
+    """
     if os.getppid() != parent:
         os._exit(1)
+    for sign in {*BY_USER, *BY_SCHEDULER}:
+        signal.signal(sign, signal.SIG_IGN)
 
 
 class MetaLoader(DataLoader[Batch]):
@@ -113,7 +120,7 @@ class MetaLoader(DataLoader[Batch]):
             batch_size=None,
             num_workers=num_workers,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=partial(not_orphaned, os.getpid()),
+            worker_init_fn=partial(begin_worker, os.getpid()),
         )
         self.stream, self.tell_epoch = stream, epoch or (lambda: self.epoch + 1)
         self.epoch, self.position, self._resumed = -1, 0, False

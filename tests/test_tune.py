@@ -129,7 +129,7 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_two_workers_train_as_one(tm
         folder = tmp_path / str(workers)
         folder.mkdir()
         said = run(folder, search(folder, 2, trials=1, space=space, workers=workers))
-        assert "failed: Diverged: " in said
+        assert re.search(r"failed: the (loss|gradient|largest weight) is (nan|inf) at step \d+", said)
         first, second = report(folder)["trials"]
         assert (first["status"], second["checkpoint"]) == ("done", None)
         ends[workers] = weights(found(folder) / "best.ckpt")

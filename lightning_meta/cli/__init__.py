@@ -3,12 +3,14 @@
 import difflib
 import io
 import os
+import select
+import signal
 import sys
 
-from lightning_meta.cli.early import end_on_signals, preemptible
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
 from lightning_meta.core.files import REMEDIES, cannot_write
+from lightning_meta.core.signals import StoppedError, ending_on_signals, preemptible
 
 HELP = """usage: lightning-meta COMMAND [options]
 
@@ -42,28 +44,43 @@ def main(argv: list[str] | None = None) -> None:
         return
     keep_freed_memory()
     try:
-        run(argv[0], argv[1:])
+        with ending_on_signals(restarted=preemptible() and argv[0] in ("fit", "validate", "test")):
+            run(argv[0], argv[1:])
+            sys.stdout.flush()
     except InputError as error:
-        if os.environ.get("LIGHTNING_META_DEBUG"):
+        fail(str(error))
+    except BrokenPipeError:
+        if not reader_left():
             raise
-        print(f"lightning-meta: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left when it ends
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in REMEDIES or os.environ.get("LIGHTNING_META_DEBUG"):
+        if error.errno not in REMEDIES:
             raise
-        print(
-            f"lightning-meta: error: {cannot_write(error.filename or 'the output of this command', error)}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        fail(cannot_write(error.filename or "the output of this command", error))
+    except StoppedError as stopped:
+        print(f"lightning-meta: stopped by {stopped.signal}", file=sys.stderr)
+        raise
+
+
+def fail(message: str) -> None:
+    """End with one message or, where it is asked for, with the traceback of the error at hand."""
+    if os.environ.get("LIGHTNING_META_DEBUG"):
+        raise
+    print(f"lightning-meta: error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def reader_left() -> bool:
+    """Whether nobody reads any more what this command prints, as after `| head`."""
+    poll = select.poll()
+    for stream in (1, 2):
+        poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def run(command: str, argv: list[str]) -> None:
     """Import what the command needs, and no more: `shards` starts without Lightning."""
-    if command == "fit" and preemptible():
-        end_on_signals()
     if command in ("fit", "validate", "test"):
         from lightning_meta.cli.train import run as train
 

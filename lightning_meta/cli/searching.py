@@ -16,6 +16,7 @@ from lightning_meta.cli.outcome import conclude
 from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.core import InputError, MetaRLLearner
 from lightning_meta.core.files import whole
+from lightning_meta.core.signals import StoppedError
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import read_history
@@ -53,7 +54,7 @@ def search(cli: MetaCLI, argv: list[str]) -> None:
     print(f"search:     {folder}\ncurves:     tensorboard --logdir {plan.folder}", flush=True)
     try:
         grid = job.run(resume)
-    except KeyboardInterrupt:
+    except StoppedError:
         print(
             f"stopped; the same command with --resume goes on: lightning-meta tune {shlex.join(argv)}", file=sys.stderr
         )

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import signal
+import shlex
 import sys
 import warnings
 from functools import partial
@@ -17,20 +17,20 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
-from lightning_meta.cli.report import after_fit, result, text
+from lightning_meta.cli.report import after_fit, result, text, without_checkpoint
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.tables import size_name
 from lightning_meta.core import InputError
 from lightning_meta.core.files import write_json
+from lightning_meta.core.signals import AGAIN
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
-from lightning_meta.training.preemption import PreemptedError
+from lightning_meta.training.preemption import PreemptedError, own_signals
 
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks, or an agent on one of decision processes.",
@@ -75,6 +75,7 @@ class MetaCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
         super().instantiate_classes()
+        own_signals(self.trainer)
         model, learner = self.config_dump["model"], self.model.learner
         for name, value in self.linked.items():
             model["learner"]["init_args"].pop(name, None)  # linked, whether or not the learner has any
@@ -133,13 +134,13 @@ def run(command: str, argv: list[str]) -> None:
         try:
             execute(command, parse(command, config, rest, FitCLI if command == "fit" else None), argv)
             leave_group()
-        except PreemptedError:
+        except PreemptedError as told:
             leave_group()
+            if told.saved and told.code not in (0, AGAIN):
+                print(f"resume:     lightning-meta fit {shlex.join(without_checkpoint(argv))} --ckpt_path {told.saved}")
             raise
         except MisconfigurationException as error:
             raise InputError(str(error)) from error
-        except SIGTERMException:
-            sys.exit(128 + signal.SIGTERM)  # Lightning's own status would be 0
 
 
 def leave_group() -> None:

@@ -15,15 +15,17 @@ from ray import tune
 from ray.exceptions import RayError
 from torch.utils.tensorboard.summary import hparams
 
+from lightning_meta.core import InputError
 from lightning_meta.search.ranks import Ranks
 from lightning_meta.search.space import settle, short_names
 from lightning_meta.search.storage import in_place
 from lightning_meta.search.takeover import TakeOver
+from lightning_meta.training.finite import diverged
 
 CHECKPOINT = "trial.ckpt"
 WORST = 1e9  # what a failed trial reports: schedulers and searchers need a finite number
 SILENT = {"enable_progress_bar": False, "enable_checkpointing": False}
-UNWANTED = ("ModelCheckpoint", "RunSummary")  # checkpoints go to Ray; HParams are written as a trial begins
+UNWANTED = ("ModelCheckpoint", "RunSummary", "Preemption")  # Ray keeps checkpoints and stops trials; HParams come first
 
 Fit = Callable[[dict[str, Any], list[Callback], str | None], None]
 
@@ -42,10 +44,6 @@ class Plan(NamedTuple):
     fit: Fit  # runs a configuration with more callbacks from a checkpoint
 
 
-class Diverged(ArithmeticError):  # noqa: N818  what it says in the table
-    """The loss is no number any more."""
-
-
 def run_trial(values: dict[str, Any], plan: Plan) -> None:
     """Train at these values, from the trial's checkpoint if it has one. A failure that would come again ends the trial with
     its reason in the last report; one of a worker or node passes, and Ray goes on from the checkpoint."""
@@ -62,6 +60,8 @@ def run_trial(values: dict[str, Any], plan: Plan) -> None:
                 raise (ranks and ranks.cause()) or error from None
     except (RayError, OSError):
         raise
+    except InputError as error:
+        reason = str(error).splitlines()[0]
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     else:
@@ -101,7 +101,7 @@ def trial_config(values: dict[str, Any], plan: Plan, name: str) -> dict[str, Any
 class Reporter(Callback):
     """Reports what a validation found, with a checkpoint from which the trial goes on exactly.
 
-    `report` is ray.tune.report, or None in processes that only take part. Raises Diverged where a loss is no number.
+    `report` is ray.tune.report, or None in processes that only take part. Raises Diverged where an objective is no number.
     """
 
     def __init__(self, objectives: list[str], values: dict[str, Any], report: Callable[..., None] | None):
@@ -114,11 +114,6 @@ class Reporter(Callback):
             for summary in hparams(shown, dict.fromkeys(self.objectives)):
                 trainer.logger.experiment.file_writer.add_summary(summary)  # type: ignore[union-attr]
 
-    def on_train_batch_end(self, trainer: Trainer, _: LightningModule, outputs: Any, *__: Any, **___: Any) -> None:
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and trainer.global_step % every == 0:
-            self.check("loss", outputs["loss"], trainer)
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self.validated = not trainer.sanity_checking
 
@@ -129,17 +124,14 @@ class Reporter(Callback):
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name in self.objectives:
             found[name] = objective(found, name)
-            self.check(name, found[name], trainer)
+            if not math.isfinite(found[name]):  # Ray compares numbers
+                raise diverged(trainer, name, found[name], trainer.global_step)
         found["objective"] = sum(found[name] for name in self.objectives) / len(self.objectives)
         found |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         with tempfile.TemporaryDirectory() as folder:
             trainer.save_checkpoint(Path(folder, CHECKPOINT))  # every process takes part
             if self.report:
                 self.report(found, checkpoint=tune.Checkpoint.from_directory(folder))
-
-    def check(self, name: str, value: Any, trainer: Trainer) -> None:
-        if not math.isfinite(value):
-            raise Diverged(f"{name} is {float(value)} at step {trainer.global_step}")
 
 
 def objective(found: dict[str, float], name: str) -> float:

@@ -6,13 +6,15 @@ from typing import Any, Generic, TypeVar
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
-from lightning_meta.rl.processes import mean_over_processes
+from lightning_meta.rl.processes import mean_over_processes, raise_in_all
 from lightning_meta.training.evaluation import Summary, peak_memory
+from lightning_meta.training.finite import JUDGED, diverged, largest
 
 Learns = TypeVar("Learns", bound=FewShotLearner | MetaRLLearner)
 
@@ -74,6 +76,7 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
     def log_summary(self) -> None:
         """Log every mean with its interval, and `error`, of which less is better: what checkpoints watch."""
         for name, (mean, ci95) in self.summary.compute().items():
+            self.check_score(name, mean)
             self.log(name, mean, sync_dist=True)
             if ci95 is not None:
                 self.log(f"{name}_ci95", ci95, sync_dist=True)
@@ -82,6 +85,24 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
             if error is not None:
                 self.log(f"{stage}/error", error, sync_dist=True)
         self.summary = Summary()
+
+    def check_score(self, name: str, mean: Tensor) -> None:
+        """Raise InputError where a mean that the learner is judged by is no number."""
+        if name.rpartition("/")[2] not in JUDGED or mean.isfinite():
+            return
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            raise_in_all(diverged(self.trainer, name, mean, self.global_step), self.device)
+        error = InputError(
+            f"{name} is {float(mean)}: on some of these tasks the learner adapts to what is no number, or they hold one that is"
+            " not finite. Mend the data, lower the inner learning rate, or choose another checkpoint"
+        )
+        raise_in_all(error, self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002  Lightning's signature
+        """Weights that are not finite are not saved: they would take the place of the last that are."""
+        value = largest(self.learner.parameters())
+        if not value.isfinite():
+            raise_in_all(diverged(self.trainer, "the largest weight", value, self.global_step), self.device)
 
     @abstractmethod
     def error(self, kind: str, mean: Tensor) -> Tensor | None:

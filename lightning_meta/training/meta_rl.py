@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.optim import SGD, Adam
 
 from lightning_meta.core import InputError, MDPs, MetaRLLearner
-from lightning_meta.rl.processes import mean_over_processes
+from lightning_meta.rl.processes import mean_over_processes, raise_in_all
 from lightning_meta.training.base import MetaModule
+from lightning_meta.training.finite import diverged
 
 
 class MetaRL(MetaModule[MetaRLLearner]):
@@ -52,7 +53,10 @@ class MetaRL(MetaModule[MetaRLLearner]):
 
     def training_step(self, mdps: MDPs, batch_idx: int) -> dict[str, Tensor]:
         self.name_noise(batch_idx)
-        found = self.learner.learn(mdps, self.improve)
+        try:
+            found = self.learner.learn(mdps, self.improve)
+        except InputError as error:
+            raise_in_all(error, self.device)
         self.share_buffers()
         self.end_step()
         steps = (mean_over_processes(found.pop("steps").double()) * self.trainer.world_size).round().long()
@@ -86,10 +90,7 @@ class MetaRL(MetaModule[MetaRLLearner]):
         if self.norms:
             norm = torch.stack(self.norms).mean()
             if not norm.isfinite():
-                raise InputError(
-                    "the gradient of a meta-batch is not a finite number: lower the learning rates or give model.clip; what"
-                    " was saved before is whole"
-                )
+                raise_in_all(diverged(self.trainer, "the gradient", norm, self.global_step), self.device)
             self.log("meta_train/gradient_norm", norm)
         self.norms = []
 

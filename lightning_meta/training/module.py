@@ -1,11 +1,14 @@
 """theta* = argmin_theta sum_i L(phi_i, D_i^ts), phi_i = f_theta(D_i^tr), under Lightning."""
 
+import math
+
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, judged, score
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, score
+from lightning_meta.rl.processes import alone, raise_in_all, share_error
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import (
     Measured,
@@ -16,6 +19,7 @@ from lightning_meta.training.evaluation import (
     score_name,
     shots,
 )
+from lightning_meta.training.finite import SKIPPED, diverged, largest
 
 
 class MetaTraining(MetaModule[FewShotLearner]):
@@ -44,11 +48,22 @@ class MetaTraining(MetaModule[FewShotLearner]):
     ):
         super().__init__(optimizer, scheduler, noise_seed)
         self.learner = learner
+        self.losses: list[Tensor] = []  # since the last step of the optimiser
+        self.learnt_from: Episode | Examples | None = None
+        self.skipped = 0  # steps in a row
 
     def training_step(self, batch: Episode | Examples, batch_idx: int) -> Tensor:
-        self.learner.check_batch(batch)
         self.name_noise(batch_idx)
-        outcome = self.learner.loss(batch)  # type: ignore[arg-type]  # just checked
+        try:
+            self.learner.check_batch(batch)
+            outcome = self.learner.loss(batch)  # type: ignore[arg-type]  # just checked
+            if not alone() and not outcome.loss.isfinite():
+                raise diverged(self.trainer, "the loss", outcome.loss, self.global_step + 1, batch)
+        except InputError as error:
+            raise_in_all(error, self.device)
+        share_error(None, self.device)
+        self.losses.append(outcome.loss.detach())
+        self.learnt_from = batch
         scores = score(outcome.prediction, judged(batch).y)
         self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
         self.log(f"meta_train/{score_name(batch)}", scores.mean(), prog_bar=True, sync_dist=True)
@@ -58,11 +73,25 @@ class MetaTraining(MetaModule[FewShotLearner]):
         self.share_buffers()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002  Lightning's signature
+        self.check_step()
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             norms = [w.grad.norm() for w in self.learner.parameters() if w.grad is not None]
             self.log("meta_train/gradient_norm", torch.stack(norms).norm())
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})
+
+    def check_step(self) -> None:
+        """Diverged where the loss or the gradient is not finite, before theta moves. Waits for the device once. Gradients that
+        are too large for 16 bits are a scaler's to skip, for a while."""
+        loss, gradient = torch.stack([largest(self.losses), largest(w.grad for w in self.theta())]).tolist()
+        step, batch = self.global_step + 1, self.learnt_from
+        self.losses, self.learnt_from = [], None
+        if not math.isfinite(loss):
+            raise_in_all(diverged(self.trainer, "the loss", loss, step, batch), self.device)
+        self.skipped = 0 if math.isfinite(gradient) else self.skipped + 1
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if self.skipped > (SKIPPED if scaled else 0):
+            raise_in_all(diverged(self.trainer, "the gradient", gradient, step, batch), self.device)
 
     def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
         found = measure(self.learner, episode)

@@ -1,0 +1,52 @@
+"""Signals that tell a command to stop, and the exit statuses that say so."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+AGAIN = 75  # EX_TEMPFAIL: started again, the run goes on
+BY_SCHEDULER = (signal.SIGUSR1, signal.SIGTERM)
+BY_USER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(SystemExit):
+    """A signal ended the command."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number).name
+
+
+def preemptible() -> bool:
+    """Whether a scheduler takes the exit status 75 for `start me again`; its scripts set this variable."""
+    return os.environ.get("LIGHTNING_META_PREEMPTIBLE") == "1"
+
+
+@contextmanager
+def ending_on_signals(restarted: bool) -> Iterator[None]:
+    """Within, signals of the user end the command with StoppedError, so that nothing half-written stays. Those of a
+    scheduler end one that can be `restarted` at once, with 75. Processes that are forked within pass them over.
+
+    A signal that was ignored (nohup, a job in the background) stays so. Training takes over with handlers of its own.
+    """
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a handler's signature
+        if os.getpid() == owner:
+            if restarted and number in BY_SCHEDULER:
+                os._exit(AGAIN)
+            raise StoppedError(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for sign in (*BY_USER, *BY_SCHEDULER) if restarted else BY_USER:
+            if sign not in before and signal.getsignal(sign) != signal.SIG_IGN:
+                before[sign] = signal.signal(sign, end)
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
