@@ -2,7 +2,9 @@
 
 import logging
 import os
+import re
 import shlex
+import signal
 import sys
 import warnings
 from functools import partial
@@ -28,10 +30,12 @@ from lightning_meta.cli.tables import size_name
 from lightning_meta.core import InputError
 from lightning_meta.core.files import write_json
 from lightning_meta.core.signals import AGAIN
+from lightning_meta.rl.processes import SharedError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
-from lightning_meta.training.preemption import PreemptedError, own_signals
+from lightning_meta.training.preemption import PreemptedError, launched, own_signals
 
+LOST = r"(?i)connection (closed|reset|refused)|broken pipe|nccl|gloo"
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks, or an agent on one of decision processes.",
     "validate": "Score a checkpoint on the frozen meta-validation tasks.",
@@ -131,16 +135,35 @@ def run(command: str, argv: list[str]) -> None:
     sys.argv[1:] = [command, *argv]  # what Lightning starts further processes with
     with warnings.catch_warnings():
         quiet()
+        cli = parse(command, config, rest, FitCLI if command == "fit" else None)
         try:
-            execute(command, parse(command, config, rest, FitCLI if command == "fit" else None), argv)
+            execute(command, cli, argv)
             leave_group()
         except PreemptedError as told:
             leave_group()
             if told.saved and told.code not in (0, AGAIN):
                 print(f"resume:     lightning-meta fit {shlex.join(without_checkpoint(argv))} --ckpt_path {told.saved}")
             raise
-        except MisconfigurationException as error:
-            raise InputError(str(error)) from error
+        except Exception as error:
+            raise told_by_one(error, cli.trainer) from error
+
+
+def told_by_one(error: Exception, trainer: Trainer) -> Exception:
+    """The error to end with: one that all processes raise is the first one's to print, and one that this process raises alone
+    ends those that it started."""
+    if isinstance(error, SharedError):
+        leave_group()
+        if not trainer.is_global_zero:
+            sys.exit(0 if launched(trainer) else 2)
+    elif trainer.strategy.launcher is not None:
+        trainer.strategy.launcher.kill(signal.SIGKILL)
+    if isinstance(error, MisconfigurationException):
+        return InputError(str(error))
+    if isinstance(error, RuntimeError) and trainer.world_size > 1 and re.search(LOST, str(error)):
+        return InputError(
+            "another process of this run has ended, so this one cannot go on: the reason is in its message"
+        )
+    return error
 
 
 def leave_group() -> None:
