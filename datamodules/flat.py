@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.damage import DamageError
 from datamodules.meta_batches import Key
 from datamodules.shards import Images, ShardSet
 from lightning_meta.core import InputError
@@ -49,7 +50,7 @@ class Passes:
             record = int(self.records[owner])
             try:
                 return self.shards.images(record, self.number[image : image + 1]), int(self.labels[owner])
-            except InputError:
+            except DamageError:
                 if self.shards.on_error == "raise":
                     raise
                 self.shards.forget(record)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from datamodules import class_names
 from datamodules.cache import ShardCache
+from datamodules.damage import DamageError
 from datamodules.episodes import EpisodeData
 from datamodules.flat import Passes
 from datamodules.meta_batches import Key
@@ -21,8 +22,8 @@ class ImageTasks(Tasks):
     """A task is `ways` classes of a split, uniformly without replacement, and of each `shots + queries` images likewise.
     Support examples come in random order, queries class by class.
 
-    Where the split has more shards than the cache of a remote set holds, the classes come from a window of as many
-    shards, in an order drawn anew each epoch; every `window_episodes` episodes it moves on by one shard. An epoch of
+    Where the split has more shards than the cache of a remote set holds, the classes come from a window of one fewer
+    than that, in an order drawn anew each epoch; every `window_episodes` episodes it moves on by one shard. An epoch of
     `window_episodes` times the split's shards gives every class the same chance.
     """
 
@@ -64,7 +65,7 @@ class ImageTasks(Tasks):
         for record in records:
             try:
                 images.append(self.shards.images(record, rng.permutation(self.shards.count(record))[: shots + queries]))
-            except InputError:
+            except DamageError:
                 if self.shards.on_error == "raise":
                     raise
                 self.shards.forget(record)
@@ -81,7 +82,8 @@ class ImageTasks(Tasks):
             pool = self._pool(key.split)
             label_of = {record: label for label, record in enumerate(self.shards.index.split(key.split))}
             labels = np.array([label_of[record] for record in pool.records.tolist()], int)
-            self._passes[key.split] = Passes(self.shards, pool.records, labels, pool.shard_of, pool.window)
+            window = self.shards.cache.shards if self.shards.cache else len(pool.shards)
+            self._passes[key.split] = Passes(self.shards, pool.records, labels, pool.shard_of, window)
         images, labels = self._passes[key.split].read(key, n)
         return Examples(_tensor(images), torch.from_numpy(labels).unsqueeze(0))
 
@@ -123,9 +125,8 @@ class ImageTasks(Tasks):
             shard_of = np.array([self.shards.index.records[record].shard for record in records], int)
             shards = np.unique(shard_of)
             cache = self.shards.cache
-            self._pools[split] = _Pool(
-                records, shard_of, shards, min(cache.shards, len(shards)) if cache else len(shards)
-            )
+            window = cache.window if cache and len(shards) > cache.shards else len(shards)
+            self._pools[split] = _Pool(records, shard_of, shards, window)
         return self._pools[split]
 
 
@@ -166,7 +167,7 @@ class ImageEpisodes(EpisodeData):
         seed: names the sequence of episodes, the frozen ones too.
         on_error: damaged records end the run (`raise`), or are passed over and counted (`skip`).
         cache_shards: how many remote shards are kept on this machine. Where a split has more, its episodes come from a
-            moving window of as many.
+            moving window of one fewer.
         window_episodes: episodes after which that window moves on by one shard.
         num_workers: loader processes.
         val_shots: validate at each of these numbers of shots, `val_episodes` each, and score by their mean.

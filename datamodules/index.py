@@ -10,8 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
-
+from datamodules import remote
 from datamodules.preprocess import Preprocess
 from lightning_meta.core import InputError
 
@@ -121,9 +120,5 @@ def read_index(root: str) -> Index:
             f"no shards at {root!r}: there is no {FILE}. Write them first, for example"
             f" `lightning-meta shards write glyphs --out {root}`"
         )
-    try:
-        with fsspec.open(where, "rb") as file:
-            text = file.read()  # type: ignore[union-attr]  # fsspec leaves the type of what it opens open
-    except Exception as error:  # every kind of storage raises its own
-        raise InputError(f"cannot read {where}: {error}. Check the address and the network") from error
+    text = remote.read(where) if is_remote(root) else Path(where).read_bytes()
     return Index.from_json(text, where)

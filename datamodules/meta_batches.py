@@ -136,7 +136,7 @@ class MetaLoader(DataLoader[Batch]):
                 yield batch
         except InputError as error:  # a worker's comes with its traceback before the message
             traceback.clear_frames(error.__traceback__)  # they hold the workers, each then waited for, 5 seconds long
-            raise InputError(str(error).rpartition("InputError: ")[2].strip()) from error
+            raise InputError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}

@@ -19,10 +19,11 @@ def disks_possible() -> bool:
         return True
 
 
-def disk(stack: ExitStack, path: Path, megabytes: int) -> Path:
+def disk(stack: ExitStack, path: Path, megabytes: int = 0, kilobytes: int = 0) -> Path:
     """A disk of its own at `path`, until `stack` closes."""
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", path], check=True, capture_output=True)
+    size = f"size={1024 * megabytes + kilobytes}k"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", path], check=True, capture_output=True)
     stack.callback(subprocess.run, ["umount", "--lazy", path], check=True)
     return path
 
