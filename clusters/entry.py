@@ -8,6 +8,8 @@ LIGHTNING_META_COMMAND, a JSON list of arguments, and LIGHTNING_META_SETUP, line
 import json
 import os
 
+from clusters.shell import guarded
+
 
 def main() -> None:
     command = json.loads(os.environ["LIGHTNING_META_COMMAND"])
@@ -17,7 +19,7 @@ def main() -> None:
 
 def wrapped(command: list[str], setup: list[str]) -> list[str]:
     """The argument list that runs the set-up lines, stops where one fails, and then becomes the command."""
-    return ["bash", "-c", "\n".join(["set -e", *setup, 'exec "$@"']), "bash", *command] if setup else command
+    return ["bash", "-c", "\n".join([*guarded(setup, 0), 'exec "$@"']), "bash", *command] if setup else command
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from clusters.job import Job, JobError
 
+LARGEST = 2**20  # bytes of a record
 PACKAGES = ("lightning-meta", "torch", "pytorch-lightning", "ray", "webdataset", "numpy")
 
 
@@ -55,12 +58,22 @@ def future_folder(name: str) -> Path:
     return index() / f"{name}-TIMESTAMP"
 
 
-def keep(job: Job, script: str, config: str | None) -> None:
-    """Write what the job is into its folder, before it is sent."""
-    write(job.folder / "script.txt", script)
-    if config is not None:
-        write(job.folder / "config.yaml", config)
-    write(job.folder / "versions.json", json.dumps(versions(job.workdir), indent=1) + "\n")
+def keep(job: Job, script: str) -> None:
+    """Write what the job is into its folder, before it is sent. JobError, and no folder, where that cannot be written."""
+    try:
+        write(job.folder / "script.txt", script)
+        if job.config is not None:
+            write(job.folder / "config.yaml", job.config)
+        write(job.folder / "versions.json", json.dumps(versions(job.workdir), indent=1) + "\n")
+        write(job.folder / "job.json.reserved", " " * 4096)  # so that a full disk is met before the job is sent
+    except JobError:
+        discard(job.folder)
+        raise
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a job that was not sent."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def record(job: Job, backend: str, id: str) -> None:
@@ -76,30 +89,41 @@ def record(job: Job, backend: str, id: str) -> None:
         "gpus_per_node": job.gpus_per_node,
         "array": job.array,
     }
+    (job.folder / "job.json.reserved").unlink(missing_ok=True)
     write(job.folder / "job.json", json.dumps(facts, indent=1) + "\n")
 
 
-def records() -> list[Record]:
-    """Every job of the index, the newest first. A folder without a readable job.json was not sent."""
-    found = []
+def records(problems: list[str] | None = None) -> list[Record]:
+    """Every job of the index, the newest first. A folder without job.json was not sent; what is wrong with a job.json that
+    is no record goes into `problems`."""
+    found, kinds = [], {**dict.fromkeys(Record._fields[:-1], str), "command": list}
     for path in index().glob("*/job.json"):
         try:
-            facts = json.loads(path.read_text())
-            found.append(Record(**{key: facts[key] for key in Record._fields[:-1]}, folder=path.parent))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+            facts = read_json(path)
+            for key, kind in kinds.items():
+                value = facts.get(key)
+                if not isinstance(value, kind) or (isinstance(value, str) and not value.isprintable()):
+                    raise JobError(f"{path} is no record of a job: {key} is {str(value)[:80]!r}")
+            found.append(Record(**{key: facts[key] for key in kinds}, folder=path.parent))
+        except JobError as error:
+            if problems is not None:
+                problems.append(str(error))
     return sorted(found, key=lambda one: (one.when, one.folder.name), reverse=True)
 
 
 def find(id: str) -> Record:
-    """The job of this id, or in the folder of this name. Where ids are chosen, one submitted again is the same job."""
-    known = records()
-    found = [one for one in known if id in (one.id, one.folder.name)]
-    if len(found) == 1 or {(one.backend, one.id) for one in found} in ({("ray", id)}, {("kubernetes", id)}):
-        return found[0]  # the newest
+    """The job of this id, or in the folder of this name, or the only one of this name."""
+    problems: list[str] = []
+    known = records(problems)
+    found = [one for one in known if id in (one.id, one.folder.name)] or [one for one in known if id == one.name]
+    if len(found) == 1:
+        return found[0]
     if found:
-        listed = ", ".join(one.folder.name for one in found)
-        raise JobError(f"{len(found)} jobs have the id {id}: give one by its folder: {listed}")
+        what = "id" if id in [one.id for one in found] else "name"
+        listed = ", ".join(one.folder.name for one in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise JobError(f"{len(found)} jobs have the {what} {id}: give one by its folder, the newest first: {listed}")
+    if broken := [text for text in problems if f"/{id}/job.json" in text]:
+        raise JobError(broken[0])
     last = f"; the newest are {', '.join(one.id for one in known[:5])}" if known else ""
     raise JobError(f"no job {id!r} below {index()}{last} (`lightning-meta jobs list` shows them)")
 
@@ -117,19 +141,45 @@ def versions(workdir: Path) -> dict[str, Any]:
 
 
 def _git(where: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(where), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(where), *arguments], capture_output=True, text=True, check=False)
-    except OSError:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):  # no git, or a very large or a very slow disk
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write aside, then rename."""
+    """Write aside, then rename. JobError, and nothing half-written, where the disk is full or not to be written to."""
     aside = path.with_name(f"{path.name}.partial")
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
-        file.write(text)
-    aside.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+            file.write(text)
+        aside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
+        raise JobError(
+            f"cannot write {path} ({error.strerror}): make room, or set LIGHTNING_META_JOBS to another folder"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file of a job's folder says; nothing where there is none. JobError where it is broken."""
+    if not path.exists():
+        return {}
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise JobError(f"{path} is no file of a job: remove it")
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, JobError):
+            raise
+        raise JobError(f"{path} cannot be read ({error}): remove its folder, or put it right") from error
+    if not isinstance(facts, dict):
+        raise JobError(f"{path} does not hold what a job writes there: remove its folder, or put it right")
+    return facts
 
 
 def tail(folder: Path, ended: Callable[[], bool], follow: bool, pause: float = 0.5) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""Kubernetes' API by the package `kubernetes`, else by kubectl: the five calls that a job needs."""
+"""Kubernetes' API by the package `kubernetes`, else by kubectl: the six calls that a job needs."""
 
+import atexit
 import json
 import os
 import shutil
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from clusters.job import JobError
+from clusters.patience import SilentError, within
 
 PLACES = {"rayjob": ("ray.io", "v1", "rayjobs"), "job": ("batch", "v1", "jobs")}
 TIMEOUT = (10, 60)  # seconds to connect, and for an answer
+PATIENCE = 120.0  # seconds for both, and for a program that a kubeconfig names to log in by
 SAID = {"(NotFound)": 404, "(AlreadyExists)": 409, "Unauthorized": 401, "must be logged in": 401, "(Forbidden)": 403}
 NONE = (
     "no way to reach Kubernetes: neither the package kubernetes with a kubeconfig, nor kubectl; "
@@ -36,6 +39,10 @@ class Api(ABC):
 
     @abstractmethod
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def alike(self, kind: str, namespace: str, selector: str) -> list[dict[str, Any]]:
+        """Those that have a label."""
 
     @abstractmethod
     def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -67,13 +74,15 @@ class Package(Api):
     def __init__(self, context: str | None):
         from kubernetes import client, config  # type: ignore[import-not-found]
 
-        try:
+        def made() -> Any:
             if context or _kubeconfig():
-                api = config.new_client_from_config(config_file=_kubeconfig(), context=context)
-            else:
-                settings = client.Configuration()
-                config.load_incluster_config(settings)
-                api = client.ApiClient(settings)
+                return config.new_client_from_config(config_file=_kubeconfig(), context=context)
+            settings = client.Configuration()
+            config.load_incluster_config(settings)
+            return client.ApiClient(settings)
+
+        try:
+            api = within(PATIENCE, "the login that the kubeconfig asks for", made)
         except config.ConfigException as error:
             raise JobError(f"no Kubernetes cluster: {error}; set KUBECONFIG, and `context` in the profile") from error
         # every API group has the same paths, so that the one for custom objects serves batch/v1 as well
@@ -89,6 +98,11 @@ class Package(Api):
         group, version, plural = PLACES[kind]
         return self._call(self.objects.get_namespaced_custom_object, group, version, namespace, plural, name)
 
+    def alike(self, kind: str, namespace: str, selector: str) -> list[dict[str, Any]]:
+        group, version, plural = PLACES[kind]
+        place = (group, version, namespace, plural)
+        return self._call(self.objects.list_namespaced_custom_object, *place, label_selector=selector)["items"]
+
     def delete(self, kind: str, namespace: str, name: str) -> None:
         group, version, plural = PLACES[kind]
         place = (group, version, namespace, plural, name)
@@ -99,7 +113,7 @@ class Package(Api):
         return json.loads(listed.data)["items"]
 
     def pod_log(self, namespace: str, pod: str, container: str, follow: bool) -> Iterator[str]:
-        # a followed log may say nothing for hours
+        # a followed log may say nothing for hours; who reads it watches
         options = {"follow": True, "_request_timeout": None} if follow else {}
         call = self.core.read_namespaced_pod_log
         answer = self._call(call, pod, namespace, container=container, _preload_content=False, **options)
@@ -115,11 +129,13 @@ class Package(Api):
         from urllib3.exceptions import HTTPError
 
         try:
-            return method(*arguments, **{"_request_timeout": TIMEOUT, **options})
+            return within(PATIENCE, "Kubernetes", method, *arguments, **{"_request_timeout": TIMEOUT, **options})
         except ApiException as error:
             raise _refusal(error.status, _message(error.body) or str(error.reason)) from error
         except HTTPError as error:
-            raise JobError(f"Kubernetes does not answer: {error}; is the kubeconfig's server the right one?") from error
+            raise SilentError(
+                f"Kubernetes does not answer: {error}; is the kubeconfig's server the right one?"
+            ) from error
 
 
 class Kubectl(Api):
@@ -135,6 +151,9 @@ class Kubectl(Api):
     def get(self, kind: str, namespace: str, name: str) -> dict[str, Any]:
         return json.loads(self._run("get", "-n", namespace, _resource(kind), name, "-o", "json"))
 
+    def alike(self, kind: str, namespace: str, selector: str) -> list[dict[str, Any]]:
+        return json.loads(self._run("get", "-n", namespace, _resource(kind), "-l", selector, "-o", "json"))["items"]
+
     def delete(self, kind: str, namespace: str, name: str) -> None:
         self._run("delete", "-n", namespace, _resource(kind), name, "--wait=false")
 
@@ -146,17 +165,23 @@ class Kubectl(Api):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout
             assert process.stderr
+            atexit.register(process.kill)  # where whoever reads it gives up
             try:
                 for line in process.stdout:
                     yield line.rstrip("\n")
                 said = process.stderr.read().strip()
             finally:
+                atexit.unregister(process.kill)
                 process.terminate()
         if said:
             raise JobError(f"kubectl: {said}")
 
     def _run(self, *arguments: str, text: str | None = None) -> str:
-        done = subprocess.run([*self.base, *arguments], input=text, capture_output=True, text=True, check=False)
+        command, options = [*self.base, *arguments], {"input": text, "capture_output": True, "text": True}
+        try:
+            done = subprocess.run(command, timeout=PATIENCE, check=False, **options)
+        except subprocess.TimeoutExpired as error:
+            raise SilentError(f"kubectl gives no answer within {PATIENCE:g} seconds: try again later") from error
         if done.returncode:
             said = done.stderr.strip()
             raise _refusal(next((code for mark, code in SAID.items() if mark in said), None), f"kubectl: {said}")

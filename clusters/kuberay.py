@@ -3,16 +3,18 @@
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from clusters.job import Backend, Job, JobError, State, Status
+from clusters.folder import read_json, write
+from clusters.job import Backend, Job, JobError, State, Status, Twin
 from clusters.kube_client import Api, NotThereError, TakenError, connect
-from clusters.manifest import manifest
+from clusters.manifest import DIGEST, manifest
 from clusters.manifest_check import check
+from clusters.patience import SilentError, watched
 
 NOTES = "kubernetes.json"  # in the job's folder: what its id does not say
 DEPLOYMENT: dict[str, State] = {
@@ -27,14 +29,14 @@ RAY: dict[str, State] = {
     "FAILED": "failed",
     "STOPPED": "cancelled",
 }
-POLL = 2.0  # seconds
+POLL = 10.0  # seconds between two questions for a pod
 
 
 class Kubernetes(Backend):
     """Jobs on Kubernetes. Their ids are KIND/NAMESPACE/NAME, such as rayjob/default/omniglot-pbt.
 
-    What is sent is checked before, offline, against a schema that knows every legal key (clusters.manifest_check).
-    Submitting the same job again under its name returns the first one's id; another job of that name is refused.
+    What is sent is checked before, offline, against a schema that knows every legal key (clusters.manifest_check). A job that
+    differs in nothing from one that waits, runs or has succeeded there is that one, and nothing is started.
 
     A pod that Kubernetes evicts gets SIGTERM, then `grace_seconds` to save its state (LIGHTNING_META_PREEMPTIBLE=1 tells
     the run to). A Job starts a pod anew that was evicted, without counting, and one that ended with 75 or by SIGTERM up to
@@ -46,46 +48,68 @@ class Kubernetes(Backend):
     def render(self, job: Job) -> str:
         return yaml.dump(_checked(job), Dumper=_NoAliases, sort_keys=False, width=120)
 
+    def check(self, job: Job, dry_run: bool = False) -> None: ...
+
+    def twin(self, job: Job) -> Twin | None:
+        made = _checked(job)
+        kind, metadata = made["kind"].lower(), made["metadata"]
+        namespace, digest = metadata["namespace"], metadata["labels"][DIGEST]
+        try:
+            found = connect(job.options.get("context")).alike(kind, namespace, f"{DIGEST}={digest}")
+        except NotThereError as error:
+            raise _no_place(error, kind, namespace) from error
+        for there in found:
+            state = _state(kind, there, lambda: None).state
+            if state in ("pending", "running", "succeeded"):
+                return Twin(f"{kind}/{namespace}/{there['metadata']['name']}", state)
+        return None
+
     def submit(self, job: Job) -> str:
         made = _checked(job)
         kind, metadata, context = made["kind"].lower(), made["metadata"], job.options.get("context")
         namespace, name = metadata["namespace"], metadata["name"]
         api = connect(context)
+        write(job.folder / NOTES, json.dumps({"context": context}) + "\n")
         try:
             api.create(kind, made)
         except TakenError as error:
-            there = api.get(kind, namespace, name)["metadata"].get("annotations", {})
-            if there.get("lightning-meta/digest") != metadata["annotations"]["lightning-meta/digest"]:
-                raise JobError(
-                    f"{name}: there is another {made['kind']} of that name in the namespace {namespace}; "
-                    f"take another --name, or delete it: kubectl delete -n {namespace} {kind} {name}"
-                ) from error
+            raise JobError(f"{name}: somebody has just submitted another job of that name: submit it again") from error
         except NotThereError as error:
-            missing = "KubeRay is not installed there, or the namespace" if kind == "rayjob" else "the namespace"
-            raise JobError(f"{error}: {missing} {namespace} does not exist") from error
-        _write(job.folder, {"context": context})
+            raise _no_place(error, kind, namespace) from error
         return f"{kind}/{namespace}/{name}"
+
+    def statuses(self, jobs: Sequence[tuple[str, Path]]) -> list[Status]:
+        """A cluster that does not answer about one of its jobs is not asked about the others."""
+        silent: dict[object, str] = {}
+        answers = []
+        for id, folder in jobs:
+            context = None
+            try:
+                context = read_json(folder / NOTES).get("context")
+                answers.append(
+                    Status("unknown", detail=silent[context]) if context in silent else self.status(id, folder)
+                )
+            except SilentError as error:
+                silent[context] = str(error)
+                answers.append(Status("unknown", detail=str(error)))
+            except JobError as error:
+                answers.append(Status("unknown", detail=str(error)))
+        return answers
 
     def status(self, id: str, folder: Path) -> Status:
         kind, namespace, name = _parts(id)
-        notes = _read(folder)
-        api = connect(notes.get("context"))
+        api = connect(_context(folder))
         try:
             there = api.get(kind, namespace, name)
         except NotThereError:
-            if notes.get("cancelled"):
+            if (folder / "cancelled").exists():
                 return Status("cancelled", detail="deleted")
             raise
-        if there["metadata"].get("deletionTimestamp"):
-            return Status("cancelled", detail="being deleted")
-        status = there.get("status", {})
-        return (
-            _ray_status(status) if kind == "rayjob" else _job_status(status, lambda: self._exit(api, namespace, name))
-        )
+        return _state(kind, there, lambda: self._exit(api, namespace, name))
 
     def logs(self, id: str, folder: Path, follow: bool = False) -> Iterator[str]:
         kind, namespace, name = _parts(id)
-        api = connect(_read(folder).get("context"))
+        api = connect(_context(folder))
         told: set[str] = set()
         while True:
             on = follow and self.status(id, folder).state in ("pending", "running")  # asked before the pods are
@@ -97,7 +121,8 @@ class Kubernetes(Backend):
                 raise
             if pod and pod["status"].get("phase") != "Pending" and pod["metadata"]["name"] not in told:
                 told.add(pod["metadata"]["name"])
-                yield from api.pod_log(namespace, pod["metadata"]["name"], container, follow)
+                lines = api.pod_log(namespace, pod["metadata"]["name"], container, follow)
+                yield from watched(lines, lambda: self.status(id, folder).state in ("pending", "running"))
             elif on:
                 time.sleep(POLL)  # for the first pod, or the one that takes an evicted pod's place
             if not on:
@@ -105,9 +130,8 @@ class Kubernetes(Backend):
 
     def cancel(self, id: str, folder: Path) -> None:
         kind, namespace, name = _parts(id)
-        notes = _read(folder)
-        connect(notes.get("context")).delete(kind, namespace, name)
-        _write(folder, {**notes, "cancelled": True})
+        connect(_context(folder)).delete(kind, namespace, name)
+        write(folder / "cancelled", "")
 
     def _speaker(self, api: Api, kind: str, namespace: str, name: str) -> tuple[dict[str, Any] | None, str]:
         """The newest pod that has the run's output, and its container."""
@@ -144,6 +168,18 @@ def _checked(job: Job) -> dict[str, Any]:
     return made
 
 
+def _no_place(error: NotThereError, kind: str, namespace: str) -> JobError:
+    missing = "KubeRay is not installed there, or the namespace" if kind == "rayjob" else "the namespace"
+    return JobError(f"{error}: {missing} {namespace} does not exist")
+
+
+def _state(kind: str, there: dict[str, Any], exit_code: Callable[[], int | None]) -> Status:
+    if there["metadata"].get("deletionTimestamp"):
+        return Status("cancelled", detail="being deleted")
+    status = there.get("status", {})
+    return _ray_status(status) if kind == "rayjob" else _job_status(status, exit_code)
+
+
 def _ray_status(status: dict[str, Any]) -> Status:
     deployment, ray = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
     reason, message = status.get("reason", ""), status.get("message", "")
@@ -153,7 +189,7 @@ def _ray_status(status: dict[str, Any]) -> Status:
     return Status(state, 0 if state == "succeeded" else int(code[1]) if code else None, status.get("failed", 0), detail)
 
 
-def _job_status(status: dict[str, Any], exit_code: Any) -> Status:
+def _job_status(status: dict[str, Any], exit_code: Callable[[], int | None]) -> Status:
     conditions = {each["type"]: each for each in status.get("conditions", []) if each.get("status") == "True"}
     restarts = status.get("failed", 0)
     if "Complete" in conditions:
@@ -173,13 +209,5 @@ def _parts(id: str) -> tuple[str, str, str]:
     return kind, namespace, name
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / NOTES).read_text())
-    except FileNotFoundError:
-        return {}
-
-
-def _write(folder: Path, notes: dict[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / NOTES).write_text(json.dumps(notes) + "\n")
+def _context(folder: Path) -> str | None:
+    return read_json(folder / NOTES).get("context")

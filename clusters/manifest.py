@@ -21,8 +21,10 @@ OPTIONS = {
     "context": "of the kubeconfig; the current one",
     "python": "the interpreter to run lightning-meta with; else the command is on the image's PATH",
     "workdir": "a folder in the container to run in",
-    "node_selector": "{label: value} of the nodes",
-    "tolerations": "a list, as in a pod",
+    "node_selector": "{label: value} of the nodes; of a RayJob those of its workers",
+    "tolerations": "a list, as in a pod; of a RayJob those of its workers",
+    "head_node_selector": "{label: value} of the node of a RayJob's head, which needs no GPU",
+    "head_tolerations": "a list, as in a pod, for a RayJob's head",
     "secrets": "{VARIABLE: SECRET/KEY}, variables whose values Kubernetes takes from its secrets",
     "volumes": "a list, as in a pod",
     "volume_mounts": "a list, as in a container",
@@ -41,15 +43,25 @@ OPTIONS = {
     "backoff_limit": "new clusters for a RayJob that failed: 0",
 }
 SHAPES = {
-    **dict.fromkeys(("node_selector", "secrets", "labels"), dict),
-    **dict.fromkeys(("tolerations", "volumes", "volume_mounts", "image_pull_secrets"), list),
+    **dict.fromkeys(("node_selector", "head_node_selector", "secrets", "labels"), dict),
+    **dict.fromkeys(("tolerations", "head_tolerations", "volumes", "volume_mounts", "image_pull_secrets"), list),
+    **dict.fromkeys(("image", "namespace", "context", "python", "workdir", "gpu_resource", "submission_mode"), str),
+    **dict.fromkeys(("grace_seconds", "ttl_seconds", "backoff_limit"), int),
 }
+DIGEST = "lightning-meta/digest"  # a label: two jobs that differ in nothing but their folder have the same
 RESUMES = 75  # what a run ends with that was told to stop, has saved its state and wants to go on
 TERMINATED = 143
 
 
 def manifest(job: Job) -> dict[str, Any]:
     """What is sent. Raises JobError for what cannot be said in Kubernetes."""
+    made, anonymous = _manifest(job), _manifest(replace(job, folder=job.folder.with_name(job.name)))
+    digest = hashlib.sha256(json.dumps(anonymous, sort_keys=True).encode()).hexdigest()[:16]
+    made["metadata"]["labels"][DIGEST] = digest
+    return made
+
+
+def _manifest(job: Job) -> dict[str, Any]:
     options = job.options
     if job.array > 1:
         raise JobError(
@@ -69,14 +81,21 @@ def manifest(job: Job) -> dict[str, Any]:
     made = _ray_job(job) if kind == "rayjob" or (kind is None and (tune or job.nodes > 1)) else _batch_job(job)
     for each in job.passthrough:
         assign(made, each)
-    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
-    made["metadata"]["annotations"]["lightning-meta/digest"] = digest
     return made
 
 
 def program(job: Job) -> list[str]:
     """What starts lightning-meta there."""
     return [str(job.options["python"]), "-m", "lightning_meta"] if "python" in job.options else ["lightning-meta"]
+
+
+def timed(job: Job, words: list[str], grace: int, keep_status: bool = False) -> list[str]:
+    """The argument list under the job's time limit, which counts from when it runs and not from when it was sent. What meets
+    it ends with 124, or with a status of its own where that is kept."""
+    if not job.time:
+        return words
+    keep = ["--preserve-status"] if keep_status else []
+    return ["timeout", *keep, "--signal=TERM", f"--kill-after={grace}", str(seconds(job.time)), *words]
 
 
 def kube_name(name: str, longest: int) -> str:
@@ -98,10 +117,15 @@ def quantity(memory: str) -> str:
     return re.sub(r"^(\d+)([KMGT])$", r"\1\2i", memory)
 
 
-def _head(job: Job, api: str, kind: str, longest: int) -> dict[str, Any]:
+def _name(job: Job) -> str:
+    """Of the object, and of the run."""
+    return kube_name(job.folder.name, 47)
+
+
+def _head(job: Job, api: str, kind: str) -> dict[str, Any]:
     labels = {"app.kubernetes.io/managed-by": "lightning-meta", **job.options.get("labels", {})}
     metadata = {
-        "name": kube_name(job.name, longest),
+        "name": _name(job),
         "namespace": job.options.get("namespace", "default"),
         "labels": labels,
         "annotations": {"lightning-meta/name": job.name},
@@ -110,14 +134,18 @@ def _head(job: Job, api: str, kind: str, longest: int) -> dict[str, Any]:
 
 
 def _batch_job(job: Job) -> dict[str, Any]:
-    pod = _pod(job, "main", str(job.cpus_per_task * job.tasks_per_node), job.memory, job.gpus_per_node)
+    pod = _pod(job, "main", str(job.cpus_of_a_node), job.memory, job.gpus_per_node)
+    _place(pod, job.options, "")
     (container,) = pod["spec"]["containers"]
-    container["command"] = [plain(word) for word in wrapped([*program(job), *job.command], list(job.setup))]
+    words = [*program(job), *job.arguments(job.config or "")]
+    # a run that has saved ends with 75, and goes on in another pod; what would begin anew is not started again for its time
+    words = timed(job, words, job.options.get("grace_seconds", 120), keep_status=job.goes_on)
+    container["command"] = [plain(word) for word in wrapped(words, list(job.setup))]
     pod["spec"]["restartPolicy"] = "Never"
     pod["spec"]["volumes"].append({"name": "shared-memory", "emptyDir": {"medium": "Memory"}})
     container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
     spec: dict[str, Any] = {
-        "backoffLimit": job.max_restarts,
+        "backoffLimit": 10 if job.max_restarts is None else job.max_restarts,
         "ttlSecondsAfterFinished": job.options.get("ttl_seconds", 7 * 86400),
         "podFailurePolicy": {
             "rules": [  # the first that holds; a failure of the run's own is not tried again
@@ -127,9 +155,7 @@ def _batch_job(job: Job) -> dict[str, Any]:
         },
         "template": pod,
     }
-    if job.time:
-        spec["activeDeadlineSeconds"] = seconds(job.time)
-    return {**_head(job, "batch/v1", "Job", 63), "spec": spec}
+    return {**_head(job, "batch/v1", "Job"), "spec": spec}
 
 
 def _ray_job(job: Job) -> dict[str, Any]:
@@ -140,16 +166,24 @@ def _ray_job(job: Job) -> dict[str, Any]:
             "no ray_version" if version is None else f"ray_version: came {version!r}, legal is a text of three numbers"
         )
         raise JobError(f"{came}; say which Ray the image has, such as `ray_version: 2.60.0` in the profile")
+    if job.max_restarts is not None:
+        raise JobError(
+            "--max-restarts: nothing puts a RayJob back to go on where it was: leave it out, or give `backoff_limit` in the "
+            "profile, by which KubeRay starts one that failed anew"
+        )
     head = _pod(job, "ray-head", str(options.get("head_cpus", 2)), options.get("head_memory", "8Gi"), 0)
     grace = options.get("grace_seconds", 120)
-    command = [*program(job), *job.command]
+    _place(head, options, "head_")
+    command = [*program(job), *job.arguments(job.config or "")]
     if job.command[:1] != ("tune",):  # whose trials go to the workers by themselves
         command = spread(job, {}, command)
+    command = timed(job, command, grace)
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(grace), "LIGHTNING_META_COMMAND": json.dumps(command)}
     if job.setup:
         variables["LIGHTNING_META_SETUP"] = "\n".join(job.setup)
     head["spec"]["containers"][0]["env"] += [{"name": key, "value": plain(value)} for key, value in variables.items()]
-    worker = _pod(job, "ray-worker", str(job.cpus_per_task * job.tasks_per_node), job.memory, job.gpus_per_node)
+    worker = _pod(job, "ray-worker", str(job.cpus_of_a_node), job.memory, job.gpus_per_node)
+    _place(worker, options, "")
     group = {
         "groupName": "workers",
         "replicas": job.nodes,
@@ -175,9 +209,7 @@ def _ray_job(job: Job) -> dict[str, Any]:
         raise JobError(
             "submission_mode: InteractiveMode waits for somebody; legal is K8sJobMode | SidecarMode | HTTPMode"
         )
-    if job.time:
-        spec["activeDeadlineSeconds"] = seconds(job.time)
-    return {**_head(job, "ray.io/v1", "RayJob", 47), "spec": spec}
+    return {**_head(job, "ray.io/v1", "RayJob"), "spec": spec}
 
 
 def _pod(job: Job, name: str, cpus: str, memory: str | None, gpus: int) -> dict[str, Any]:
@@ -203,8 +235,6 @@ def _pod(job: Job, name: str, cpus: str, memory: str | None, gpus: int) -> dict[
     for where, key, option in (
         (container, "workingDir", "workdir"),
         (container, "imagePullPolicy", "image_pull_policy"),
-        (spec, "nodeSelector", "node_selector"),
-        (spec, "tolerations", "tolerations"),
         (spec, "serviceAccountName", "service_account"),
         (spec, "priorityClassName", "priority_class"),
     ):
@@ -215,9 +245,16 @@ def _pod(job: Job, name: str, cpus: str, memory: str | None, gpus: int) -> dict[
     return {"metadata": {"labels": dict(options.get("labels", {}))}, "spec": spec}
 
 
+def _place(pod: dict[str, Any], options: dict[str, Any], whose: str) -> None:
+    """Where a pod may run: `whose` begins the names of the options."""
+    for key, option in (("nodeSelector", "node_selector"), ("tolerations", "tolerations")):
+        if f"{whose}{option}" in options:
+            pod["spec"][key] = options[f"{whose}{option}"]
+
+
 def _environment(job: Job) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
-    own = {"LIGHTNING_META_PREEMPTIBLE": "1", "LIGHTNING_META_RUN": kube_name(job.name, 63)}
+    own = {"LIGHTNING_META_PREEMPTIBLE": "1", "LIGHTNING_META_RUN": _name(job)}
     for key, value in {**own, **job.environment}.items():
         if is_secret(key, value):
             raise JobError(

@@ -1,6 +1,8 @@
 """What Ray would take of a folder to a cluster, and what it would leave behind, found out before anything is sent."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,12 +37,8 @@ def package(folder: Path, excludes: list[str]) -> Package:
     seen: set[Path] = set()
     quiet: Any = _Quiet()
     honoured = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
-    try:
+    with _readable():
         _dir_travel(folder, [_get_excludes(folder, patterns)], seen.add, include_gitignore=honoured, logger=quiet)
-    except OSError as error:
-        raise JobError(
-            f"{error.filename} cannot be read: {error.strerror}; put it into `excludes` of the profile"
-        ) from error
     files, left_out = _divide(folder, folder, seen)
     # a zip names each entry twice, before its bytes and in the list at the end
     size = 22 + sum(76 + 2 * len(name.encode()) + bytes_ for name, bytes_ in files.items())
@@ -57,6 +55,24 @@ def check_size(made: Package, folder: Path) -> None:
             f"files are\n{listed}\nname what the job does not need in .rayignore (or `excludes` in the profile), put data on "
             "storage that the cluster reads, or submit from a smaller folder"
         )
+
+
+def add_content(digest: Any, made: Package, folder: Path) -> None:
+    """Names and bytes of the files, added to a digest of hashlib's."""
+    with _readable():
+        for name in made.files:
+            digest.update(f"{name!r} {made.files[name]}".encode())
+            digest.update((folder / name).read_bytes())
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise JobError(
+            f"{error.filename} cannot be read: {error.strerror}; put it into `excludes` of the profile"
+        ) from error
 
 
 def _divide(folder: Path, root: Path, seen: set[Path]) -> tuple[dict[str, int], list[str]]:

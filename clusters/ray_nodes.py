@@ -25,7 +25,7 @@ PATIENCE = 30  # seconds that the others have to end by themselves when one has 
 def spread(job: Job, more: dict[str, Any], command: list[str]) -> list[str]:
     """The argument list that runs a command on each of the job's nodes, after the set-up lines; `more`: resources of each."""
     python = [str(job.options.get("python", "python")), "-m", "clusters.ray_nodes"]
-    resources = {"CPU": job.cpus_per_task * job.tasks_per_node, "GPU": job.gpus_per_node, **more}
+    resources = {"CPU": job.cpus_of_a_node, "GPU": job.gpus_per_node, **more}
     return [*python, str(job.nodes), json.dumps(resources), *wrapped(command, list(job.setup))]
 
 

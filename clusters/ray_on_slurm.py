@@ -1,27 +1,44 @@
-"""A Ray cluster inside a job of Slurm's: a head, workers, and the driver, with a token of the job's own."""
+"""A Ray cluster inside a job of Slurm's: a head, workers, and the driver, with a token and a folder of the job's own."""
 
 import shlex
 
 from clusters import shell
 from clusters.job import Job
 
+# Ray lets everybody write into its folder, so that it lies in one that only this user may enter, here and on each node
+# under the same name: a short one, as a socket's whole path has 107 bytes at most.
+PRIVATE = 'mkdir -m 700 "$1" 2>/dev/null || { [ -O "$1" ] && [ ! -L "$1" ]; } || { echo "$1 is not ours" >&2; exit 1; }'
+WORKER = f"""
+{PRIVATE}
+private="$1"; shift
+trap 'kill -TERM "$ray" 2>/dev/null' TERM
+"$@" &
+ray=$!
+wait "$ray"; wait "$ray" 2>/dev/null
+rm -rf "$private"
+""".strip()
 SCRIPT = """\
 # a Ray cluster of this job's own: nobody without its token may join it or run anything on it
 umask 077
-rm -rf "/tmp/lm-ray-$SLURM_JOB_ID"  # of before a requeue
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$FOLDER/ray-token-$JOB" RAY_USAGE_STATS_ENABLED=0
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' > "$RAY_AUTH_TOKEN_PATH"
 PORT=$((20000 + SLURM_JOB_ID % 10000))
-SCRATCH="/tmp/lm-ray-$SLURM_JOB_ID"
+SCRATCH="/tmp/lm-$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \\n')"
 HEAD="${{SLURMD_NODENAME:-$(hostname)}}"
-ADDRESS="$(getent ahostsv4 "$HEAD" | awk 'NR == 1 {{ print $1 }}')"; ADDRESS="${{ADDRESS:-$HEAD}}"
+ADDRESS="$(timeout 60 getent ahostsv4 "${{MASTER_ADDR:-$HEAD}}" | awk 'NR == 1 {{ print $1 }}')"
+if [ -z "$ADDRESS" ]; then
+  echo "${{MASTER_ADDR:-$HEAD}} has no address, so that no Ray cluster can start there: set master_addr in the profile" >&2
+  rm -f "$RAY_AUTH_TOKEN_PATH"; echo 1 > "$FOLDER/exit-$RUN"; exit 1
+fi
+set -- "$SCRATCH"
+{private}
 {ray} start --head --block --include-dashboard=false --node-ip-address="$ADDRESS" \\
-  --port="$PORT" --temp-dir="$SCRATCH" {resources} > "$FOLDER/ray-head-$JOB.txt" 2>&1 &
+  --port="$PORT" --temp-dir="$SCRATCH/ray" {resources} > "$FOLDER/ray-head-$JOB.txt" 2>&1 &
 head=$!
 workers=
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
   srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$HEAD" \\
-    --cpus-per-task={cpus} {ray} start --block --address="$ADDRESS:$PORT" {resources} \\
+    --cpus-per-task={cpus} bash -c {worker} worker "$SCRATCH" {ray} start --block --address="$ADDRESS:$PORT" {resources} \\
     > "$FOLDER/ray-workers-$JOB.txt" 2>&1 &
   workers=$!
 fi
@@ -32,7 +49,7 @@ down() {{
   rm -rf "$SCRATCH" "$RAY_AUTH_TOKEN_PATH"
 }}
 trap down EXIT
-{python} -c {wait} "$ADDRESS:$PORT" "$SLURM_JOB_NUM_NODES" && {{
+{python} -m clusters.ray_join "$ADDRESS:$PORT" "$SLURM_JOB_NUM_NODES" "$head" && {{
   {command} --address "$ADDRESS:$PORT" &
   driver=$!
   trap 'told=1; kill -TERM "$driver" 2>/dev/null' USR1 TERM
@@ -42,41 +59,21 @@ trap 'told=1' USR1 TERM
 if [ "$code" -ne 0 ] && [ -n "$told" ]; then code=75; fi
 trap - EXIT; down"""
 
-# Joins the cluster and waits for its nodes; says what is missing where they do not come.
-WAIT = """
-import sys, time, ray
-address, nodes = sys.argv[1], int(sys.argv[2])
-end = time.time() + 300
-while True:
-    try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-        break
-    except Exception as error:
-        if time.time() > end:
-            sys.exit(f"the head of the Ray cluster at {address} does not answer: {error}")
-        time.sleep(1)
-while (there := sum(node["Alive"] for node in ray.nodes())) < nodes:
-    if time.time() > end:
-        sys.exit(f"{there} of {nodes} nodes have joined the Ray cluster at {address} in five minutes: see ray-workers-*.txt")
-    time.sleep(1)
-print(f"{there} of {nodes} nodes have joined the Ray cluster at {address}", flush=True)
-""".strip()
-
 
 def body(job: Job) -> list[str]:
     """Lines that leave the driver's exit status in `code`; 75 where a signal ended it."""
-    cpus = job.cpus_per_task * job.tasks_per_node
-    resources = f"--num-cpus={cpus} --num-gpus={job.gpus_per_node}"
+    resources = f"--num-cpus={job.cpus_of_a_node} --num-gpus={job.gpus_per_node}"
     if "object_store_memory" in job.options:
         resources += f" --object-store-memory={int(job.options['object_store_memory'])}"
     python = shlex.quote(shell.program(job)[0])
     text = SCRIPT.format(
         python=python,
+        private=PRIVATE,
+        worker=shlex.quote(WORKER),
         # Lightning would take a trial for a task of srun's
         ray=f"env -u SLURM_NTASKS -u SLURM_PROCID {python} -m ray.scripts.scripts",
         resources=resources,
-        cpus=cpus,
-        wait=shlex.quote(WAIT),
+        cpus=job.cpus_of_a_node,
         command=shell.command(job),
     )
     return text.splitlines()

@@ -10,14 +10,13 @@ from typing import Any
 
 from clusters.entry import wrapped
 from clusters.job import Job, JobError
-from clusters.manifest import assign, program
+from clusters.manifest import assign, program, timed
 from clusters.ray_nodes import spread
 from clusters.secret_names import is_secret
-from clusters.shell import check, check_options, seconds
+from clusters.shell import check, check_options
 
 OPTIONS = {
     "address": "of the dashboard, such as http://head:8265; else RAY_API_SERVER_ADDRESS or RAY_ADDRESS",
-    "id": "the submission's id; else the job's name",
     "python": "the interpreter to run lightning-meta with; else the command is on the cluster's PATH",
     "working_dir": "the folder that is sent along, the current one; null for none; or a URI that the cluster reads",
     "excludes": "a list of patterns, as in .gitignore, of what is not sent",
@@ -26,11 +25,15 @@ OPTIONS = {
     "stop_seconds": "between SIGTERM and SIGKILL, for a checkpoint: 120",
     "resources": "{resource: amount} that the command occupies, of each node",
 }
-SHAPES = {"excludes": list, "forward": list, "pip": list, "resources": dict}
+SHAPES = {
+    **dict.fromkeys(("excludes", "forward", "pip"), list),
+    "resources": dict,
+    "stop_seconds": int,
+    **dict.fromkeys(("address", "python", "working_dir"), str),
+}
 ARGUMENTS = ("entrypoint", "submission_id", "runtime_env", "metadata", "entrypoint_num_cpus", "entrypoint_num_gpus")
 ARGUMENTS += ("entrypoint_memory", "entrypoint_resources", "entrypoint_label_selector")
 LEGAL = "legal are " + ", ".join(ARGUMENTS)
-ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 UNITS = {"": 2**20, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}  # a bare number is MiB, as in Slurm
 
 
@@ -40,12 +43,12 @@ def submission(job: Job) -> dict[str, Any]:
     options, tune = job.options, job.command[:1] == ("tune",)
     made: dict[str, Any] = {
         "entrypoint": _entrypoint(job),
-        "submission_id": str(options.get("id", job.name)),
+        "submission_id": job.folder.name,
         "runtime_env": _runtime_env(job),
         "metadata": {"name": job.name, "submitted_by": "lightning-meta"},
     }
     if job.nodes == 1 and not tune:  # else what it starts asks for what it needs, and itself needs next to nothing
-        made["entrypoint_num_cpus"] = job.cpus_per_task * job.tasks_per_node
+        made["entrypoint_num_cpus"] = job.cpus_of_a_node
         made["entrypoint_num_gpus"] = job.gpus_per_node
         if job.memory:
             made["entrypoint_memory"] = _bytes(job.memory)
@@ -84,9 +87,13 @@ def _check(job: Job) -> None:
     if job.array > 1:
         raise JobError(f"array: came {job.array}, legal on Ray is 1; submit once for each seed, with --seed_everything")
     check_options("ray", options, OPTIONS, SHAPES)
-    id = str(options.get("id", job.name))
-    if not ID.fullmatch(id):
-        raise JobError(f"the id of the submission is {id!r}; legal are letters, digits, dots, dashes and underscores")
+    if job.command[:1] == ("tune",):
+        given = {"nodes": job.nodes > 1, "gpus-per-node": job.gpus_per_node, "cpus-per-task": job.cpus_per_task}
+        for option in (name for name, value in {**given, "memory": job.memory}.items() if value):
+            raise JobError(
+                f"--{option}: a search spreads its trials over the whole of a Ray cluster: leave it out, and say what a trial "
+                "takes with --search.cpus and --search.gpus"
+            )
     for name, value in job.environment.items():
         if is_secret(name, value):
             raise JobError(
@@ -98,15 +105,12 @@ def _check(job: Job) -> None:
 
 def _entrypoint(job: Job) -> str:
     """A line for the shell of the head's or a worker's node; every word of the user's is quoted."""
-    words = [*program(job), *job.command]
+    words = [*program(job), *job.arguments(job.config or "")]
     if job.nodes > 1 and job.command[:1] != ("tune",):
         memory = {"memory": _bytes(job.memory)} if job.memory else {}
         words = spread(job, {**job.options.get("resources", {}), **memory}, words)
     words = wrapped(words, list(job.setup))
-    if job.time:
-        stop = job.options.get("stop_seconds", 120)
-        words = ["timeout", "--signal=TERM", f"--kill-after={stop}", str(seconds(job.time)), *words]
-    return shlex.join(words)
+    return shlex.join(timed(job, words, job.options.get("stop_seconds", 120)))
 
 
 def _runtime_env(job: Job) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def _runtime_env(job: Job) -> dict[str, Any]:
     variables = {name: os.environ[name] for name in _matching(job) if not is_secret(name, os.environ[name])}
     own = {
         "LIGHTNING_META_PREEMPTIBLE": "1",  # SIGTERM makes the run save its state
-        "LIGHTNING_META_RUN": str(options.get("id", job.name)),
+        "LIGHTNING_META_RUN": job.run,
         "RAY_JOB_STOP_WAIT_TIME_S": str(options.get("stop_seconds", 120)),
     }
     made: dict[str, Any] = {"env_vars": {**variables, **own, **job.environment}}

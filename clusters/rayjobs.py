@@ -1,21 +1,26 @@
 """An existing Ray cluster, by its Jobs API."""
 
 import asyncio
+import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
-from clusters.job import Backend, Job, JobError, State, Status
-from clusters.package import RAY_MISSING, Package, check_size, mebibytes, package
+from clusters.folder import read_json, write
+from clusters.job import Backend, Job, JobError, State, Status, Twin
+from clusters.package import LIMIT, RAY_MISSING, Package, add_content, check_size, mebibytes, package
+from clusters.patience import watched, within
 from clusters.ray_submission import address, not_sent, submission
 
 NOTES = "ray.json"  # in the job's folder: which cluster
+TIMEOUT, UPLOAD = 30.0, 600.0  # seconds for an answer; of a submission, with its package
 STATES: dict[str, State] = {
     "PENDING": "pending",
     "RUNNING": "running",
@@ -30,20 +35,21 @@ TOKEN = (
 
 
 class RayJobs(Backend):
-    """Jobs on a Ray cluster that runs already. An id is the submission's: the job's name, or the option `id`.
+    """Jobs on a Ray cluster that runs already. An id is the submission's, the name of the job's folder.
 
-    Submitting the same command again under an id returns that id, and starts nothing, whatever became of the first; another
-    command under a taken id is refused.
+    A job that differs in nothing from one that waits, runs or has succeeded there, package and variables included, is that
+    one, and nothing is started.
 
     A job that is cancelled gets SIGTERM, then `stop_seconds` (RAY_JOB_STOP_WAIT_TIME_S in its environment; Ray's own are 3)
     before SIGKILL; LIGHTNING_META_PREEMPTIBLE=1 makes `fit` save its state in that time. Ray starts nothing anew: submit it
-    under another name, with `--env LIGHTNING_META_RUN=ID` to go on where the job ID stopped.
+    again with `--env LIGHTNING_META_RUN=ID` to go on where the job ID stopped.
     """
 
     name = "ray"
+    without: ClassVar = {"max_restarts": "Ray puts no job back: leave it out"}
 
     def render(self, job: Job) -> str:
-        made = submission(job)
+        made = _complete(job)
         try:
             where = _shown(address(job))
         except JobError as error:
@@ -64,48 +70,84 @@ class RayJobs(Backend):
         if not dry_run:
             address(job)
 
+    def twin(self, job: Job) -> Twin | None:
+        digest, where = _complete(job)["metadata"]["digest"], address(job)
+        for info in _ask(where, lambda client: client.list_jobs()):
+            state = _state(info)
+            if (info.metadata or {}).get("digest") == digest and state in ("pending", "running", "succeeded"):
+                return Twin(str(info.submission_id), state)
+        return None
+
     def submit(self, job: Job) -> str:
         self.check(job)
-        made, where = submission(job), address(job)
-        client = _client(where)
-        id = made["submission_id"]
-        with _told_to_user(where):
-            if not _there(client, made):
-                try:
-                    client.submit_job(**made)
-                except RuntimeError as error:
-                    if "already exists" not in str(error) or not _there(client, made):
-                        raise
-        job.folder.mkdir(parents=True, exist_ok=True)
-        (job.folder / NOTES).write_text(json.dumps({"address": where}) + "\n")
-        return id
+        made, where = _complete(job), address(job)
+        write(job.folder / NOTES, json.dumps({"address": where}) + "\n")
+        _ask(where, lambda client: client.submit_job(**made), UPLOAD)
+        return made["submission_id"]
+
+    def statuses(self, jobs: Sequence[tuple[str, Path]]) -> list[Status]:
+        """Each cluster is asked once."""
+        answers: dict[str, dict[str, Any] | JobError] = {}
+        return [self._listed(id, folder, answers) for id, folder in jobs]
 
     def status(self, id: str, folder: Path) -> Status:
-        client, where = _remembered(folder)
-        with _told_to_user(where):
-            info = client.get_job_info(id)
-        state = STATES.get(str(getattr(info.status, "value", info.status)), "unknown")
-        code = 0 if state == "succeeded" else info.driver_exit_code if state == "failed" else None
-        return Status(state, code, detail=(info.message or "").partition("\n")[0][:300])
+        return _status(_ask(_remembered(folder), lambda client: client.get_job_info(id)))
 
     def logs(self, id: str, folder: Path, follow: bool = False) -> Iterator[str]:
-        client, where = _remembered(folder)
+        where = _remembered(folder)
+        _ask(
+            where, lambda client: client.get_job_info(id)
+        )  # says so where there is none; a stream of nothing would just end
+        if not follow:
+            yield from _ask(where, lambda client: client.get_job_logs(id)).splitlines()
+            return
+        rest, client = "", _ask(where, lambda client: client)
         with _told_to_user(where):
-            client.get_job_info(id)  # says so where there is none; a stream of nothing would just end
-            if not follow:
-                yield from client.get_job_logs(id).splitlines()
-                return
-            rest = ""
-            for text in _stream(client.tail_job_logs(id)):
+            for text in watched(_stream(client, id), lambda: self.status(id, folder).state in ("pending", "running")):
                 *lines, rest = (rest + text).split("\n")
                 yield from lines
-            if rest:
-                yield rest
+        if rest:
+            yield rest
 
     def cancel(self, id: str, folder: Path) -> None:
-        client, where = _remembered(folder)
-        with _told_to_user(where):
-            client.stop_job(id)
+        _ask(_remembered(folder), lambda client: client.stop_job(id))
+
+    def _listed(self, id: str, folder: Path, answers: dict[str, dict[str, Any] | JobError]) -> Status:
+        try:
+            where = _remembered(folder)
+            if where not in answers:
+                try:
+                    answers[where] = {str(e.submission_id): e for e in _ask(where, lambda client: client.list_jobs())}
+                except JobError as error:
+                    answers[where] = error
+            there = answers[where]
+            if isinstance(there, JobError):
+                raise there
+        except JobError as error:
+            return Status("unknown", detail=str(error))
+        return _status(there[id]) if id in there else Status("unknown", detail="the Ray cluster does not know it")
+
+
+def _complete(job: Job) -> dict[str, Any]:
+    """The submission, with a digest by which another one like it is known."""
+    made = submission(job)
+    alike = submission(replace(job, folder=job.folder.with_name(job.name)))
+    digest = hashlib.sha256(json.dumps(alike, sort_keys=True).encode())
+    sent = _package(made)
+    if sent and sent.size <= LIMIT:
+        add_content(digest, sent, Path(made["runtime_env"]["working_dir"]))
+    made["metadata"]["digest"] = digest.hexdigest()[:16]
+    return made
+
+
+def _state(info: Any) -> State:
+    return STATES.get(str(getattr(info.status, "value", info.status)), "unknown")
+
+
+def _status(info: Any) -> Status:
+    state = _state(info)
+    code = 0 if state == "succeeded" else info.driver_exit_code if state == "failed" else None
+    return Status(state, code, detail=(info.message or "").partition("\n")[0][:300])
 
 
 def _package(made: dict[str, Any]) -> Package | None:
@@ -121,43 +163,26 @@ def _told(made: Package | None) -> list[str]:
     return [f"package: {files}, {mebibytes(made.size)}", *(f"left out: {name}" for name in made.left_out)]
 
 
-def _client(where: str) -> Any:
+def _ask(where: str, call: Callable[[Any], Any], seconds: float = TIMEOUT) -> Any:
+    """What the cluster's client answers to a call."""
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise JobError(RAY_MISSING) from error
     with _told_to_user(where):
-        return JobSubmissionClient(where)
+        return within(seconds, f"the Ray cluster at {_shown(where)}", lambda: call(JobSubmissionClient(where)))
 
 
-def _remembered(folder: Path) -> tuple[Any, str]:
+def _remembered(folder: Path) -> str:
     """The cluster that the job of this folder went to."""
-    try:
-        where = json.loads((folder / NOTES).read_text())["address"]
-    except FileNotFoundError:
-        where = address(Job("any", (), folder, folder))
-    return _client(where), where
+    where = read_json(folder / NOTES).get("address")
+    return where if isinstance(where, str) else address(Job("any", (), folder, folder))
 
 
-def _there(client: Any, made: dict[str, Any]) -> bool:
-    """Whether the submission has been made before. Another one under its id is an error."""
-    id = made["submission_id"]
-    try:
-        info = client.get_job_info(id)
-    except RuntimeError as error:
-        if "404" in str(error):
-            return False
-        raise
-    if info.entrypoint != made["entrypoint"]:
-        raise JobError(
-            f"the cluster has a job {id} already, of another command: {info.entrypoint}\ntake another --name"
-        )
-    return True
-
-
-def _stream(pieces: Any) -> Iterator[str]:
-    """What an asynchronous generator yields."""
+def _stream(client: Any, id: str) -> Iterator[str]:
+    """What the client's asynchronous generator yields."""
     with asyncio.Runner() as runner:
+        pieces = client.tail_job_logs(id)
         try:
             while True:
                 with warnings.catch_warnings():

@@ -4,6 +4,7 @@ import difflib
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from clusters.job import Job, JobError
@@ -25,9 +26,9 @@ def check(job: Job) -> None:
     for option, value, least in (
         ("nodes", job.nodes, 1),
         ("gpus-per-node", job.gpus_per_node, 0),
-        ("cpus-per-task", job.cpus_per_task, 1),
+        ("cpus-per-task", job.cpus_of_a_task, 1),
         ("array", job.array, 1),
-        ("max-restarts", job.max_restarts, 0),
+        ("max-restarts", job.max_restarts or 0, 0),
     ):
         if value < least:
             raise JobError(f"--{option} is {value}: give {least} or more")
@@ -56,8 +57,10 @@ def check_options(scheduler: str, given: dict[str, Any], legal: dict[str, str], 
             hint = f"did you mean {close[0]}?" if close else "legal are " + ", ".join(legal)
             raise JobError(f"the {scheduler} option {key} is not known; {hint}")
     for key, kind in shapes.items():
-        if not isinstance(given.get(key, kind()), kind):
-            raise JobError(f"{key}: came {given[key]!r}, legal is {legal[key]}")
+        value = given.get(key)
+        if (value is not None and not isinstance(value, kind)) or (kind is int and isinstance(value, bool)):
+            what = {dict: "keys and values", list: "a list", str: "text", int: "a whole number"}[kind]
+            raise JobError(f"{key}: came {value!r}, legal is {what} ({legal[key]})")
 
 
 def seconds(time: str) -> int:
@@ -76,8 +79,9 @@ def program(job: Job) -> list[str]:
 
 
 def command(job: Job) -> str:
-    """The whole command line, quoted. Each run of an array has its own seed, SEED + its number."""
-    line = shlex.join([*program(job), *job.command])
+    """The whole command line, quoted, from the configuration kept in the job's folder. Each run of an array has its own
+    seed, SEED + its number."""
+    line = shlex.join([*program(job), *job.arguments(str(job.folder / "config.yaml"))])
     return line + (' --seed_everything "$((SEED + RUN))"' if job.array > 1 else "")
 
 
@@ -86,6 +90,21 @@ def prologue(job: Job) -> list[str]:
     return [
         f"cd -- {shlex.quote(str(job.workdir))} || exit 1",
         *(f"export {name}={shlex.quote(value)}" for name, value in job.environment.items()),
+        *guarded(job.setup, 1),
         *([f"SEED={int(job.options.get('seed', 0))}"] if job.array > 1 else []),
-        *job.setup,
+    ]
+
+
+def guarded(setup: Sequence[str], depth: int) -> list[str]:
+    """A profile's lines for bash, which end the script where one fails; what fails inside a function or a file that a line
+    sources is that one's affair. `depth` is how many files are being read: 1 in a script, 0 in bash -c."""
+    if not setup:
+        return []
+    failed = (
+        'echo "the job ends: line $((LINENO - SETUP)) of its set-up failed with status $?: $BASH_COMMAND" >&2; exit 1'
+    )
+    return [
+        f"trap '[ \"${{#BASH_SOURCE[@]}}\" -gt {depth} ] || {{ {failed}; }}' ERR; SETUP=$LINENO",
+        *setup,
+        "trap - ERR; set +eu +o pipefail  # whatever those lines asked of the shell",
     ]

@@ -1,4 +1,4 @@
-"""The requests that kubectl makes for the five commands we give it, and its messages for what the server refuses.
+"""The requests that kubectl makes for the six commands we give it, and its messages for what the server refuses.
 
 It knows exactly our argument lists, and fails on others. Written after what kubectl 1.20 sent to the tests' own server.
 """
@@ -28,6 +28,8 @@ def main(argv: list[str]) -> None:
             ask(address, tokens[context], "POST", path, json.dumps(body))
         case ["get", "-n", space, "pods", "-l", selector, "-o", "json"]:
             ask(address, tokens[context], "GET", f"/api/v1/namespaces/{space}/pods?labelSelector={selector}")
+        case ["get", "-n", space, kind, "-l", selector, "-o", "json"]:
+            ask(address, tokens[context], "GET", place(space, kind, "").rstrip("/") + f"?labelSelector={selector}")
         case ["get", "-n", space, kind, name, "-o", "json"]:
             ask(address, tokens[context], "GET", place(space, kind, name))
         case ["delete", "-n", space, kind, name, "--wait=false"]:

@@ -127,7 +127,11 @@ def handler(state: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
                     return self.refuse(409, "AlreadyExists", f'{kind} "{key[2]}" already exists')
                 state.objects[key] = {**body, "status": {}}
                 return self.answer(201, body)
-            assert name
+            if name is None:
+                wanted = dict([query["labelSelector"].split("=")])
+                fit = [each for at, each in state.objects.items() if at[:2] == (namespace, kind)]
+                fit = [each for each in fit if wanted.items() <= each["metadata"]["labels"].items()]
+                return self.answer(200, {"items": fit})
             key = (namespace, kind, name)
             if key not in state.objects:
                 return self.refuse(404, "NotFound", f'{kind} "{name}" not found')

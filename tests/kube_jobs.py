@@ -42,7 +42,7 @@ HOSTILE = (
 def job(folder: Path, *command: str, **fields: Any) -> Job:
     options = {**PROFILE, **fields.pop("options", {})}
     fields = {"name": "Omniglot_MAML.1", "nodes": 1, "gpus_per_node": 1, "cpus_per_task": 4, "memory": "16G", **fields}
-    return Job(command=command, folder=folder / "job", workdir=folder, options=options, **fields)
+    return Job(command=command, folder=folder / "jobs" / fields["name"], workdir=folder, options=options, **fields)
 
 
 def jobs(folder: Path) -> dict[str, Job]:

@@ -35,7 +35,7 @@ class Head(NamedTuple):
 
 def job(folder: Path, *command: str, name: str = "try", **fields: Any) -> Job:
     (folder / "work").mkdir(exist_ok=True)
-    return Job(name=name, command=command, folder=folder / "job", workdir=folder / "work", **fields)
+    return Job(name=name, command=command, folder=folder / "jobs" / name, workdir=folder / "work", **fields)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"options": {"kind": "rayjob", "ray_version": 2.6}}, "ray_version: came 2.6, legal is a text of three numbers"),
     ({"options": {"kind": "rayjob", "submission_mode": "Http"}}, "spec.submissionMode: came"),
     ({"options": {"kind": "rayjob", "submission_mode": "InteractiveMode"}}, "waits for somebody"),
-    ({"options": {"tolerations": {"key": "x"}}}, "tolerations: came .* legal is a list, as in a pod"),
+    ({"options": {"tolerations": {"key": "x"}}}, "tolerations: came .* legal is a list .a list, as in a pod"),
     ({"options": {"secrets": {"A": "b"}}}, "secrets.A: came 'b', legal is SECRET/KEY"),
     ({"environment": {"HF_TOKEN": "hf_1"}}, "HF_TOKEN looks like a secret"),
     ({"environment": {"DATABASE": "postgres://me:pass@host/x"}}, "DATABASE looks like a secret"),
@@ -150,14 +150,32 @@ def test_cancelling_deletes_the_job_and_what_belongs_to_it(tmp_path: Path, clust
         kubernetes.cancel(id, sent.folder)
 
 
-def test_a_repeated_submission_is_the_first_one_and_another_under_its_name_refused(
+def test_a_job_like_one_that_is_there_is_that_one_and_any_other_is_a_run_of_its_own(
     tmp_path: Path, cluster: FakeKubernetes
 ) -> None:
     kubernetes, sent = Kubernetes(), job(tmp_path, *FIT)
-    assert kubernetes.submit(sent) == kubernetes.submit(sent)
-    assert len(cluster.objects) == 1
-    with pytest.raises(JobError, match="another Job of that name in the namespace research; take another --name"):
-        kubernetes.submit(replace(sent, command=("fit", "--config", "protonet.yaml")))
+    assert kubernetes.twin(sent) is None
+    id = kubernetes.submit(sent)
+    again = replace(sent, folder=tmp_path / "jobs" / "again")
+    assert kubernetes.twin(again) == (id, "pending")
+    there = cluster.objects["research", "jobs", id.rpartition("/")[2]]
+    there["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    assert kubernetes.twin(again) == (id, "succeeded")
+    for change in ({"command": ("fit", "--config", "b.yaml")}, {"environment": {"A": "1"}}, {"config": "seed: 1\n"}):
+        assert kubernetes.twin(replace(again, **change)) is None
+    there["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
+    assert kubernetes.twin(again) is None, "what has failed may run again"
+    other = kubernetes.submit(again)
+    assert other != id
+    runs = [
+        [
+            each["value"]
+            for each in made["spec"]["template"]["spec"]["containers"][0]["env"]
+            if each["name"].endswith("_RUN")
+        ]
+        for made in cluster.objects.values()
+    ]
+    assert runs == [[id.rpartition("/")[2]], [other.rpartition("/")[2]]], "no run finds the other's checkpoint"
 
 
 def test_what_is_refused_says_what_to_do(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from kube_jobs import FIT, HOSTILE, job, jobs
+from kube_jobs import FIT, HOSTILE, TUNE, job, jobs
 
 from clusters.job import JobError
 from clusters.kuberay import Kubernetes
@@ -39,7 +39,8 @@ def test_a_search_is_a_ray_cluster_with_a_worker_for_each_node(tmp_path: Path) -
     made = manifest(jobs(tmp_path)["tune"])
     assert (made["apiVersion"], made["kind"]) == ("ray.io/v1", "RayJob")
     assert made["metadata"]["name"] == "omniglot-maml-1"
-    assert made["spec"]["activeDeadlineSeconds"] == 4 * 3600
+    assert "activeDeadlineSeconds" not in made["spec"], "which would count the wait for the GPUs"
+    assert command_of(made)[:4] == ["timeout", "--signal=TERM", "--kill-after=120", "14400"]
     assert made["spec"]["shutdownAfterJobFinishes"] is True
     cluster = made["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
@@ -49,6 +50,10 @@ def test_a_search_is_a_ray_cluster_with_a_worker_for_each_node(tmp_path: Path) -
     assert worker["resources"]["limits"] == {"cpu": "32", "memory": "16Gi", "nvidia.com/gpu": "8"}
     assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}} in worker["env"]
     assert group["template"]["spec"]["nodeSelector"] == {"gpu": "h100"}
+    assert not {"nodeSelector", "tolerations"} & at(*HEAD)(made).keys(), "the head needs no GPU"
+    options = {"head_node_selector": {"pool": "cpu"}, "head_tolerations": [{"operator": "Exists"}]}
+    head = at(*HEAD)(manifest(job(tmp_path, *TUNE, options=options)))
+    assert (head["nodeSelector"], head["tolerations"]) == ({"pool": "cpu"}, [{"operator": "Exists"}])
 
 
 def test_a_run_on_one_node_is_a_job(tmp_path: Path) -> None:
@@ -63,14 +68,29 @@ def test_a_run_on_one_node_is_a_job(tmp_path: Path) -> None:
 def test_a_run_on_several_nodes_goes_to_the_workers_of_a_ray_cluster(tmp_path: Path) -> None:
     made = manifest(jobs(tmp_path)["fit on nodes"])
     assert (made["kind"], at(*GROUP)(made)["replicas"]) == ("RayJob", 3)
-    (head,) = at(*HEAD)(made)["containers"]
-    (command,) = [
-        json.loads(each["value"]) for each in head["env"] if each["name"] == "LIGHTNING_META_COMMAND"
-    ]  # $$ is a $ to Kubernetes
+    command = command_of(made)
     assert command[:4] == ["python", "-m", "clusters.ray_nodes", "3"]
     assert json.loads(command[4]) == {"CPU": 32, "GPU": 8}
-    setup = 'set -e\ntrue\nexec "$$@"'  # of which Kubernetes makes a single $
-    assert command[5:] == ["bash", "-c", setup, "bash", "lightning-meta", *FIT]
+    assert command[5:7] == ["bash", "-c"]
+    assert command[7].endswith('\nexec "$$@"'), "of which Kubernetes makes a single $"
+    assert command[8:] == ["bash", "lightning-meta", *FIT]
+
+
+def test_what_meets_its_time_goes_on_where_it_can_and_ends_where_it_cannot(tmp_path: Path) -> None:
+    """timeout ends with 124, which the Job does not start again, unless it keeps the status: 75 of a fit that saved."""
+    for command, keeps in ((FIT, True), (("test", "--ckpt_path", "a.ckpt"), False)):
+        made = manifest(job(tmp_path, *command, time="1h"))
+        words = at(*MAIN)(made)["command"]
+        assert (words[0], "--preserve-status" in words) == ("timeout", keeps)
+        rules = made["spec"]["podFailurePolicy"]["rules"]
+        assert {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [75, 143]}} in rules
+
+
+def command_of(made: dict[str, Any]) -> list[str]:
+    """What the head of a RayJob runs."""
+    (head,) = at(*HEAD)(made)["containers"]
+    (command,) = [json.loads(each["value"]) for each in head["env"] if each["name"] == "LIGHTNING_META_COMMAND"]
+    return command
 
 
 # what is wrong, of which manifest, what it becomes, where the message points and what it says
@@ -102,7 +122,7 @@ BROKEN = [
     ("tune", GROUP, "replica", 3, f"{W}.replica: there is no such key; did you mean replicas?"),
     ("tune", (*HEAD, "containers", 0, "resources"), "limit", {}, "containers[0].resources.limit: there is no such key"),
     ("tune", (*HEAD, "containers", 0, "env", 0), "valu", "x", "env[0].valu: there is no such key; did you mean value?"),
-    ("tune", (*HEAD, "tolerations", 0), "efect", "NoSchedule", "tolerations[0].efect"),
+    ("fit", (*POD, "tolerations", 0), "efect", "NoSchedule", "tolerations[0].efect"),
     ("tune", GROUP, "replicas", "4", f'{W}.replicas: came "4", legal is an integer'),
     ("tune", ("spec",), "shutdownAfterJobFinishes", "yes", "legal is a boolean"),
     ("tune", ("spec",), "submissionMode", "K8SJobMode", "did you mean K8sJobMode?"),

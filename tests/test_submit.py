@@ -15,7 +15,8 @@ from runs import lightning_meta, write_yaml
 from clusters import folder, profiles, slurm_states
 from clusters.job import Job, JobError, Status
 from clusters.local import Local
-from clusters.slurm import Slurm, gpus
+from clusters.partitions import gpus
+from clusters.slurm import Slurm
 
 NASTY = [
     "a b",
@@ -64,7 +65,7 @@ def ended(id: str, where: Path, seconds: float = 90) -> Status:
 def send(what: Job) -> Status:
     """Through the local back end, to its end."""
     what.folder.mkdir(parents=True)
-    folder.keep(what, Local().render(what), None)
+    folder.keep(what, Local().render(what))
     id = Local().submit(what)
     return ended(id, what.folder)
 
@@ -135,30 +136,21 @@ def test_gpus_of_a_node() -> None:
 
 
 def test_states_are_read_from_every_form() -> None:
-    old = {"job_id": 7, "job_state": "FAILED", "exit_code": 768, "restart_cnt": 1, "state_reason": "NonZeroExitCode"}
-    new = {
-        "job_id": 7,
-        "job_state": ["FAILED"],
-        "exit_code": {"return_code": {"set": True, "number": 3}},
-        "restart_cnt": {"number": 1},
-    }
-    for one in (old, new):
-        assert slurm_states.parse_queue(json.dumps({"jobs": [one]}), "7")[0][:3] == ("failed", 3, 1)
-    control = "JobId=7 JobName=x JobState=CANCELLED Reason=None Restarts=0 ExitCode=0:15"
-    assert slurm_states.parse_control(control)[0].state == "cancelled"
+    """Lines as Slurm 22.05 printed them; newer accounting gives CODE:SIGNAL."""
+    queue = "7|FAILED|1|768|NonZeroExitCode|\n9_0|RUNNING|0|0|None|\n9_1|PENDING|0|0|Resources|\n10|TIMEOUT|0|15|TimeLimit|\n"
+    found = slurm_states.parse_queue(queue)
+    assert found["7"][0][:3] == ("failed", 3, 1)
+    assert [status.state for status in found["9"]] == ["running", "pending"]
+    assert found["10"] == [Status("failed", 128 + 15, 0, "TIMEOUT TimeLimit")]
     found = slurm_states.parse_accounting("7|COMPLETED|0:0|2\n7.batch|FAILED|1:0|\n8|CANCELLED by 0|0:15|0\n")
-    assert found[0][:3] == ("succeeded", 0, 2)
-    assert found[1].state == "cancelled"
+    assert found["7"][0][:3] == ("succeeded", 0, 2)
+    assert found["8"][0].state == "cancelled"
 
 
-@pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "{}", '{"jobs": [1]}', '{"jobs": null}', "a|b"])
+@pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "{}", "a|b", "7|", "7|X|?|y|z|", "\0|||||"])
 def test_what_cannot_be_read_is_unknown(text: str) -> None:
-    found = [
-        *slurm_states.parse_queue(text, "7"),
-        *slurm_states.parse_control(text),
-        *slurm_states.parse_accounting(text),
-    ]
-    assert slurm_states.array_state(found).state == "unknown"
+    found = [*slurm_states.parse_queue(text).values(), *slurm_states.parse_accounting(text).values()]
+    assert slurm_states.array_state(sum(found, [])).state == "unknown"
 
 
 def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,11 +43,20 @@ def list_configs() -> str:
 def read(path: Path) -> dict[str, Any]:
     """A YAML file as a dictionary; InputError where it is none."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not YAML: {error}") from error
+    return written(text, path)
+
+
+def written(text: str, where: object) -> dict[str, Any]:
+    """YAML as a dictionary; InputError, which names `where` it stands, where it is none."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no configuration: it must be YAML with keys such as model, data and trainer")
+        raise InputError(f"{where} holds no configuration: it must be YAML with keys such as model, data and trainer")
     return content
 
 
@@ -80,7 +89,8 @@ def split_argv(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def combine(names: list[str]) -> dict[str, Any]:
-    """The packaged base, then the named files, each over those before it. The run is named after the files.
+    """The packaged base, then the named files, each over those before it. The run is named after the files. A name of several
+    lines is YAML itself, as a job that is sent to where its files are not has it.
 
     A learner file may say under `for_task` what suits a task of some name better; that goes over the rest of it.
     """
@@ -88,7 +98,7 @@ def combine(names: list[str]) -> dict[str, Any]:
     if names:
         config["trainer"]["logger"]["init_args"]["name"] = "-".join(map(short, names))
     for name in names:
-        file = read(resolve(name))
+        file = written(name, "--config") if "\n" in name else read(resolve(name))
         for_task = file.pop("for_task", None) or {}
         config = merge(config, file)
         for other in names:
@@ -98,5 +108,5 @@ def combine(names: list[str]) -> dict[str, Any]:
 
 def short(name: str) -> str:
     """What a configuration file is called in the name of a run: its stem, or the folder of a shard set's task.yaml."""
-    path = Path(name)
+    path = Path("text" if "\n" in name else name)
     return path.resolve().parent.name if path.stem == "task" else path.stem

@@ -3,6 +3,7 @@
 import json
 import sys
 
+from clusters import outcomes
 from clusters.folder import find, index, records
 from clusters.job import JobError, Status
 from lightning_meta.cli.submit import Options, backend, user
@@ -23,7 +24,7 @@ def run(argv: list[str]) -> None:
     ):
         sub = which.add_parser(action, help=meaning, description=meaning, allow_abbrev=False)
         if action != "list":
-            sub.add_argument("id", help="as submit printed it, or the name of the job's folder")
+            sub.add_argument("id", help="as submit printed it, or the job's folder's name, or its own")
         if action in ("list", "status"):
             sub.add_argument("--json", action="store_true", help="for machines")
         if action == "logs":
@@ -35,18 +36,21 @@ def run(argv: list[str]) -> None:
     found = user(find, asked.id)
     chosen = user(backend, found.backend)
     if asked.action == "cancel":
+        if ended := outcomes.kept(found.folder):
+            print(f"{found.id} has ended: {sentence(ended)}")
+            return
         user(chosen.cancel, found.id, found.folder)
         print(f"cancelled {found.id}")
     elif asked.action == "logs":
         try:
+            if asked.follow and (status := outcomes.status(chosen, found)).state == "pending":
+                print(f"{found.id}: {sentence(status)}; what it prints follows", file=sys.stderr)
             for line in chosen.logs(found.id, found.folder, asked.follow):
                 print(line, flush=True)
         except JobError as error:  # as late as the scheduler is asked
             raise InputError(str(error)) from error
-        except BrokenPipeError:  # `jobs logs ID | head`
-            sys.stderr.close()
     else:
-        status: Status = user(chosen.status, found.id, found.folder)
+        status = user(outcomes.status, chosen, found)
         if asked.json:
             facts = {**status._asdict(), "id": found.id, "backend": found.backend, "folder": str(found.folder)}
             print(json.dumps(facts))
@@ -56,22 +60,27 @@ def run(argv: list[str]) -> None:
 
 
 def show_all(as_json: bool) -> None:
-    """A line a job. A scheduler that does not answer leaves its jobs unknown."""
-    rows = []
-    for one in records():
-        try:
-            status = backend(one.backend).status(one.id, one.folder)
-        except (JobError, ValueError) as error:
-            status = Status("unknown", detail=str(error))
-        rows.append((one, status))
+    """A line a job. A scheduler that does not answer leaves its jobs unknown, and says why."""
+    problems: list[str] = []
+    jobs = records(problems)
+    found = outcomes.statuses(jobs, backend)
+    for problem in [*problems[:5], *([f"... and {len(problems) - 5} more"] if len(problems) > 5 else [])]:
+        print(problem, file=sys.stderr)
     if as_json:
-        print(json.dumps([{**one._asdict(), "folder": str(one.folder), **s._asdict()} for one, s in rows]))
-    elif not rows:
+        print(
+            json.dumps(
+                [{**j._asdict(), "folder": str(j.folder), **s._asdict()} for j, s in zip(jobs, found, strict=True)]
+            )
+        )
+        return
+    if not jobs:
         print(f"no jobs below {index()}: lightning-meta submit sends one")
-    else:
-        width = max(len(one.id) for one, _ in rows)
-        for one, status in rows:
-            print(f"{one.id:{width}}  {one.backend:10}  {status.state:9}  {one.when[:16]}  {one.name}")
+        return
+    for reason in dict.fromkeys(status.detail for status in found if status.state == "unknown"):
+        print(f"unknown: {reason}", file=sys.stderr)
+    width = max(len(one.id) for one in jobs)
+    for one, status in zip(jobs, found, strict=True):
+        print(f"{one.id:{width}}  {one.backend:10}  {status.state:9}  {one.when[:16]}  {one.name}")
 
 
 def sentence(status: Status) -> str:

@@ -4,17 +4,21 @@ import copy
 import logging
 from typing import Any, NamedTuple
 
+import yaml
+
 from clusters.job import Job
+from clusters.secret_names import secret_settings
 from lightning_meta.cli.checks import rehearse, require
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.train import MetaCLI, TestCLI, parse, quiet
+from lightning_meta.cli.train import MetaCLI, TestCLI, parse, place, quiet
 from lightning_meta.core import InputError
 
 HERE = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"
 
 
 class Ready(NamedTuple):
-    """The command as it will be sent, its resolved configuration (YAML) if it has one, and the seed it begins from."""
+    """The command as it was meant, its resolved configuration (YAML) if it has one, from which it will run, and the seed it
+    begins from."""
 
     command: tuple[str, ...]
     config: str | None
@@ -41,19 +45,28 @@ def ready(job: Job, here: bool) -> Ready:
     names, rest = split_argv(argv)
     config = combine(names)
     require(config, rest)
-    if command != "tune":
-        more = implied(job, config, rest)
-        argv, rest = argv + more, rest + more
+    more = implied(job, config, rest) if command != "tune" else implied_gpus(job, config, rest)
+    argv, rest = argv + more, rest + more
     cli = _parsed(command, config, rest)
     if command != "tune":
         check_size(job, cli.config.trainer)
         check_share(job, cli.config.data)
+    else:
+        check_gpus(job, cli.config.search)
     seed = cli.config.get("seed_everything")
     if job.array > 1 and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise InputError(f"--array counts seeds from seed_everything, which is {seed!r}: give a number")
     if here:
         try_here(command, config, rest, job.nodes * job.tasks_per_node)
-    return Ready((command, *argv), cli.parser.dump(cli.config, skip_none=False), seed if isinstance(seed, int) else 0)
+    if command in ("validate", "test") and here:  # of the run that is the newest now, not when the job starts
+        cli.config.ckpt_path = place(cli.config.ckpt_path, cli.config.trainer.logger)
+    kept = cli.parser.dump(cli.config, skip_none=False)
+    for key in secret_settings(yaml.safe_load(kept)):
+        raise InputError(
+            f"{key} looks like a secret, which the configuration that a job keeps would show: leave it out, and export the"
+            " variable that the library reads in its place"
+        )
+    return Ready((command, *argv), kept, seed if isinstance(seed, int) else 0)
 
 
 def implied(job: Job, config: dict[str, Any], rest: list[str]) -> list[str]:
@@ -68,6 +81,22 @@ def implied(job: Job, config: dict[str, Any], rest: list[str]) -> list[str]:
         for key, value in wanted.items()
         if f"--trainer.{key}" not in named and config["trainer"].get(key) == base.get(key)
     ]
+
+
+def implied_gpus(job: Job, config: dict[str, Any], rest: list[str]) -> list[str]:
+    """A GPU for each trial of a job that reserves some, where the command leaves it open."""
+    search = config.get("search")
+    named = any(arg.split("=")[0] == "--search.gpus" for arg in rest) or (isinstance(search, dict) and "gpus" in search)
+    return [] if named or not job.gpus_per_node else ["--search.gpus=1"]
+
+
+def check_gpus(job: Job, search: Any) -> None:
+    """InputError where GPUs are reserved that no trial uses."""
+    if job.gpus_per_node and not search.gpus:
+        raise InputError(
+            f"--gpus-per-node is {job.gpus_per_node}, and search.gpus is 0, so that no trial would use them: give"
+            " --search.gpus 1, or 0.5 for two trials on each, or leave --gpus-per-node out"
+        )
 
 
 def check_size(job: Job, trainer: Any) -> None:

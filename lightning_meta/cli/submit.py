@@ -13,9 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clusters.folder import future_folder, keep, new_folder, record
+from clusters.folder import discard, find, future_folder, keep, new_folder, record, records
 from clusters.job import Backend, Job, JobError
 from clusters.profiles import profile, split
+from clusters.secret_names import secret_arguments
 from lightning_meta.core import InputError
 
 BACKENDS = {
@@ -54,6 +55,8 @@ class Options(argparse.ArgumentParser):
 
 def backend(name: str) -> Backend:
     """The back end of a name; imports only that one."""
+    if name not in BACKENDS:
+        raise InputError(f"no back end {name!r}: choose from {', '.join(BACKENDS)}")
     module, _, kind = BACKENDS[name].rpartition(".")
     try:
         return getattr(import_module(module), kind)()
@@ -107,11 +110,12 @@ def run(argv: list[str]) -> None:
         raise InputError(f"{command[0]!r} cannot be submitted: choose from {', '.join(COMMANDS)}")
     chosen = user(backend, asked.backend)
     job = user(described, asked, tuple(command))
+    user(refuse_ignored, chosen, job)
     with warnings.catch_warnings(), same_environment():
         from lightning_meta.cli.ready import ready
 
         checked = ready(job, here=asked.backend in ("local", "slurm"))
-    job = replace(job, command=checked.command)
+    job = replace(job, command=checked.command, config=checked.config)
     if job.array > 1:
         job = replace(job, options={**job.options, "seed": checked.seed})
     script = user(chosen.render, job)
@@ -119,13 +123,48 @@ def run(argv: list[str]) -> None:
     if asked.dry_run:
         print(script, end="")
         return
+    twin = user(chosen.twin, job)
+    if twin:
+        there = "has succeeded" if twin.state == "succeeded" else f"is {twin.state}"
+        print(
+            f"nothing is started: {twin.id} is the same command on the same files, and {there}; another --name starts it anew",
+            file=sys.stderr,
+        )
+        if twin.id in [one.id for one in records()]:
+            report(asked, twin.id, find(twin.id).folder)
+            return
     job = replace(job, folder=user(new_folder, job.name))
-    keep(job, user(chosen.render, job), checked.config)
-    id = user(chosen.submit, job)
-    record(job, asked.backend, id)
-    print(json.dumps({"id": id, "backend": asked.backend, "folder": str(job.folder)}) if asked.json else id)
+    user(keep, job, user(chosen.render, job))
+    try:
+        id = twin.id if twin else user(chosen.submit, job)
+    except BaseException:
+        discard(job.folder)
+        raise
+    try:
+        record(job, asked.backend, id)
+    except JobError as error:
+        raise InputError(f"the job {id} was sent to {asked.backend}, but {error}") from error
+    report(asked, id, job.folder)
+
+
+def report(asked: argparse.Namespace, id: str, folder: Path) -> None:
+    """Print the id, and where to look."""
+    print(json.dumps({"id": id, "backend": asked.backend, "folder": str(folder)}) if asked.json else id)
     if not asked.json:
-        print(f"folder: {job.folder}\nnext:   lightning-meta jobs status {id}", file=sys.stderr)
+        print(f"folder: {folder}\nnext:   lightning-meta jobs status {id}", file=sys.stderr)
+
+
+def refuse_ignored(chosen: Backend, job: Job) -> None:
+    """JobError where the job asks for what its scheduler would not give, or holds a secret that others would read."""
+    for key, remedy in chosen.without.items():
+        value = getattr(job, key)
+        if value is not None and value != getattr(Job, key, None):
+            raise JobError(f"--{key.replace('_', '-')} is {value}: {remedy}")
+    for option in secret_arguments(job.command):
+        raise JobError(
+            f"{option} looks like a secret, which the job's files and the scheduler's lists would show: give it to the program"
+            " that wants it as a variable of your shell, or in a file"
+        )
 
 
 @contextmanager
