@@ -150,7 +150,7 @@ def test_states_are_read_from_every_form() -> None:
 @pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "{}", "a|b", "7|", "7|X|?|y|z|", "\0|||||"])
 def test_what_cannot_be_read_is_unknown(text: str) -> None:
     found = [*slurm_states.parse_queue(text).values(), *slurm_states.parse_accounting(text).values()]
-    assert slurm_states.array_state(sum(found, [])).state == "unknown"
+    assert slurm_states.array_state([one for some in found for one in some]).state == "unknown"
 
 
 def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
