@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 
 from datamodules.meta_batches import MetaBatches, MetaLoader
+from lightning_meta.core import InputError
 
 
 class TaskData(LightningDataModule, ABC):
@@ -17,7 +18,10 @@ class TaskData(LightningDataModule, ABC):
 
     def __init__(self, meta_batch: int, seed: int, num_workers: int = 0):
         super().__init__()
+        if num_workers < 0:
+            raise InputError(f"num_workers is {num_workers}: give 0 or more")
         self.meta_batch, self.seed, self.num_workers = meta_batch, seed, num_workers
+        self.overfits = False
 
     @abstractmethod
     def streams(self, stage: str) -> list[Any]:
@@ -43,7 +47,13 @@ class TaskData(LightningDataModule, ABC):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
 
     def setup(self, stage: str) -> None:
-        """Every stream that the stage will need is checked before anything starts."""
+        """Every stream that the stage will need is checked before anything starts.
+
+        With `overfit_batches` every epoch has the meta-batches of the first. The trainer has limited its epochs by then, and
+        would put a sampler into the loaders, whose tasks are named by their number alone.
+        """
+        if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            self.overfits, self.trainer.overfit_batches = True, 0  # type: ignore[attr-defined]
         for name in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
             self.streams(name)
 
@@ -51,7 +61,7 @@ class TaskData(LightningDataModule, ABC):
         # Lightning gives a loader its state back in mid-epoch only, so the epoch is the trainer's.
         trainer = self.trainer
         (stream,) = self.streams("train")
-        return MetaLoader(stream, self.num_workers, trainer and (lambda: trainer.current_epoch))
+        return MetaLoader(stream, self.num_workers, trainer and (lambda: 0 if self.overfits else trainer.current_epoch))
 
     def val_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
         (stream,) = self.streams("val")

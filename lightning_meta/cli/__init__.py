@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import sys
+import threading
 
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         print(HELP, end="")
         return
     keep_freed_memory()
+    threading.excepthook = thread_failed
     try:
         with ending_on_signals(restarted=preemptible() and argv[0] in ("fit", "validate", "test")):
             run(argv[0], argv[1:])
@@ -61,6 +63,13 @@ def main(argv: list[str] | None = None) -> None:
     except StoppedError as stopped:
         print(f"lightning-meta: stopped by {stopped.signal}", file=sys.stderr)
         raise
+
+
+def thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """Say nothing of TensorBoard's writers on a full disk: the thread that waits for them raises their error again."""
+    theirs = type(failed.thread).__module__.startswith("tensorboard.")
+    if not (theirs and isinstance(failed.exc_value, OSError) and failed.exc_value.errno in REMEDIES):
+        threading.__excepthook__(failed)
 
 
 def fail(message: str) -> None:

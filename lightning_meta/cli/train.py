@@ -27,8 +27,9 @@ from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.cli.report import after_fit, result, text, without_checkpoint
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.tables import size_name
+from lightning_meta.cli.trainer_checks import check_fit
 from lightning_meta.core import InputError
-from lightning_meta.core.files import write_json
+from lightning_meta.core.files import REMEDIES, cannot_write, write_json
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.rl.processes import SharedError
 from lightning_meta.training.base import MetaModule
@@ -157,8 +158,13 @@ def told_by_one(error: Exception, trainer: Trainer) -> Exception:
             sys.exit(0 if launched(trainer) else 2)
     elif trainer.strategy.launcher is not None:
         trainer.strategy.launcher.kill(signal.SIGKILL)
-    if isinstance(error, MisconfigurationException):
+    if isinstance(
+        error, MisconfigurationException | ModuleNotFoundError
+    ):  # of Lightning's; the latter names what to install
         return InputError(str(error))
+    if isinstance(error, OSError) and error.errno in REMEDIES and error.filename is None:  # TensorBoard's event file
+        folder = getattr(trainer.logger, "log_dir", None) or trainer.default_root_dir
+        return InputError(cannot_write(folder, error))
     if isinstance(error, RuntimeError) and trainer.world_size > 1 and re.search(LOST, str(error)):
         return InputError(
             "another process of this run has ended, so this one cannot go on: the reason is in its message"
@@ -190,7 +196,12 @@ def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[Meta
             },
             args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
         )
-    except (ValueError, TypeError) as error:  # a constructor's, ours or Lightning's
+    except (
+        ValueError,
+        TypeError,
+        MisconfigurationException,
+        ImportError,
+    ) as error:  # a constructor's, ours or Lightning's
         raise InputError(said(error)) from error
 
 
@@ -223,6 +234,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         return
     rehearse(command, model, data, trainer)
     if command == "fit":
+        check_fit(trainer, model, data)
         parameters = sum(w.numel() for w in model.learner.parameters())
         rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
         trainer.fit(model, datamodule=data, **given)

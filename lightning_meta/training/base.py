@@ -9,6 +9,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
@@ -38,16 +39,24 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
                 f"{type(self.learner).__name__} as configured has nothing to train: give it a backbone with weights of"
                 " its own, lightning_meta.nn.MLP say"
             )
-        optimizer = self.make_optimizer(self.theta())
-        if self.make_scheduler is None:
+        optimizer, scheduler = self.make_both()
+        if scheduler is None:
             return optimizer
-        scheduler = self.make_scheduler(optimizer)
         if isinstance(scheduler, ReduceLROnPlateau):
             raise InputError(
                 "ReduceLROnPlateau waits for a score, but the schedule is stepped after every meta-batch: choose another,"
                 " torch.optim.lr_scheduler.CosineAnnealingLR say"
             )
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+    def make_both(self) -> tuple[Optimizer, Any]:
+        """An optimiser of theta and its schedule, if it has one; InputError where their settings are none."""
+        try:
+            optimizer = self.make_optimizer(self.theta())
+            scheduler = self.make_scheduler(optimizer) if self.make_scheduler else None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"the outer optimizer or its scheduler cannot be made as told: {error}") from error
+        return optimizer, scheduler
 
     def name_noise(self, batch_idx: int) -> None:
         """The noise of a step is a pure function of the step, as the tasks are: a resumed run draws the same."""

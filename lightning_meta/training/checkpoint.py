@@ -1,5 +1,6 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
+import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
+from lightning_meta.core.files import whole
 from lightning_meta.nn.build import build as build_module
 from lightning_meta.nn.build import find
 from lightning_meta.nn.frozen import Frozen
@@ -16,15 +18,15 @@ Learner = FewShotLearner | MetaRLLearner
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then moves it there: a kill while it writes leaves the earlier file whole."""
+    """Writes a checkpoint beside its place, then moves it there: a kill or a full disk leaves the earlier file whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         if "://" in str(path):
             return super().save_checkpoint(checkpoint, path, storage_options)
-        aside = Path(f"{path}.partial")
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(checkpoint, aside)
-        aside.replace(path)
+        memory = io.BytesIO()  # written to a file, torch forgets why a disk refuses
+        torch.save(checkpoint, memory)
+        with whole(Path(path)) as aside:
+            aside.write_bytes(memory.getbuffer())
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -1,0 +1,143 @@
+"""What of the trainer's settings, callbacks and schedules can be known to fail before training begins."""
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningDataModule, Trainer
+from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
+from torch.optim.lr_scheduler import OneCycleLR
+
+from datamodules.task_data import TaskData
+from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.training.base import MetaModule
+from lightning_meta.training.evaluation import score_name
+
+OPEN = (
+    r"meta_(train|val)/.+/.+|meta_train/.+|theta/.+|lr-.+|speed/.+"  # names that depend on the learner, or on logging
+)
+LEAST = {  # the least of what Lightning takes without a word
+    "gradient_clip_val": 0,
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "min_epochs": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+}
+
+
+def check_fit(trainer: Trainer, model: MetaModule, data: LightningDataModule) -> None:
+    """InputError where a fit would end in its midst for its trainer's sake, or be of no use."""
+    check_places(trainer)
+    check_numbers(trainer)
+    check_step(model)
+    check_callbacks(trainer)
+    if isinstance(data, TaskData):
+        check_schedule(trainer, model, data)
+        check_monitors(trainer, logged(data))
+
+
+def check_places(trainer: Trainer) -> None:
+    """InputError where a folder that the run would make cannot be made."""
+    places = [logger.save_dir for logger in trainer.loggers] or [trainer.default_root_dir]
+    for place in map(Path, filter(None, places)):
+        if "://" in str(place):
+            continue
+        there = next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(f"cannot write {place}: {there} is a file: choose another folder")
+        if not os.access(there, os.W_OK):
+            raise InputError(f"cannot write {place}: choose a folder that can be written to")
+
+
+def check_numbers(trainer: Trainer) -> None:
+    """InputError where a number is none that a trainer can use, though Lightning takes it."""
+    for name, least in LEAST.items():
+        value = getattr(trainer, name)
+        if value is not None and not value >= least:
+            raise InputError(f"trainer.{name} is {value}: give {least} or more")
+    for name in ("limit_train_batches", "val_check_interval"):
+        if getattr(trainer, name) == 0:
+            raise InputError(f"trainer.{name} is 0: give 1 or more, or a share between 0 and 1")
+    if trainer.min_epochs and trainer.max_epochs not in (None, -1) and trainer.min_epochs > trainer.max_epochs:
+        raise InputError(
+            f"trainer.min_epochs is {trainer.min_epochs}, and trainer.max_epochs {trainer.max_epochs}: lower it"
+        )
+
+
+def check_step(model: MetaModule) -> None:
+    """InputError where the outer optimiser cannot step: tried without a gradient, on a copy of theta."""
+    copies = [torch.nn.Parameter(w.detach().clone()) for w in model.theta()]
+    for copy in copies:
+        copy.grad = torch.zeros_like(copy)
+    try:
+        model.make_optimizer(copies).step(lambda: 0.0)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"the outer optimizer cannot step as configured: {error}") from error
+
+
+def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
+    """InputError where validations come later than an epoch ends, or a one-cycle schedule is shorter than the training."""
+    every = trainer.val_check_interval
+    if isinstance(every, int) and trainer.check_val_every_n_epoch and every > batches(trainer, data):
+        raise InputError(
+            f"trainer.val_check_interval is {every}, but an epoch has {batches(trainer, data)} meta-batches: give no more, or"
+            " set trainer.check_val_every_n_epoch to null"
+        )
+    _, schedule = model.make_both()
+    steps = planned_steps(trainer, data)
+    if isinstance(schedule, OneCycleLR) and schedule.total_steps < steps:
+        raise InputError(
+            f"the schedule OneCycleLR has {schedule.total_steps} steps, but training takes {steps:g}: set its total_steps to"
+            " that"
+        )
+
+
+def planned_steps(trainer: Trainer, data: TaskData) -> float:
+    """Steps of the optimiser in the whole training, as far as it is told by their number."""
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    steps = epochs * math.ceil(batches(trainer, data) / trainer.accumulate_grad_batches)
+    return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)
+
+
+def batches(trainer: Trainer, data: TaskData) -> int:
+    """Meta-batches of an epoch."""
+    whole, limit = len(data.streams("train")[0]), trainer.limit_train_batches
+    return min(limit, whole) if isinstance(limit, int) else int((1 if limit is None else limit) * whole)
+
+
+def logged(data: TaskData) -> list[str]:
+    """Names that every training on these tasks logs."""
+    stream = data.streams("val")[0]
+    batch = stream.draw(0, range(1))
+    kinds = ["loss", score_name(batch)] if isinstance(batch, Episode | Examples) else ["return", "total"]
+    means = [f"meta_val/{kind}" for kind in kinds]
+    return [*means, *(f"{name}_ci95" for name in means), "meta_val/error", *(f"meta_train/{kind}" for kind in kinds)]
+
+
+def check_callbacks(trainer: Trainer) -> None:
+    """InputError for callbacks of Lightning's that look for an attribute which no learner has."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for one in callbacks:
+        if isinstance(one, LearningRateFinder | BatchSizeFinder):
+            raise InputError(
+                f"{type(one).__name__} finds nothing to set here: search over model.optimizer.init_args.lr or data.meta_batch"
+                " with `lightning-meta tune`"
+            )
+
+
+def check_monitors(trainer: Trainer, names: list[str]) -> None:
+    """InputError where a callback waits for a score that is not logged. A callback of the user's may log more."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(not type(one).__module__.startswith(("pytorch_lightning.", "lightning_meta.")) for one in callbacks):
+        return
+    for one in callbacks:
+        name: Any = getattr(one, "monitor", None)
+        if isinstance(name, str) and name not in names and not re.fullmatch(OPEN, name):
+            raise InputError(
+                f"{type(one).__name__} monitors {name!r}, which is not logged: choose from {', '.join(names)}, or a curve below"
+                " meta_val/ or meta_train/"
+            )
