@@ -2,9 +2,7 @@
 
 import logging
 import os
-import re
 import shlex
-import signal
 import sys
 import warnings
 from functools import partial
@@ -12,7 +10,6 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # documented, though not in __all__
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -23,20 +20,19 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.ending import leave_group, told_by_one
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.cli.report import after_fit, result, text, without_checkpoint
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.tables import size_name
 from lightning_meta.cli.trainer_checks import check_fit
 from lightning_meta.core import InputError
-from lightning_meta.core.files import REMEDIES, cannot_write, write_json
+from lightning_meta.core.files import write_json
 from lightning_meta.core.signals import AGAIN
-from lightning_meta.rl.processes import SharedError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
-from lightning_meta.training.preemption import PreemptedError, launched, own_signals
+from lightning_meta.training.preemption import PreemptedError, own_signals
 
-LOST = r"(?i)connection (closed|reset|refused)|broken pipe|nccl|gloo"
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks, or an agent on one of decision processes.",
     "validate": "Score a checkpoint on the frozen meta-validation tasks.",
@@ -147,35 +143,6 @@ def run(command: str, argv: list[str]) -> None:
             raise
         except Exception as error:
             raise told_by_one(error, cli.trainer) from error
-
-
-def told_by_one(error: Exception, trainer: Trainer) -> Exception:
-    """The error to end with: one that all processes raise is the first one's to print, and one that this process raises alone
-    ends those that it started."""
-    if isinstance(error, SharedError):
-        leave_group()
-        if not trainer.is_global_zero:
-            sys.exit(0 if launched(trainer) else 2)
-    elif trainer.strategy.launcher is not None:
-        trainer.strategy.launcher.kill(signal.SIGKILL)
-    if isinstance(
-        error, MisconfigurationException | ModuleNotFoundError
-    ):  # of Lightning's; the latter names what to install
-        return InputError(str(error))
-    if isinstance(error, OSError) and error.errno in REMEDIES and error.filename is None:  # TensorBoard's event file
-        folder = getattr(trainer.logger, "log_dir", None) or trainer.default_root_dir
-        return InputError(cannot_write(folder, error))
-    if isinstance(error, RuntimeError) and trainer.world_size > 1 and re.search(LOST, str(error)):
-        return InputError(
-            "another process of this run has ended, so this one cannot go on: the reason is in its message"
-        )
-    return error
-
-
-def leave_group() -> None:
-    """gloo's threads abort an interpreter that ends before them."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[MetaCLI] | None = None) -> MetaCLI:

@@ -8,9 +8,10 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from lightning_meta.cli.checks import check_trainer
+from lightning_meta.cli.ending import leave_group
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
-from lightning_meta.cli.train import MetaCLI, leave_group, parse, quiet
+from lightning_meta.cli.train import MetaCLI, parse, quiet
 from lightning_meta.training.checkpoint import load_weights, origin, read
 
 

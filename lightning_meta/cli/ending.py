@@ -1,0 +1,43 @@
+"""How a run of one or several processes ends that an error stopped: together, and with one message."""
+
+import re
+import signal
+import sys
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+
+from lightning_meta.core import InputError
+from lightning_meta.core.files import REMEDIES, cannot_write
+from lightning_meta.rl.processes import SharedError
+from lightning_meta.training.preemption import launched
+
+LOST = r"(?i)connection (closed|reset|refused)|broken pipe|nccl|gloo"
+
+
+def told_by_one(error: Exception, trainer: Trainer) -> Exception:
+    """The error to end with: one that all processes raise is the first one's to print, and one that this process raises alone
+    ends those that it started."""
+    if isinstance(error, SharedError):
+        leave_group()
+        if not trainer.is_global_zero:
+            sys.exit(0 if launched(trainer) else 2)
+    elif trainer.strategy.launcher is not None:
+        trainer.strategy.launcher.kill(signal.SIGKILL)
+    if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # they say what to set, or to install
+        return InputError(str(error))
+    if isinstance(error, OSError) and error.errno in REMEDIES and error.filename is None:  # TensorBoard's event file
+        folder = getattr(trainer.logger, "log_dir", None) or trainer.default_root_dir
+        return InputError(cannot_write(folder, error))
+    if isinstance(error, RuntimeError) and trainer.world_size > 1 and re.search(LOST, str(error)):
+        return InputError(
+            "another process of this run has ended, so this one cannot go on: the reason is in its message"
+        )
+    return error
+
+
+def leave_group() -> None:
+    """gloo's threads abort an interpreter that ends before them."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
