@@ -6,15 +6,17 @@ either as one uint8 array `KEY.images.npy` [count, channels, size, size], or enc
 [count, size], in their place.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datamodules import remote
+from datamodules.index_check import CONTROL, check_index, check_links
 from datamodules.preprocess import Preprocess
 from lightning_meta.core import InputError
 
-FILE, VERSION = "index.json", 1
+FILE, VERSION = "index.json", 2
 
 
 class Blob(NamedTuple):
@@ -63,17 +65,32 @@ class Index(NamedTuple):
     features: Features | None = None
 
     def to_json(self) -> str:
-        fields = self._asdict() | {"version": VERSION, "preprocess": self.preprocess._asdict()}
+        """A first line with the version and the checksum of what follows, so that no damage passes for another index.
+
+        Raises InputError for an index that could not be read again.
+        """
+        try:
+            check_index(self)
+        except ValueError as error:
+            raise InputError(f"this set cannot be written: {error}") from error
+        fields = self._asdict() | {"preprocess": self.preprocess._asdict()}
         if self.features is None:
             del fields["features"]
-        return json.dumps(fields)
+        body = json.dumps(fields)[1:]
+        return f'{{"version": {VERSION}, "sha256": "{hashlib.sha256(body.encode()).hexdigest()}",\n{body}'
 
     @staticmethod
     def from_json(text: str | bytes, where: str) -> "Index":
-        """Parse; raises InputError where the text is no index of this version."""
+        """Parse and check; raises InputError where the text is no index of this version."""
+        text = text.encode() if isinstance(text, str) else text
         try:
-            fields: dict[str, Any] = json.loads(text)
-            if (version := fields.pop("version")) == VERSION:
+            head, _, body = text.partition(b"\n")
+            version = json.loads(head.rstrip().rstrip(b",") + b"}" if body else head)["version"]
+            if version == VERSION:
+                fields: dict[str, Any] = json.loads(text)
+                del fields["version"]
+                if fields.pop("sha256") != hashlib.sha256(body).hexdigest():
+                    raise ValueError("its checksum is another")
                 fields["preprocess"] = Preprocess(**fields["preprocess"])
                 if "features" in fields:
                     fields["features"] = Features(*fields["features"])
@@ -84,28 +101,25 @@ class Index(NamedTuple):
                 )
                 fields["same"] = tuple((first, second) for first, second in fields["same"])
                 index = Index(**fields)
-                index.check()
+                check_index(index)
                 return index
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"{where} is damaged ({error!r}): write the shards again") from error
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise InputError(f"{where} is damaged ({said(error)}): write the shards again") from error
         raise InputError(
-            f"{where} is of version {version}; this lightning-meta reads version {VERSION}: write the shards again"
+            f"{where} is of version {str(version)[:20]}; this lightning-meta reads version {VERSION}: write the shards again"
         )
-
-    def check(self) -> None:
-        """ValueError where a number in it names no shard, record or byte."""
-        if not all(0 <= record.shard < len(self.shards) for record in self.records):
-            raise ValueError("a record is in no shard")
-        if not all(0 <= number < len(self.records) for numbers in self.splits.values() for number in numbers):
-            raise ValueError("a split names no record")
-        if not all(0 <= number < len(self.records) for pair in self.same for number in pair):
-            raise ValueError("the same classes are none")
 
     def split(self, name: str) -> list[int]:
         """Record numbers of a split; InputError lists the legal names."""
         if name not in self.splits:
             raise InputError(f"{self.title} has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
+
+
+def said(error: Exception) -> str:
+    """In a few words of one line."""
+    text = str(error) if type(error) in (ValueError, InputError) else repr(error)
+    return CONTROL.sub("?", text[:300])
 
 
 def is_remote(root: str) -> bool:
@@ -121,4 +135,7 @@ def read_index(root: str) -> Index:
             f" `lightning-meta shards write glyphs --out {root}`"
         )
     text = remote.read(where) if is_remote(root) else Path(where).read_bytes()
-    return Index.from_json(text, where)
+    index = Index.from_json(text, where)
+    if not is_remote(root):
+        check_links(Path(root), [shard.path for shard in index.shards])
+    return index

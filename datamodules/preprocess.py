@@ -14,6 +14,9 @@ from datamodules.image_files import read_bytes
 from datamodules.orientation import upright
 from lightning_meta.core import InputError
 
+FORMATS = ("JPEG", "PNG", "WEBP")  # of the others that Pillow knows, EPS is a program
+LARGEST = 4096  # pixels of a side, so that no file can ask for memory without end
+
 
 class Preprocess(NamedTuple):
     """How an image becomes uint8 [channels, size, size]: fitted to a square (cropped at the centre), resized, inverted.
@@ -30,9 +33,11 @@ class Preprocess(NamedTuple):
         return self.channels, self.size, self.size
 
     def check(self) -> "Preprocess":
-        if self.size < 1 or self.channels not in (1, 3):
+        sides = type(self.size) is int and 1 <= self.size <= LARGEST
+        if not (sides and type(self.channels) is int and self.channels in (1, 3) and type(self.invert) is bool):
             raise InputError(
-                f"size is {self.size} and channels {self.channels}: size must be 1 or more, channels 1 or 3"
+                f"size is {self.size}, channels {self.channels} and invert {self.invert}: size must be 1 to {LARGEST},"
+                " channels 1 or 3, invert true or false"
             )
         return self
 
@@ -43,7 +48,7 @@ class Preprocess(NamedTuple):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of metadata that are of no use here, or of many pixels
-                with Image.open(io.BytesIO(data)) as image:
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                     return self.array(image)
         except Exception as error:  # damaged bytes make Pillow's decoders fail in many ways
             reason = str(error).partition(" <_io.BytesIO")[0] or type(error).__name__

@@ -123,7 +123,7 @@ def one_class_in_val(images: Path) -> None:
             r"three positive numbers that sum to 1",
         ),
         (lambda images: save_classes(images, NAMES), {"fractions": (1.0, 0.0, 0.0)}, r"three positive numbers"),
-        (lambda images: save_classes(images, NAMES), {"size": 0}, r"size must be 1 or more"),
+        (lambda images: save_classes(images, NAMES), {"size": 0}, r"size must be 1 to 4096"),
         (lambda images: save_classes(images, NAMES), {"channels": 4}, r"channels 1 or 3"),
         (lambda images: save_classes(images, NAMES), {"seed": -1}, r"--seed is -1: give 0 or more"),
     ],

@@ -213,7 +213,7 @@ def test_classes_found_damaged_at_opening_are_not_there_to_be_asked_for(root: Pa
         (None, r"no shards at .*: there is no index\.json.*shards write"),
         ("{", "is damaged .*: write the shards again"),
         ("[]", "is damaged"),
-        ('{"version": 2}', "is of version 2; this lightning-meta reads version 1"),
+        ('{"version": 1, "title": "x"}', "is of version 1; this lightning-meta reads version 2"),
     ],
 )
 def test_a_folder_without_a_legal_index_is_refused(root: Path, text: str | None, message: str) -> None:

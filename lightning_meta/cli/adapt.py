@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jsonargparse import auto_cli
 from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from datamodules.image_files import class_folders, list_images
 from datamodules.index import Features
 from datamodules.preprocess import Preprocess
-from lightning_meta.cli.checks import images_of
+from lightning_meta.cli.checks import add_trust, images_of
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import Examples, InputError
@@ -30,6 +29,7 @@ def adapt(
     out: Path = Path("predictions.csv"),
     batch: int = 256,
     skip: bool = False,
+    trust: list[str] | None = None,
 ) -> None:
     """Adapt to new classes from a folder of labelled examples, and classify other images.
 
@@ -43,12 +43,13 @@ def adapt(
         batch: images classified at a time; a transductive learner takes all at once.
         skip: pass over images that cannot be read or do not decode, and count them; a query image keeps its row, without a
             class.
+        trust: packages whose classes the checkpoint may name.
     """
     if batch < 1:
         raise InputError(f"--batch is {batch}: give 1 or more")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: give the name of a CSV file")
-    learner = few_shot(ckpt, load(ckpt), "adapt")
+    learner = few_shot(ckpt, load(ckpt, trust=trust or ()), "adapt")
     preprocess = image_preprocess(ckpt)
     skipped: list[str] | None = [] if skip else None
     names, examples = read_support(support, preprocess, skipped)
@@ -78,7 +79,7 @@ def adapt(
 
 def image_preprocess(ckpt: Path) -> Preprocess:
     """How the checkpoint's training images were made; InputError where it was not trained on images."""
-    made = images_of(read(ckpt))
+    made = images_of(ckpt, read(ckpt))
     if isinstance(made, Features):
         raise InputError(
             f"{ckpt} was trained on features of {made.backbone}, written by `shards features`, and adapt reads images: train"
@@ -141,4 +142,7 @@ def written(text: Path | str) -> str:
 
 
 def run(argv: list[str]) -> None:
-    auto_cli(adapt, args=argv, prog="lightning-meta adapt", parser_class=Complaining, as_positional=False)
+    parser = Complaining(prog="lightning-meta adapt", description=(adapt.__doc__ or "").split("Args:")[0].strip())
+    parser.add_function_arguments(adapt, as_positional=False, skip={"trust"})
+    add_trust(parser)
+    adapt(**parser.parse_args(argv).as_dict())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import ArgumentParser
 from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
@@ -18,6 +19,7 @@ from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, MDPs, MetaRLLearner, judged
 from lightning_meta.training import MetaRL
 from lightning_meta.training.base import MetaModule
+from lightning_meta.training.trust import brief
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
 
@@ -62,13 +64,31 @@ def check_trainer(precision: str | int | None, trainer: Trainer, model: MetaModu
         raise InputError("an agent steps with every meta-batch: enlarge data.meta_batch, not accumulate_grad_batches")
 
 
-def images_of(checkpoint: dict[str, Any]) -> Preprocess | Features | None:
+def add_trust(parser: ArgumentParser) -> None:
+    """`--trust`, of a command that builds what a checkpoint names."""
+    parser.add_argument(
+        "--trust",
+        type=str,
+        action="append",
+        metavar="PACKAGE",
+        help="a package whose classes the checkpoint may name, and whose code then runs; repeatable",
+    )
+
+
+def images_of(path: str | Path, checkpoint: dict[str, Any]) -> Preprocess | Features | None:
     """How the images that a checkpoint was trained on were made, or what made the features; None where it was trained on
-    neither."""
+    neither. InputError where it does not say that properly."""
     for state in checkpoint.values():
         for name, kind in (("preprocess", Preprocess), ("features", Features)):
             if isinstance(state, dict) and isinstance(state.get(name), dict):
-                return kind(**state[name])
+                try:
+                    return (
+                        check_features(Features(**state[name]))
+                        if kind is Features
+                        else Preprocess(**state[name]).check()
+                    )
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"{path} says of its training data {brief(state[name])}: {error}") from error
     return None
 
 
@@ -83,7 +103,7 @@ def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
 def check_images(path: str | Path, checkpoint: dict[str, Any], data: LightningDataModule) -> None:
     """InputError where the images of `data` are not like those that the checkpoint was trained on. The data are told of
     the classes that it was trained on."""
-    trained = images_of(checkpoint)
+    trained = images_of(path, checkpoint)
     if isinstance(data, EpisodeData):
         data.trained = classes_of(checkpoint)
     if trained and isinstance(data, ImageEpisodes) and isinstance(data.tasks, ImageTasks):

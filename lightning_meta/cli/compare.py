@@ -11,7 +11,7 @@ from datamodules.images import ImageTasks
 from datamodules.shards import ShardSet
 from datamodules.sinusoid import SinusoidTasks
 from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
-from lightning_meta.cli.checks import check_shape, try_task
+from lightning_meta.cli.checks import add_trust, check_shape, try_task
 from lightning_meta.cli.comparison import Cell, Round, compare_paired, known, markdown
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.entrants import Entrant, entrants
@@ -36,12 +36,13 @@ def compare(
     names: list[str] | None,
     against: str | None,
     out: Path,
+    trust: list[str] | None = None,
 ) -> None:
     """See `run`, which tells what the arguments are."""
     for option, value in {"episodes": episodes, "batch": batch}.items():
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
-    field = entrants(checkpoints, names)
+    field = entrants(checkpoints, names, trust or ())
     known_names = [entrant.name for entrant in field]
     if against is not None and against not in known_names:
         raise InputError(f"--against {against} is none of the learners: choose from {', '.join(known_names)}")
@@ -163,5 +164,6 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--names", type=str, help="a name for each checkpoint (default: its run)", **many)
     parser.add_argument("--against", type=str, help="the learner that differences are to (default: the best)")
     parser.add_argument("--out", type=str, default="compare", help="files to write, without their endings")
+    add_trust(parser)
     args = parser.parse_args(argv).as_dict()
     compare(**args | {"checkpoints": [Path(path) for path in args["checkpoints"]], "out": Path(args["out"])})

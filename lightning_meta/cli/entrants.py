@@ -1,5 +1,6 @@
 """Who takes part in a comparison: the learners of checkpoints, by name, and what is known of their training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,12 +50,12 @@ class Entrant(NamedTuple):
         }
 
 
-def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
+def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Entrant]:
     """Each checkpoint as configured and, where it can be judged as inductive and as transductive, in the other way too,
     under its name and that word. InputError where a file is no checkpoint or `names` do not fit."""
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
-        checkpoint, learner = read(path), few_shot(path, load(path), "compare")
+        checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
         options = (checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}
         meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
         made = origin(path, checkpoint)
@@ -68,7 +69,7 @@ def entrants(paths: list[Path], names: list[str] | None) -> list[Entrant]:
                     label,
                     path,
                     judged,
-                    images_of(checkpoint),
+                    images_of(path, checkpoint),
                     classes_of(checkpoint),
                     made.trained_on,
                     episodes,

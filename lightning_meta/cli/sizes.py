@@ -45,9 +45,8 @@ def evaluate_sizes(
     data: LightningDataModule,
     sizes: list[EpisodeSize],
     origin: Origin,
-    **given: Any,
 ) -> list[dict[str, Any]]:
-    """Test at every size, after all were found possible. Print each result and, of several, a table at the end; write a
+    """Test the model as it is at every size, after all were found possible. Print each result and, of several, a table at the end; write a
     JSON file for each and the score against shots as a curve and a picture. Returns the results."""
     for size in sizes or [None]:
         if size:
@@ -61,8 +60,7 @@ def evaluate_sizes(
             set_size(data, size)
         name = size_name(size._asdict()) if size and len(sizes) > 1 else ""
         model.test_name = stage + name
-        trainer.test(model, datamodule=data, verbose=False, **given)
-        given = {}  # theta is there
+        trainer.test(model, datamodule=data, verbose=False)
         if trainer.is_global_zero:
             found.append(result("meta_test", model.test_name, trainer, data, model.learner, origin))
             print(text(found[-1]))

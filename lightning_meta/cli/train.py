@@ -30,7 +30,7 @@ from lightning_meta.core import InputError
 from lightning_meta.core.files import write_json
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.training.base import MetaModule
-from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, unlike
+from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, trained_with, unlike
 from lightning_meta.training.preemption import PreemptedError, own_signals
 
 USES = {
@@ -86,11 +86,10 @@ class MetaCLI(LightningCLI):
 
     def link(self, name: str, data: LightningDataModule) -> Any:
         """What the data, or the checkpoint's training data, say of an argument of the learner; where they say nothing, 1."""
-        known = read(self.ckpt_path).get("hyper_parameters", {}).get("learner") if self.ckpt_path else None
-        if name in OF_TRAINING_DATA and isinstance(known, dict):  # the data at hand may have no training split
-            self.linked[name] = known.get("init_args", {}).get(name, 1)
-        else:
-            self.linked[name] = getattr(data, name, 1)
+        found = getattr(data, name, 1)
+        if name in OF_TRAINING_DATA and self.ckpt_path:  # the data at hand may have no training split
+            found = trained_with(self.ckpt_path, name, found)
+        self.linked[name] = found
         return self.linked[name]
 
 
@@ -195,19 +194,18 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
             rank_zero_info(f"the checkpoint differs: {line}")
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
-    given = {"ckpt_path": cli.ckpt_path, "weights_only": True}
     if command == "test" and found:
-        evaluate_sizes(model, trainer, data, sizes, found, **given)
+        evaluate_sizes(model, trainer, data, sizes, found)
         return
     rehearse(command, model, data, trainer)
     if command == "fit":
         check_fit(trainer, model, data)
         parameters = sum(w.numel() for w in model.learner.parameters())
         rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
-        trainer.fit(model, datamodule=data, **given)
+        trainer.fit(model, datamodule=data, ckpt_path=cli.ckpt_path, weights_only=True)
         after_fit(trainer, argv)
     elif found:
-        trainer.validate(model, datamodule=data, verbose=False, **given)
+        trainer.validate(model, datamodule=data, verbose=False)  # theta is there
         after_validation(trainer, data, model, found)
 
 

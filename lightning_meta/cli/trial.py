@@ -37,9 +37,7 @@ def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -
         checkpoint = read(ckpt)
         load_weights(cli.model.learner, checkpoint, ckpt)
         sizes = sizes_asked(cli.datamodule, None, shots)
-        return evaluate_sizes(
-            cli.model, cli.trainer, cli.datamodule, sizes, origin(ckpt, checkpoint), ckpt_path=ckpt, weights_only=True
-        )
+        return evaluate_sizes(cli.model, cli.trainer, cli.datamodule, sizes, origin(ckpt, checkpoint))
 
 
 def prepared(command: str, config: dict[str, Any], ckpt: str | None) -> MetaCLI:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from torch import nn
@@ -9,31 +10,39 @@ from torch import nn
 from lightning_meta.core import InputError
 
 
-def build(spec: dict[str, Any]) -> nn.Module:
-    """The module that a description names: `class_path`, a subclass of torch's Module or a function whose annotation says
-    that it returns one (`torchvision.models.resnet18`), and `init_args`, which may hold descriptions too.
+def find(class_path: str) -> Any:
+    """What a dotted path names, or None. It imports the module: give it what a user named, never what a file says."""
+    path, _, name = class_path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(path), name, None)
+    except (ImportError, ValueError):
+        return None
 
-    Raises InputError where it names anything else: nothing else is called.
+
+def build(spec: dict[str, Any], find: Callable[[str], Any] = find) -> nn.Module:
+    """The module that a description names: `class_path`, a subclass of torch's Module or a function whose annotation says
+    that it returns one (`torchvision.models.resnet18`), and `init_args` (and `dict_kwargs`, as jsonargparse calls what a
+    `**kwargs` takes), which may hold descriptions too, in lists and dictionaries as well.
+
+    `find` tells what a path names. Raises InputError where it names anything else: nothing else is called.
     """
 
     def value(v: Any) -> Any:
-        return build(v) if isinstance(v, dict) and "class_path" in v else v
+        if isinstance(v, dict):
+            return build(v, find) if "class_path" in v else {key: value(one) for key, one in v.items()}
+        return type(v)(map(value, v)) if isinstance(v, (list, tuple)) else v
 
     found = find(spec["class_path"])
     if not makes_module(found):
         raise InputError(
             f"{spec['class_path']!r} is no torch module that Python finds, nor a function annotated to return one"
         )
-    return found(**{key: value(v) for key, v in (spec.get("init_args") or {}).items()})
+    return found(**{name: value(v) for name, v in arguments(spec).items()})
 
 
-def find(class_path: str) -> Any:
-    """What a dotted path names, or None."""
-    path, _, name = class_path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(path), name, None)
-    except (ImportError, ValueError):
-        return None
+def arguments(spec: dict[str, Any]) -> dict[str, Any]:
+    """What a description calls its class with."""
+    return {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
 
 
 def makes_module(found: Any) -> bool:

@@ -37,9 +37,9 @@ class Frozen(nn.Module):
         std: list[float] = [0.229, 0.224, 0.225],  # noqa: B006
     ):
         super().__init__()
-        if size < 1 or not mean or len(mean) != len(std) or min(std) <= 0:
+        if not 1 <= size <= 2048 or not mean or len(mean) != len(std) or min(std) <= 0:
             raise InputError(
-                f"size {size}, mean {mean}, std {std}: give a size of 1 or more, and as many std > 0 as mean"
+                f"size {size}, mean {mean}, std {std}: give a size of 1 to 2048, and as many std > 0 as mean"
             )
         if weights is not None:
             read_weights(backbone, weights)

@@ -6,7 +6,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from lightning_meta.nn.build import build
+from lightning_meta.nn.build import build, find
+from lightning_meta.training.trust import Trust
 
 
 class TakeOver(Callback):
@@ -55,12 +56,16 @@ def set_optimizer(trainer: Trainer, name: str, value: Any) -> None:
 
 
 def set_learned(learner: nn.Module, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Weights that an argument sets to begin with, such as a learned inner rate, by the factor between the two beginnings."""
-    starts = []
+    """Weights that an argument sets to begin with, such as a learned inner rate, by the factor between the two beginnings.
+
+    `before` is a checkpoint's, which may name what `now`, the configuration, names, or what any checkpoint may.
+    """
+    starts, named = [], class_paths(now)
     for spec in (before, now):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            starts.append(dict(build(spec).named_parameters()))
+            made = build(spec, lambda path: find(path) if path in named else Trust().find(path))
+            starts.append(dict(made.named_parameters()))
     first, second = starts
     with torch.no_grad():
         for name, weight in learner.named_parameters():
@@ -68,3 +73,13 @@ def set_learned(learner: nn.Module, before: dict[str, Any], now: dict[str, Any])
             if old is not None and old.shape == new.shape and not torch.equal(old, new):
                 factor = torch.where(old != 0, new / old, torch.ones_like(old))
                 weight.mul_(factor.to(weight.device))
+
+
+def class_paths(spec: Any) -> set[str]:
+    """All that a configuration names, however deep."""
+    if isinstance(spec, (list, tuple)):
+        return set().union(*map(class_paths, spec))
+    if not isinstance(spec, dict):
+        return set()
+    own = {spec["class_path"]} if isinstance(spec.get("class_path"), str) else set()
+    return own.union(*map(class_paths, spec.values()))

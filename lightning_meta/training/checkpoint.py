@@ -1,6 +1,9 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
 import io
+import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,13 +11,13 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
+from lightning_meta.core import InputError
 from lightning_meta.core.files import whole
+from lightning_meta.nn.build import arguments
 from lightning_meta.nn.build import build as build_module
-from lightning_meta.nn.build import find
-from lightning_meta.nn.frozen import Frozen
-
-Learner = FewShotLearner | MetaRLLearner
+from lightning_meta.training.contents import read
+from lightning_meta.training.restoring import Learner, differences, restored
+from lightning_meta.training.trust import Trust, brief
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -28,76 +31,70 @@ class WholeFiles(TorchCheckpointIO):
         with whole(Path(path)) as aside:
             aside.write_bytes(memory.getbuffer())
 
-
-def read(path: str | Path) -> dict[str, Any]:
-    """The checkpoint as a dictionary of tensors and plain values; no code in it is run.
-
-    Raises InputError where there is no such file or it is no checkpoint.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}: `fit` prints where it wrote the best and the last one")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes fail in many ways
-        raise InputError(
-            f"{path} is no checkpoint of lightning-meta: it is truncated, no file of PyTorch's, or holds code"
-        ) from error
-    if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)):
-        raise InputError(f"{path} is no checkpoint of lightning-meta: it holds no state_dict")
-    return checkpoint
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """As `read` does, so that what Lightning resumes from was checked. Raises InputError."""
+        return super().load_checkpoint(path, map_location, weights_only) if "://" in str(path) else read(path)
 
 
-def load(path: str | Path, learner: Any = None) -> Any:
+def load(path: str | Path, learner: Any = None, trust: Sequence[str] = ()) -> Any:
     """The learner of a checkpoint, in evaluation mode on the CPU, a FewShotLearner or a MetaRLLearner:
 
         learner = load(path); phi = learner.adapt(support); logits = phi(x)
 
-    A checkpoint that the command line wrote names its learner. For another, give a `learner` built like the one that was
-    trained. Raises InputError where the file is no checkpoint, names no learner, or holds the weights of another one.
+    A checkpoint that the command line wrote names its learner, and may name no class but those on a list. `trust` are the
+    packages whose classes it may name too, `["my_package"]`: their code runs. For another checkpoint, give a `learner`
+    built like the one that was trained. Raises InputError where the file is no checkpoint, names no learner or a class that
+    it may not, or holds the weights of another one.
     """
-    checkpoint = read(path)
-    if learner is None:
-        spec = _spec(checkpoint)
-        if not spec:
-            raise InputError(
-                f"{path} does not say which learner it holds: call load(path, learner) with one built like it"
-            )
-        learner = build(_without_files(spec))
+    checkpoint, trusted = read(path), Trust(trust)
+    if learner is not None:
+        load_weights(learner, checkpoint, path)
+        return learner.eval()
+    spec = _spec(checkpoint)
+    if not spec:
+        raise InputError(f"{path} does not say which learner it holds: call load(path, learner) with one built like it")
+    try:
+        learner = restored(spec, _weights(checkpoint), trusted)
+    except InputError as error:
+        raise InputError(f"{path} does not give a learner: {error}") from error
     load_weights(learner, checkpoint, path)
     return learner.eval()
 
 
 def load_weights(learner: Learner, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Copy a checkpoint's weights into the learner; InputError names the first differences where they are not its own."""
-    spec = _spec(checkpoint)
-    if spec and find(spec["class_path"]) is not type(learner):
+    spec, kind = _spec(checkpoint), type(learner)
+    if spec and not is_called(kind, spec["class_path"]):
         raise InputError(
-            f"{path} is of another learner, {spec['class_path']}, than {type(learner).__name__} as configured: use the"
+            f"{path} is of another learner, {brief(spec['class_path'])}, than {kind.__name__} as configured: use the"
             " configuration that it was trained with"
         )
-    prefix, own = "learner.", learner.state_dict()
-    weights = {name.removeprefix(prefix): w for name, w in checkpoint["state_dict"].items() if name.startswith(prefix)}
-    differ = [f"{name} is missing" for name in own if name not in weights]
-    differ += [f"{name} is not the learner's" for name in weights if name not in own]
-    differ += [
-        f"{name} is {list(weights[name].shape)}, the learner's {list(w.shape)}"
-        for name, w in own.items()
-        if isinstance(w, Tensor) and name in weights and weights[name].shape != w.shape
-    ]
-    if differ:
+    weights = _weights(checkpoint)
+    if found := differences(learner, weights):
         raise InputError(
-            f"{path} is of another learner than {type(learner).__name__} as configured ({'; '.join(differ[:3])}"
-            f"{', ...' if len(differ) > 3 else ''}): use the configuration that it was trained with"
+            f"{path} is of another learner than {kind.__name__} as configured ({found}): use the configuration that it was"
+            " trained with"
         )
-    learner.load_state_dict(weights)
+    try:
+        learner.load_state_dict(weights)
+    except Exception as error:  # of a module that reads a state of its own
+        raise InputError(f"{path} holds no state of {kind.__name__}: {brief(error)}") from error
+
+
+def is_called(kind: type, class_path: Any) -> bool:
+    """Whether a path is one of a class, as far as is known without importing what a file names."""
+    module, _, name = str(class_path).rpartition(".")
+    known = vars(sys.modules[module]) if module in sys.modules else {}
+    return known[name] is kind if name in known else name == kind.__name__
 
 
 def build(spec: dict[str, Any]) -> Learner:
-    """The learner that a configuration describes: `class_path` and `init_args`, nested for a backbone."""
+    """The learner that a user's configuration describes: `class_path` and `init_args`, nested for a backbone."""
     learner = build_module(spec)
     if not isinstance(learner, Learner):
-        raise InputError(f"the checkpoint names {spec['class_path']!r}, which is no FewShotLearner or MetaRLLearner")
+        raise InputError(f"{spec['class_path']!r} is no FewShotLearner or MetaRLLearner")
     return learner
 
 
@@ -115,9 +112,32 @@ def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
     source = None
     if isinstance(data, dict) and isinstance(data.get("class_path"), str):
         args = data.get("init_args") or {}
-        source = args.get("root") or (args.get("world") or data)["class_path"].rpartition(".")[2]
-    cost = checkpoint.get("callbacks", {}).get("Cost") or {}
-    return Origin(str(path), source, checkpoint.get("global_step"), cost.get("cpu_seconds"))
+        world = args.get("world")
+        made = world if isinstance(world, dict) and isinstance(world.get("class_path"), str) else data
+        source = args["root"] if isinstance(args.get("root"), str) else made["class_path"].rpartition(".")[2]
+    seconds = checkpoint.get("callbacks", {}).get("Cost", {}).get("cpu_seconds")
+    known = isinstance(seconds, (int, float)) and math.isfinite(seconds)
+    return Origin(str(path), source, checkpoint.get("global_step"), seconds if known else None)
+
+
+def trained_with(path: str | Path, name: str, otherwise: Any) -> Any:
+    """How many there are of something, as the arguments of a checkpoint's learner say: 1 where it has no such argument,
+    `otherwise` where the checkpoint tells of no learner. InputError where it is more than the weights are long."""
+    checkpoint = read(path)
+    spec = _spec(checkpoint)
+    if not spec:
+        return otherwise
+    number = arguments(spec).get(name, 1)
+    if number is not None and not (type(number) is int and 1 <= number <= _longest(checkpoint["state_dict"])):
+        raise InputError(f"{path} says {name} {brief(number)} of its learner, which are not as many as its weights")
+    return number
+
+
+def _longest(state: Any) -> int:
+    """The most that there is along any axis of the tensors in a state."""
+    if isinstance(state, dict):
+        return max(map(_longest, state.values()), default=1)
+    return max(state.shape, default=1) if isinstance(state, Tensor) else 1
 
 
 def unlike(learner: dict[str, Any], checkpoint: dict[str, Any]) -> list[str]:
@@ -130,16 +150,14 @@ def unlike(learner: dict[str, Any], checkpoint: dict[str, Any]) -> list[str]:
     ]
 
 
+def _weights(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The learner's own, by the names that it calls them."""
+    prefix = "learner."
+    state = checkpoint["state_dict"].items()
+    return {name.removeprefix(prefix): w for name, w in state if name.startswith(prefix)}
+
+
 def _spec(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a checkpoint's learner, empty where it has none."""
     spec = checkpoint.get("hyper_parameters", {}).get("learner")
     return spec if isinstance(spec, dict) and "class_path" in spec else {}
-
-
-def _without_files(spec: dict[str, Any]) -> dict[str, Any]:
-    """The description of a learner whose frozen backbone reads no file of weights: the checkpoint holds them."""
-    args = {
-        name: _without_files(value) if isinstance(value, dict) and "class_path" in value else value
-        for name, value in (spec.get("init_args") or {}).items()
-    }
-    return {**spec, "init_args": args | ({"weights": None} if find(spec["class_path"]) is Frozen else {})}

@@ -1,0 +1,112 @@
+"""The classes that a checkpoint may name (docs/trust.md)."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+import lightning_meta.nn
+from lightning_meta import learners, rl
+from lightning_meta.core import InputError
+from lightning_meta.nn.build import find, makes_module
+
+# fmt: off
+TORCH = (
+    "Linear", "Bilinear", "Identity", "Flatten", "Unflatten", "Embedding", "MultiheadAttention", "GRU", "LSTM",
+    "RNN", "GRUCell", "LSTMCell", "RNNCell", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
+    "ConvTranspose3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d",
+    "InstanceNorm3d", "LayerNorm", "GroupNorm", "RMSNorm", "LocalResponseNorm", "Dropout", "Dropout1d", "Dropout2d",
+    "Dropout3d", "AlphaDropout", "ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU",
+    "GLU", "SiLU", "Mish", "Sigmoid", "LogSigmoid", "Tanh", "Softplus", "Softsign", "Softmax", "LogSoftmax",
+    "Hardtanh", "Hardsigmoid", "Hardswish", "AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d",
+    "MaxPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "ReflectionPad1d",
+    "ReflectionPad2d", "ReplicationPad1d", "ReplicationPad2d", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle",
+    "Upsample", "ModuleList", "ModuleDict",
+)
+# fmt: on
+
+NEVER = {*sys.stdlib_module_names, "lightning", "lightning_fabric", "pytorch_lightning", "torch"}
+NEVER |= {"clusters", "datamodules", "lightning_meta"}  # of all these, what is harmless is on the list
+
+
+def listed(package: ModuleType, names: Sequence[str]) -> Iterator[tuple[str, type[nn.Module]]]:
+    """Classes of a package by the paths that a configuration calls them: the package's, and that of their own module."""
+    for name in names:
+        kind = getattr(package, name)
+        yield f"{package.__name__}.{name}", kind
+        yield f"{kind.__module__}.{name}", kind
+
+
+KNOWN = {
+    **dict(listed(learners, learners.__all__)),
+    **dict(listed(rl, rl.__all__)),
+    **dict(listed(lightning_meta.nn, lightning_meta.nn.__all__)),
+    **dict(listed(nn, TORCH)),
+}
+
+
+class Trust:
+    """Finds what a checkpoint names: a class on the list KNOWN or, in `packages` of a user's choice, a module's class or a
+    function annotated to return a module. Nothing else is imported to find that out."""
+
+    def __init__(self, packages: Sequence[str] = ()):
+        for package in packages:
+            if not is_path(package):
+                raise InputError(f"trust is {brief(package)}: give the name of a Python package, my_package say")
+            if package.partition(".")[0] in NEVER:
+                raise InputError(
+                    f"trust is {package!r}, whose functions run what they are given: what is harmless there is on the list"
+                    " already. Give the package of the class that the checkpoint names"
+                )
+        self.packages = tuple(packages)
+
+    def find(self, class_path: Any) -> Any:
+        """Raises InputError where the path is neither on the list nor in a trusted package, or names no module there."""
+        if not is_path(class_path):
+            raise InputError(f"it names {brief(class_path)}, which is no path of a class")
+        if class_path in KNOWN:
+            return KNOWN[class_path]
+        if not self.covers(class_path):
+            raise InputError(f"it names {class_path!r}, {refusal(class_path)}")
+        try:
+            found = find(class_path)
+        except Exception as error:  # the package's own, as it is imported
+            raise InputError(f"it names {class_path!r}, and importing that failed: {brief(error)}") from error
+        if not makes_module(found):
+            raise InputError(
+                f"it names {class_path!r}, no torch module that Python finds, nor a function annotated to return one"
+            )
+        home = f"{found.__module__}.{found.__qualname__}"
+        if found not in KNOWN.values() and not self.covers(home):
+            raise InputError(f"it names {class_path!r}, which comes from {home}, {refusal(home)}")
+        return found
+
+    def covers(self, class_path: str) -> bool:
+        return any(f"{class_path}.".startswith(f"{package}.") for package in self.packages)
+
+
+def is_path(value: Any) -> bool:
+    """Whether it could be the dotted path of something in Python."""
+    return isinstance(value, str) and len(value) < 500 and all(part.isidentifier() for part in value.split("."))
+
+
+def refusal(class_path: str) -> str:
+    """Why a class is not built, and the way out."""
+    package = class_path.partition(".")[0]
+    why = "which is not on the list of classes that a checkpoint may name: building it would run its code"
+    if package in NEVER:
+        return f"{why}, and {package} is never trusted. In Python, load(path, learner) takes a learner that you built"
+    return f"{why}. If you trust that package and this file, add --trust {package}; in Python load(path, trust=[{package!r}])"
+
+
+def brief(value: object) -> str:
+    """What a file or an error says, in one short line."""
+    try:
+        text = str(value) if isinstance(value, Exception) else repr(value)
+    except (ValueError, RecursionError):  # of a number or a nest without end
+        text = f"some {type(value).__name__}"
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text[:2000].split()))
+    return line if len(line) <= 300 else f"{line[:300]}..."
