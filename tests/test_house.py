@@ -16,7 +16,7 @@ SHIPPED = [path for name in ("lightning_meta", "datamodules", "clusters") for pa
 SOURCES = [*SHIPPED, *(ROOT / "tools").glob("*.py"), *(ROOT / "tests").glob("*.py")]
 LEARNERS = sorted((PACKAGED / "learners").glob("*.yaml"))
 AGENTS = sorted((PACKAGED / "agents").glob("*.yaml"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -113,7 +113,7 @@ def test_a_test_prints_and_writes_returns_with_intervals(
 def test_a_checkpoint_loads_as_an_agent(unbroken: Path) -> None:
     from lightning_meta.envs import Bandits
 
-    agent = load(unbroken / "checkpoints/last.ckpt")
+    agent = load(unbroken / "checkpoints/last.ckpt", trust=["agents"])
     seeds = torch.arange(5)
     assert agent.returns(MDPs(Bandits(3, 4), seeds, seeds)).shape == (5, 2)
 
@@ -138,8 +138,11 @@ MISTAKES = {
     f"fit {WORLD} agents.Favourite --model.scheduler torch.optim.lr_scheduler.ReduceLROnPlateau": ["waits for a score"],
     "test --config run.yaml --ckpt_path best --shots 1": ["--shots", "Worlds has not"],
     "test --config run.yaml --ckpt_path best --data.world.arms 4": ["start is [3], the learner's [4]"],
-    "compare {ckpt} --on sinusoid": ["Favourite, an agent", "compare is for learners of labelled examples"],
-    "adapt --ckpt {ckpt} --support . --query .": ["Favourite, an agent", "adapt is for learners"],
+    "compare {ckpt} --on sinusoid --trust agents": [
+        "Favourite, an agent",
+        "compare is for learners of labelled examples",
+    ],
+    "adapt --ckpt {ckpt} --support . --query . --trust agents": ["Favourite, an agent", "adapt is for learners"],
 }
 
 

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from datamodules.episodes import EpisodeData
 from datamodules.images import ImageEpisodes, ImageTasks
 from datamodules.index import Features
+from datamodules.index_check import check_features
 from datamodules.meta_batches import Key
 from datamodules.preprocess import Preprocess
 from datamodules.task_data import TaskData
@@ -93,10 +94,11 @@ def images_of(path: str | Path, checkpoint: dict[str, Any]) -> Preprocess | Feat
 
 
 def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
-    """Fingerprints of the classes of images that a checkpoint was trained on; None where it does not tell."""
+    """Fingerprints of the classes of images that a checkpoint was trained on, int64 [classes]; None where it does not tell."""
     for state in checkpoint.values():
-        if isinstance(state, dict) and isinstance(state.get("classes"), torch.Tensor):
-            return state["classes"]
+        classes = state.get("classes") if isinstance(state, dict) else None
+        if isinstance(classes, torch.Tensor) and classes.dtype is torch.int64 and classes.ndim == 1:
+            return classes
     return None
 
 

@@ -46,8 +46,8 @@ def evaluate_sizes(
     sizes: list[EpisodeSize],
     origin: Origin,
 ) -> list[dict[str, Any]]:
-    """Test the model as it is at every size, after all were found possible. Print each result and, of several, a table at the end; write a
-    JSON file for each and the score against shots as a curve and a picture. Returns the results."""
+    """Test the model as it is at every size, after all were found possible. Print each result and, of several, a table at
+    the end; write a JSON file for each and the score against shots as a curve and a picture. Returns the results."""
     for size in sizes or [None]:
         if size:
             set_size(data, size)

@@ -51,7 +51,7 @@ def rehearse(spec: Spec, weights: dict[str, Any], trust: Trust) -> None:
     """InputError where the learner would not have these weights. A class of a trusted package may need real tensors to be
     built at all: what then fails is built without this rehearsal."""
     try:
-        with torch.device("meta"), Bounded(100 * len(weights) + 20_000):
+        with torch.device("meta"), Bounded(20 * len(weights) + 2000):
             like = build(spec, trust.find)
     except InputError:
         raise
@@ -71,7 +71,7 @@ class Bounded(TorchDispatchMode):
         super().__init__()
         self.left = left
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.left -= 1
         if self.left < 0:
