@@ -101,7 +101,9 @@ class Watch:
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.seen is None:
             return
-        if event in self.EVENTS or (event == "open" and (set(str(arguments[1])) & set("wax+") or (arguments[2] or 0) & 3)):
+        if event in self.EVENTS or (
+            event == "open" and (set(str(arguments[1])) & set("wax+") or (arguments[2] or 0) & 3)
+        ):
             self.seen.add((event, str(arguments[0])))
 
     @contextmanager
