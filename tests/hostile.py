@@ -63,6 +63,14 @@ def contents(learner: dict[str, Any] = PROTONET, root: str = "shards") -> dict[s
     }
 
 
+def saved(place: Path, learner: Any, **more: Any) -> Path:
+    """A checkpoint that is harmless but for the description of its learner, and for `more`."""
+    checkpoint = contents()
+    checkpoint["hyper_parameters"]["learner"] = learner
+    torch.save(checkpoint | more, place / "given.ckpt")
+    return place / "given.ckpt"
+
+
 def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where something stands in nested dictionaries and lists."""
     yield path

@@ -1,6 +1,5 @@
 """A checkpoint of a stranger runs no code, imports no module, and opens no file that it names (docs/trust.md)."""
 
-import copy
 import sys
 import warnings
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hostile import MLP, PAYLOAD, PROTONET, TOWERS, contents, nodes, put
+from hostile import MLP, PAYLOAD, PROTONET, TOWERS, contents, nodes, put, saved
 from mistakes import ends_with_one_message
 from PIL import Image
 from torch.testing import assert_close
@@ -60,14 +59,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("sys.argv", ["lightning-meta"])
     return tmp_path
-
-
-def saved(place: Path, learner: Any, **more: Any) -> Path:
-    """A checkpoint that is harmless but for the description of its learner, and for `more`."""
-    checkpoint = contents()
-    checkpoint["hyper_parameters"]["learner"] = learner
-    torch.save(checkpoint | more, place / "given.ckpt")
-    return place / "given.ckpt"
 
 
 def images(place: Path) -> str:
@@ -205,92 +196,6 @@ def test_a_checkpoint_opens_no_file_that_it_names(place: Path) -> None:
             saved(place, put(towers, ("init_args", "backbone", "init_args", "towers"), [str(secret)])),
             trust=["hostile"],
         )
-
-
-HUGE = {"in_features": 10**9, "out_features": 10**9}
-CANNOT_BE: dict[str, tuple[Any, str]] = {
-    "as large as its weights are not": ({"class_path": "torch.nn.Linear", "init_args": HUGE}, "GiB|do not go together"),
-    "of endless layers": (
-        {"class_path": "lightning_meta.nn.Transformer", "init_args": {"layers": 10**9}},
-        "parts|ProtoNet has",
-    ),
-    "an int of text": (put(MLP, ("init_args", "sizes"), ["784", "8"]), "sizes .* is no list"),
-    "another type": (put(MLP, ("init_args", "sizes"), 784), "sizes 784"),
-    "an argument that there is not": (put(MLP, ("init_args",), {"sizes": [784, 8], "size": 3}), "cannot be built"),
-    "on a device": (
-        {"class_path": "torch.nn.Linear", "init_args": {"in_features": 784, "out_features": 8, "device": "meta"}},
-        "together|device",
-    ),
-    "text": ("torch.nn.Linear", "backbone 'torch.nn.Linear'"),
-    "a number": (7, "backbone 7"),
-    "nothing": (None, "backbone None"),
-    "an odd name": ({"class_path": "torch.nn.Linear\x1b[2J\n"}, "no path of a class"),
-    "no name": ({"class_path": 7}, "names 7, which is no path"),
-    "a long name": ({"class_path": "a" * 10**6}, "no path of a class"),
-    "of odd arguments": ({"class_path": "torch.nn.Linear", "init_args": [1]}, "init_args that are no dictionary"),
-    "of numbers without end": (put(MLP, ("init_args", "sizes"), [784, 10**5000]), "is no checkpoint"),
-}
-
-
-@pytest.mark.parametrize(("backbone", "message"), CANNOT_BE.values(), ids=CANNOT_BE)
-def test_what_cannot_be_built_is_told_in_a_line(backbone: Any, message: str, place: Path) -> None:
-    with pytest.raises(InputError, match=message) as refused:
-        load(saved(place, put(PROTONET, ("init_args", "backbone"), backbone)))
-    assert str(refused.value).isprintable()
-    assert len(str(refused.value)) < 1500
-
-
-def test_descriptions_in_circles_or_without_bottom_are_refused(place: Path) -> None:
-    circle: dict[str, Any] = copy.deepcopy(PROTONET)
-    circle["init_args"]["backbone"] = circle
-    deep: Any = MLP
-    for _ in range(300):
-        deep = [deep]
-    laughs: Any = [1]
-    for _ in range(30):
-        laughs = [laughs] * 10
-    for learner in (
-        circle,
-        put(PROTONET, ("init_args", "backbone"), deep),
-        put(PROTONET, ("init_args", "backbone"), laughs),
-    ):
-        path = saved(place, learner)
-        with pytest.raises(InputError, match="deeper or longer than a configuration"):
-            load(path)
-
-
-WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "hyper-parameters": ({"hyper_parameters": [1]}, r"hyper_parameters is \[1\]"),
-    "callbacks": ({"callbacks": "many"}, "callbacks is 'many'"),
-    "a callback": ({"callbacks": {"Cost": 3}}, "a callback's state is 3"),
-    "steps": ({"global_step": -1}, "global_step is -1"),
-    "no number of steps": ({"global_step": True}, "global_step is True"),
-    "an epoch": ({"epoch": 2.5}, "epoch is 2.5"),
-    "a name": ({"state_dict": {3: torch.zeros(1)}}, "a part has the name 3"),
-    "an escape": ({"state_dict": {"a\x1b[2J": torch.zeros(1)}}, "a part has the name"),
-    "a NaN for a name": ({float("nan"): 1}, "a part has the name nan"),
-    "an unreal tensor": ({"state_dict": {"learner.w": torch.zeros(1).expand(10**6, 10**6)}}, "claims the shape"),
-    "an unreal moment": ({"optimizer_states": [{"state": {0: torch.zeros(1).expand(10**9)}}]}, "claims the shape"),
-    "a file to delete": (
-        {"callbacks": {"M": {"best_k_models": {"runs/../../x": 1.0}}}},
-        "names 'runs/../../x', no file of its run",
-    ),
-    "another to delete": ({"callbacks": {"M": {"best_model_path": "s3://bucket/x"}}}, "names 's3://bucket/x'"),
-    "weights that are text": ({"state_dict": {"learner.backbone.linear0.weight": "w"}}, "is 'w', no tensor"),
-    "complex weights": (
-        {"state_dict": {k: v.to(torch.complex64) for k, v in contents()["state_dict"].items()}},
-        "of torch.complex64",
-    ),
-}
-
-
-@pytest.mark.parametrize(("part", "message"), WRONG.values(), ids=WRONG)
-def test_parts_of_a_wrong_kind_are_told_in_a_line(part: dict[str, Any], message: str, place: Path) -> None:
-    path = saved(place, PROTONET, **{str(key): value for key, value in part.items()})
-    torch.save(contents() | part, path)
-    with pytest.raises(InputError, match=message) as refused:
-        load(path)
-    assert str(refused.value).isprintable()
 
 
 def test_a_class_is_known_by_its_name_without_an_import(place: Path) -> None:
