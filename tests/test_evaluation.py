@@ -90,13 +90,13 @@ def test_what_normalises_by_a_batch_is_judged_both_ways_with_one_theta(name: str
     episode = separable_episode(2, ways=5, shots=1, queries=3, shape=IMAGE)
     learner, other = (make(name, batch_stats=choice, test_steps=1).eval() for choice in ("transductive", "support"))
     other.load_state_dict(learner.state_dict())
-    ways = protocols(learner)
+    ways = protocols(learner, episode)
     assert list(ways) == ["transductive", "inductive"]
     assert ways["transductive"] is learner
     assert next(ways["inductive"].parameters()) is next(learner.parameters())
     assert torch.equal(measure(ways["inductive"], episode).prediction, measure(other, episode).prediction)
     assert not torch.equal(measure(learner, episode).prediction, measure(other, episode).prediction)
-    assert list(protocols(other)) == ["inductive", "transductive"]
+    assert list(protocols(other, episode)) == ["inductive", "transductive"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_what_normalises_by_a_batch_is_judged_both_ways_with_one_theta(name: str
     ids=["protonet", "running statistics", "no batch norm"],
 )
 def test_others_have_one_way(learner: FewShotLearner) -> None:
-    assert protocols(learner) == {"inductive": learner}
+    episode = separable_episode(2, ways=5, shots=1, queries=3)
+    assert protocols(learner.eval(), episode) == {"inductive": learner}
 
 
 def test_the_likelihood_of_knowing_nothing_is_the_log_of_ways() -> None:

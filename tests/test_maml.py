@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from lightning_meta.core import Episode, Examples, InputError, prediction_loss
 from lightning_meta.learners import MAML
 from lightning_meta.nn import MLP
+from lightning_meta.training.evaluation import observe
 
 EVERY_STATISTICS = pytest.mark.parametrize("batch_stats", ["running", "support", "transductive"])
 
@@ -206,6 +207,7 @@ def test_transductive_says_whether_a_query_sees_the_others(episode, batch_stats,
     learner = MAML(backbone, 3, features=12, batch_stats=batch_stats).double().eval()
     phi = learner.adapt(episode.support)
     others_changed = torch.cat([episode.query.x[:, :1], torch.randn_like(episode.query.x[:, 1:])], dim=1)
+    observe(learner, episode)
     same = torch.equal(phi(episode.query.x)[:, 0], phi(others_changed)[:, 0])
     assert learner.transductive == (not same) == (normalise and batch_stats == "transductive")
     if not learner.transductive:

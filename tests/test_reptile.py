@@ -69,7 +69,7 @@ def test_an_outer_sgd_of_rate_epsilon_is_the_papers_update():
 
 
 def test_no_derivative_goes_through_the_inner_loop_and_queries_do_not_count():
-    learner = reptile()
+    learner = reptile().eval()
     assert not any(w.requires_grad for w in learner.adapt(EPISODE.support).weights.values())
     outcome = learner.loss(EPISODE)
     other = learner.loss(Episode(EPISODE.support, EPISODE.support))

@@ -17,9 +17,10 @@ from datamodules.preprocess import Preprocess
 from lightning_meta.cli.checks import add_trust, images_of
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.halves import few_shot
-from lightning_meta.core import Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.core.files import whole
 from lightning_meta.training.checkpoint import load, read
+from lightning_meta.training.evaluation import observe
 
 
 def adapt(
@@ -58,6 +59,9 @@ def adapt(
         writer = csv.writer(file)
         writer.writerow(("image", "class", "probability"))
         file.flush()  # a disk that is full ends it here, before the work
+        observe(learner, Episode(examples, examples))
+        if learner.noisy:
+            print("predictions change from call to call: the backbone draws random numbers")
         if learner.transductive:
             print("transductive: a prediction depends on the other query images, which are classified all at once")
             batch = len(paths)

@@ -1,12 +1,14 @@
 """What can be known to fail before a long run begins."""
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser
+from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning import LightningDataModule, Trainer
 
 from datamodules.episodes import EpisodeData
@@ -18,8 +20,11 @@ from datamodules.preprocess import Preprocess
 from datamodules.task_data import TaskData
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, MDPs, MetaRLLearner, judged
+from lightning_meta.learners.fast_weights import GradientLearner
+from lightning_meta.nn.undisturbed import undisturbed
 from lightning_meta.training import MetaRL
 from lightning_meta.training.base import MetaModule
+from lightning_meta.training.evaluation import observe
 from lightning_meta.training.trust import brief
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
@@ -139,41 +144,64 @@ def times(shape: tuple[int, ...]) -> str:
 def rehearse(
     command: str, model: MetaModule, data: LightningDataModule, trainer: Trainer, processes: int | None = None
 ) -> None:
-    """Adapt to one task of the smallest and the largest size that each stage draws, or take one flat batch, or live through
-    a short trial: a learner that does not fit the data, or data that are not there, end here and not in the middle of the
-    training. `processes` will share a meta-batch, where that is not known to `trainer`."""
+    """Adapt to one task of the smallest and the largest size that each stage draws, take a training step on one, or live
+    through a short trial: a learner that does not fit the data, or data that are not there, end here and not in the middle
+    of the training. What is measured of predictions is said. The learner stays as it was. `processes` will share a
+    meta-batch, where that is not known to `trainer`."""
     if command == "fit":
         model.configure_optimizers()
     if not isinstance(data, TaskData):
         return
     data.trainer = trainer
-    understudy = copy.deepcopy(model.learner).eval()
+    with undisturbed(model.learner):
+        rehearse_tasks(command, model.learner.eval(), data, processes)
+    if isinstance(model.learner, FewShotLearner):
+        for line in remarks(model.learner):
+            rank_zero_info(line)
+
+
+def rehearse_tasks(
+    command: str, learner: FewShotLearner | MetaRLLearner, data: TaskData, processes: int | None
+) -> None:
     if isinstance(data, Worlds):
-        assert isinstance(understudy, MetaRLLearner)  # the configuration was asked
+        assert isinstance(learner, MetaRLLearner)  # the configuration was asked
         for stage, stream in ((name, each) for name in STAGES[command] for each in data.streams(name)):
-            try_trial(understudy, stream)
+            try_trial(learner, stream)
             if stage == "train":
                 share = range(stream.meta_batch // (processes or stream.world))
-                understudy.train().check_batch(stream.draw(0, share))
-                understudy.eval()
+                learner.train().check_batch(stream.draw(0, share))
+                learner.eval()
     if isinstance(data, EpisodeData):
-        assert isinstance(understudy, FewShotLearner)
-        rehearse_episodes(command, understudy, data)
+        assert isinstance(learner, FewShotLearner)
+        rehearse_episodes(command, learner, data)
 
 
-def rehearse_episodes(command: str, understudy: FewShotLearner, data: EpisodeData) -> None:
+def rehearse_episodes(command: str, learner: FewShotLearner, data: EpisodeData) -> None:
     for stage, stream in [(name, each) for name in STAGES[command] for each in data.streams(name)]:
         key = Key(stream.seed, stream.split, 0, 0)
         if stream.flat:
-            batch = stream.tasks.draw_flat(key, stream.flat)
-            understudy.check_batch(batch)
-            attempt("learn from a flat batch", understudy, understudy.loss, batch)
+            try_step(learner, stream.tasks.draw_flat(key, stream.flat))
             continue
         for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
             episode = stream.tasks.draw(key, *size)
+            try_task(learner, episode)
             if stage == "train":
-                understudy.check_batch(episode)
-            try_task(understudy, episode)
+                try_step(learner, episode)
+            else:
+                attempt("predict a query twice", learner, lambda e: observe(learner, e), episode)
+
+
+def remarks(learner: FewShotLearner) -> list[str]:
+    """What was measured of predictions and is no choice of the configuration's."""
+    backbone, found = backbone_name(learner), []
+    chosen = isinstance(learner, GradientLearner) and learner.normalises and learner.batch_stats == "transductive"
+    if learner.transductive and not chosen:
+        found.append(
+            f"transductive: a prediction depends on the other queries, for {backbone} mixes the rows of a batch"
+        )
+    if learner.noisy:
+        found.append(f"predictions change from call to call: {backbone} draws random numbers in evaluation mode")
+    return found
 
 
 def try_trial(agent: MetaRLLearner, stream: WorldStream) -> None:
@@ -195,18 +223,43 @@ def try_trial(agent: MetaRLLearner, stream: WorldStream) -> None:
         ) from error
 
 
+def try_step(learner: FewShotLearner, batch: Episode | Examples) -> None:
+    """One training step; InputError where the learner cannot learn from such batches."""
+    learner.train().check_batch(batch)
+    attempt("take a training step", learner, lambda each: learner.loss(each).loss.backward(), batch, graph=True)
+    learner.eval()
+
+
 def try_task(learner: FewShotLearner, episode: Episode) -> None:
     """Adapt and predict once; InputError where the learner does not fit such tasks."""
     attempt("adapt to a task", learner, lambda e: learner.adapt(e.support)(e.query.x), episode)
 
 
-def attempt(what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode | Examples) -> None:
-    """Call `act`; what PyTorch says where shapes do not go together becomes an InputError."""
+def attempt(
+    what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode | Examples, graph: bool = False
+) -> None:
+    """Call `act`; whatever a backbone of the user's or PyTorch raises becomes an InputError."""
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(graph):
             act(batch)
-    except RuntimeError as error:
+    except InputError:
+        raise
+    except Exception as error:
+        x = list(judged(batch).x.shape[1:])
         raise InputError(
-            f"{type(learner).__name__} as configured cannot {what}, x {list(judged(batch).x.shape[1:])}: {error}. A"
-            " backbone maps [n, *shape] to [n, features]"
+            f"{type(learner).__name__} with {backbone_name(learner)} as configured cannot {what}, x {x}:"
+            f" {type(error).__name__}: {' '.join(str(error).split())}. {remedy(str(error))}"
         ) from error
+
+
+def remedy(error: str) -> str:
+    if re.search(r"derivative for .* is not implemented", error):
+        return "Second derivatives do not go through that operation: put another in its place, or choose first_order"
+    return "A backbone maps [n, *shape] to [n, features]"
+
+
+def backbone_name(learner: FewShotLearner) -> str:
+    backbone = (
+        learner.network.backbone if isinstance(learner, GradientLearner) else getattr(learner, "backbone", learner)
+    )
+    return type(backbone).__name__

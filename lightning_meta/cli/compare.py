@@ -18,7 +18,7 @@ from lightning_meta.cli.entrants import Entrant, entrants
 from lightning_meta.cli.pictures import comparison
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.core.files import whole, write_json
-from lightning_meta.training.evaluation import Summary, measure, score_name
+from lightning_meta.training.evaluation import Summary, measure, protocols, score_name
 
 ENDINGS = (".md", ".json", ".png")
 
@@ -42,18 +42,17 @@ def compare(
     for option, value in {"episodes": episodes, "batch": batch}.items():
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
-    field = entrants(checkpoints, names, trust or ())
-    known_names = [entrant.name for entrant in field]
-    if against is not None and against not in known_names:
-        raise InputError(f"--against {against} is none of the learners: choose from {', '.join(known_names)}")
+    configured = entrants(checkpoints, names, trust or ())
     streams = {
         (source, w, s): EpisodeStream(tasks, split, EpisodeSize(w, s, queries), episodes, batch, seed, rank=0, world=1)
         for source, tasks in open_sets(on, ways).items()
         for w, s in product(dict.fromkeys(ways or [1 if isinstance(tasks, SinusoidTasks) else 5]), dict.fromkeys(shots))
     }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for entrant in field:
-        entrant.learner.to(device)
+    field = judged(configured, list(streams.values()), device)
+    known_names = [entrant.name for entrant in field]
+    if against is not None and against not in known_names:
+        raise InputError(f"--against {against} is none of the learners: choose from {', '.join(known_names)}")
     rounds = []
     with Progress() as progress:
         bar = progress.add_task("episodes", total=episodes * len(streams))
@@ -76,6 +75,22 @@ def open_sets(on: list[str], ways: list[int] | None) -> dict[str, Tasks]:
     if "sinusoid" in on:
         return {"Sinusoid": SinusoidTasks()}
     return {root: ImageTasks(ShardSet(root)) for root in on}
+
+
+def judged(configured: list[Entrant], streams: list[EpisodeStream], device: torch.device) -> list[Entrant]:
+    """Each learner as configured and, where it can be judged as inductive and as transductive, in the other way too, under
+    its name and that word: by what is measured on the first episode that it can do."""
+    found = []
+    for entrant in configured:
+        entrant.learner.to(device)
+        firsts = ((stream, moved(stream.read(0), device)) for stream in streams)
+        episode = next((first for stream, first in firsts if not trial(entrant, stream, first)), None)
+        ways = {"": entrant.learner} if episode is None else protocols(entrant.learner, episode)
+        found += [
+            entrant._replace(name=entrant.name if own is entrant.learner else f"{entrant.name} ({way})", learner=own)
+            for way, own in ways.items()
+        ]
+    return found
 
 
 def play(

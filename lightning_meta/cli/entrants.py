@@ -14,7 +14,7 @@ from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read
-from lightning_meta.training.evaluation import batch_statistics, predictions, protocols
+from lightning_meta.training.evaluation import batch_statistics, predictions
 
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
@@ -40,6 +40,7 @@ class Entrant(NamedTuple):
             "checkpoint": str(self.path),
             "class": type(self.learner).__name__,
             "predictions": predictions(self.learner),
+            "noisy": self.learner.noisy,
             "batch_statistics": batch_statistics(self.learner),
             "parameters": sum(w.numel() for w in self.learner.parameters()),
             "trained_on": self.trained_on,
@@ -51,8 +52,7 @@ class Entrant(NamedTuple):
 
 
 def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Entrant]:
-    """Each checkpoint as configured and, where it can be judged as inductive and as transductive, in the other way too,
-    under its name and that word. InputError where a file is no checkpoint or `names` do not fit."""
+    """Each checkpoint, as configured. InputError where a file is no checkpoint or `names` do not fit."""
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
         checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
@@ -62,22 +62,10 @@ def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = 
         minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
         episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
-        for way, judged in protocols(learner).items():
-            label = name if judged is learner else f"{name} ({way})"
-            found.append(
-                Entrant(
-                    label,
-                    path,
-                    judged,
-                    images_of(path, checkpoint),
-                    classes_of(checkpoint),
-                    made.trained_on,
-                    episodes,
-                    flat_batch,
-                    minutes,
-                    curve,
-                )
-            )
+        images, classes = images_of(path, checkpoint), classes_of(checkpoint)
+        found.append(
+            Entrant(name, path, learner, images, classes, made.trained_on, episodes, flat_batch, minutes, curve)
+        )
     return found
 
 

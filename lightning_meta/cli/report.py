@@ -11,8 +11,9 @@ from datamodules.task_data import TaskData
 from lightning_meta.cli import returns
 from lightning_meta.cli.tables import Scores, grouped, is_elsewhere, protocol_line, rows
 from lightning_meta.core import MetaRLLearner
+from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import Learner, Origin
-from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions, protocols
+from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions
 from lightning_meta.training.monitor import Cost
 
 
@@ -58,6 +59,7 @@ def result(
         "stage": stage,
         "learner": type(learner).__name__,
         "predictions": predictions(learner),
+        "noisy": learner.noisy,
         "batch_statistics": batch_statistics(learner),
         "protocol": protocol,
         "checkpoint": origin._asdict(),
@@ -65,10 +67,12 @@ def result(
         "other": None,
         "cost": None,
     }
-    for name, other in protocols(learner).items():
+    module = trainer.lightning_module
+    for name, other in (module.ways if isinstance(module, MetaTraining) else {}).items():
         if name in groups:
             found["other"] = {
                 "predictions": name,
+                "noisy": other.noisy,
                 "batch_statistics": batch_statistics(other),
                 "scores": {label: value for label, value in groups[name].items() if "/" not in label},
                 "adapt_seconds_a_task": groups[name]["seconds/adapt"][0],
@@ -123,4 +127,5 @@ def text(found: dict[str, Any]) -> str:
 def way(found: dict[str, Any]) -> str:
     """How queries were predicted."""
     statistics = f", batch statistics {found['batch_statistics']}" if found["batch_statistics"] else ""
-    return f"{found['predictions']} predictions{statistics}"
+    noise = ", which change from call to call" if found["noisy"] else ""
+    return f"{found['predictions']} predictions{noise}{statistics}"

@@ -18,7 +18,8 @@ class Examples(NamedTuple):
     """Labelled examples of a batch of tasks.
 
     x: [tasks, n, *shape].
-    y: [tasks, n] class numbers 0..ways-1 (long), local to each task; or [tasks, n, d] regression targets (float).
+    y: [tasks, n] class numbers 0..ways-1 (of any integer type), local to each task; or [tasks, n, d] regression targets
+        (float).
     """
 
     x: Shaped[Tensor, "tasks n *shape"]
@@ -30,6 +31,17 @@ class Examples(NamedTuple):
         if self.y.is_floating_point():
             raise InputError("ways came for regression targets (float y); only class numbers (long y) have ways")
         return int(self.y.max()) + 1
+
+
+def check_examples(examples: Examples) -> None:
+    """InputError where y does not go with x: [tasks, n] class numbers, or [tasks, n, d] regression targets."""
+    x, y = examples
+    real = y.is_floating_point()
+    if y.ndim != (3 if real else 2) or y.shape[:2] != x.shape[:2]:
+        expected = (
+            "regression targets (float) are [tasks, n, d], d = 1 for one number" if real else "class numbers [tasks, n]"
+        )
+        raise InputError(f"y is {list(y.shape)} for x {list(x.shape)}, but {expected}: give y that shape")
 
 
 class Episode(NamedTuple):
@@ -69,7 +81,8 @@ class FewShotLearner(nn.Module, ABC):
     """
 
     test_steps: int = 0  # inner steps from theta to phi at test; 0 for learners without an inner loop
-    transductive: bool = False  # whether predictions for one query see the other queries
+    transductive: bool | None = None  # whether predictions for a query depend on the others; None: not measured yet
+    noisy: bool = False  # whether predictions change from call to call, as measured
     flat: bool = False  # whether `loss` takes flat batches, Examples of all training classes at once, not episodes
 
     @abstractmethod
@@ -111,10 +124,18 @@ class FewShotLearner(nn.Module, ABC):
 
 
 def prediction_loss(prediction: Float[Tensor, "*tasks n out"], y: Shaped[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Cross-entropy for class numbers (long y), mean squared error for targets (float y); mean over all examples."""
+    """Cross-entropy for class numbers (y of integers), mean squared error for targets (float y); mean over all examples.
+
+    Raises InputError where there are not as many targets as predictions.
+    """
+    expected = prediction.shape if y.is_floating_point() else prediction.shape[:-1]
+    if y.shape != expected:
+        raise InputError(
+            f"y is {list(y.shape)}, but predictions {list(prediction.shape)} want {list(expected)}: give it that"
+        )
     if y.is_floating_point():
         return F.mse_loss(prediction, y)
-    return F.cross_entropy(prediction.flatten(0, -2), y.flatten())
+    return F.cross_entropy(prediction.flatten(0, -2), y.flatten().long())
 
 
 def score(prediction: Float[Tensor, "tasks n out"], y: Shaped[Tensor, "tasks n *d"]) -> Float[Tensor, " tasks"]:

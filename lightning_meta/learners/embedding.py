@@ -8,19 +8,29 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor, prediction_loss
-from lightning_meta.nn.embed import embed
+from lightning_meta.core import (
+    Episode,
+    Examples,
+    FewShotLearner,
+    InputError,
+    Outcome,
+    Predictor,
+    check_examples,
+    prediction_loss,
+)
+from lightning_meta.nn.embed import check_backbone, embed
 
 
 class EmbeddingLearner(FewShotLearner):
     """theta: an embedding network, and what a subclass adds. phi: a predictor of embedded examples, behind the embedding.
 
     In training, batch norm sees the support and query images of a task together; in evaluation mode it uses its
-    running statistics, so predictions are inductive.
+    running statistics, if it keeps any, and predictions are inductive.
     """
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
+        check_backbone(backbone)
         self.backbone = backbone
 
     @abstractmethod
@@ -37,6 +47,7 @@ class EmbeddingLearner(FewShotLearner):
     def loss(self, episode: Episode) -> Outcome:
         support, query = episode
         self.check(support)
+        check_examples(query)
         z = embed(self.backbone, torch.cat([support.x, query.x], dim=1))
         seen, asked = z.split([support.x.shape[1], query.x.shape[1]], dim=1)
         return self.embedded_loss(Episode(Examples(seen, support.y), Examples(asked, query.y)))
@@ -55,6 +66,8 @@ class Embedded(Predictor):
     head: Predictor
 
     def __call__(self, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n out"]:
+        if not x.shape[1]:
+            return self(x.new_zeros(len(x), 1, *x.shape[2:]))[:, :0]
         return self.head(embed(self.backbone, x))
 
 
@@ -65,7 +78,8 @@ def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
     """
     if support.y.is_floating_point():
         raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
-    member = F.one_hot(support.y, support.ways).mT
+    check_examples(support)
+    member = F.one_hot(support.y.long(), support.ways).mT
     if not member.any(-1).all():
         raise InputError(
             f"a class of 0..{support.ways - 1} has no support example: number the classes of a task from 0"
@@ -73,13 +87,21 @@ def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
     return member
 
 
+def squared_distance(a: Float[Tensor, "tasks q d"], b: Float[Tensor, "tasks n d"]) -> Float[Tensor, "tasks q n"]:
+    """Squared Euclidean distances, as they stand: expanded, as cdist would for many rows, they lose digits far from the
+    origin. Of half precision in float32."""
+    a, b = (part.float() if part.dtype in (torch.bfloat16, torch.float16) else part for part in (a, b))
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
 def label_codes(support: Examples, outputs: int) -> Float[Tensor, "tasks n outputs"]:
     """What a reader is fed for y: one-hot labels, or the regression targets themselves."""
-    return support.y if support.y.is_floating_point() else F.one_hot(support.y, outputs).to(support.x.dtype)
+    return support.y if support.y.is_floating_point() else F.one_hot(support.y.long(), outputs).to(support.x.dtype)
 
 
 def check_outputs(learner: FewShotLearner, support: Examples, outputs: int) -> None:
     """InputError where a learner with inputs or outputs of a fixed width meets a task of another one."""
+    check_examples(support)
     regression = support.y.is_floating_point()
     found = support.y.shape[-1] if regression else support.ways
     if found != outputs:

@@ -12,7 +12,7 @@ from lightning_meta.core import Episode, Examples, InputError, Outcome, predicti
 from lightning_meta.learners.fast_weights import FastWeights, GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.conjugate_gradient import conjugate_gradient
-from lightning_meta.nn.inner_loop import Weights, descend, over_tasks
+from lightning_meta.nn.inner_loop import Weights, descend
 
 
 class IMAML(GradientLearner):
@@ -83,8 +83,8 @@ class IMAML(GradientLearner):
         support, query = episode
         with torch.autocast(support.x.device.type, enabled=False):
             phi = self.adapt(support)
-            gradient, prediction = over_tasks(
-                self.implicit_gradient, phi.weights, support, query, phi.seen, vectorize=self.vectorized(support.x)
+            gradient, prediction = self.over_tasks(
+                self.implicit_gradient, phi.weights, support, query, phi.seen, like=support.x
             )
         zero = sum((gradient[name].mean(0) * (w - w.detach())).sum() for name, w in self.start().items())
         return Outcome(prediction_loss(prediction, query.y) + zero, prediction)

@@ -19,7 +19,7 @@ from lightning_meta.nn.coordinatewise import (
     preprocess,
     unflatten,
 )
-from lightning_meta.nn.inner_loop import Weights, over_tasks
+from lightning_meta.nn.inner_loop import Weights
 
 
 class LearnedRule(nn.Module):
@@ -111,7 +111,7 @@ class LearnedOptimizer(GradientLearner):
         self._check_outputs(episode.support)
         x = episode.support.x
         with without_half(x.device.type):
-            path = over_tasks(self.predictions, *episode, vectorize=self.vectorized(x))
+            path = self.over_tasks(self.predictions, *episode, like=x)
         losses = torch.stack([prediction_loss(prediction, episode.query.y) for prediction in path])
         return Outcome(losses.sum(), path[-1])
 

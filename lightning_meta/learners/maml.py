@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lightning_meta.core import Episode, Examples, InputError, Outcome, prediction_loss
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize, without_half
 from lightning_meta.nn.batch_stats import BatchStats
-from lightning_meta.nn.inner_loop import Rates, Weights, descend, over_tasks
+from lightning_meta.nn.inner_loop import Rates, Weights, descend
 
 
 class MAML(GradientLearner):
@@ -79,6 +79,7 @@ class MAML(GradientLearner):
         self.inner_lr, self.first_order, self.head_only = inner_lr, first_order, adapt == "head"
         shapes = {"layer": lambda _: (), "step": lambda _: (max(inner_steps, 1),), "parameter": lambda w: w.shape}
         shape = shapes.get(learn_inner_lr)
+        self.rated = list(self.start())  # a part may be frozen later
         self.rates = nn.ParameterList(torch.full(shape(w), inner_lr) for w in self.start().values() if shape)
         self.by_step, self.multi_step = learn_inner_lr == "step", multi_step
         self.register_buffer("meta_batches", torch.tensor(0) if multi_step else None)  # trained on so far
@@ -111,7 +112,12 @@ class MAML(GradientLearner):
         if not self.rates:
             return dict.fromkeys(names, self.inner_lr)
         rates = [rate[min(step, len(rate) - 1)] for rate in self.rates] if self.by_step else self.rates
-        return dict(zip(names, rates, strict=True))
+        if unrated := [name for name in names if name not in self.rated]:
+            raise InputError(
+                f"{unrated[0]} has no learned inner rate, for it was frozen when this MAML was built: build it with all that"
+                " is to adapt"
+            )
+        return dict(zip(self.rated, rates, strict=True))
 
     def meta_loss(self, episode: Episode) -> Outcome:
         outcome = self.multi_step_loss(episode) if self.annealing() < 1 else super().meta_loss(episode)
@@ -126,7 +132,7 @@ class MAML(GradientLearner):
     def multi_step_loss(self, episode: Episode) -> Outcome:
         """The query losses after each inner step, weighted by importance (Antoniou et al. 2019, section 4)."""
         with without_half(episode.support.x.device.type):
-            path = over_tasks(self.path, *episode, vectorize=self.vectorized(episode.support.x))
+            path = self.over_tasks(self.path, *episode, like=episode.support.x)
         losses = torch.stack([prediction_loss(prediction, episode.query.y) for prediction in path])
         counts = importance(self.inner_steps, self.annealing()).to(losses)
         return Outcome((counts * losses).sum(), path[-1])
@@ -142,7 +148,7 @@ class MAML(GradientLearner):
 
     def diagnostics(self) -> dict[str, float]:
         """Mean inner rate of each adapted weight tensor, if they are learned."""
-        learned = zip(self.start(), self.rates, strict=True) if self.rates else ()
+        learned = zip(self.rated, self.rates, strict=True) if self.rates else ()
         return {f"inner_lr/{name}": rate.mean().item() for name, rate in learned}
 
 

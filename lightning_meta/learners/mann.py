@@ -104,4 +104,4 @@ class Memory(Predictor):
         step = torch.cat([x, self.last.unsqueeze(1).expand(-1, n, -1)], -1)
         state = MemoryState(*(part.repeat_interleave(n, 0) for part in self.state))  # every query is the next step
         output, _ = self.learner.cell(step.flatten(0, 1), state)
-        return self.learner.head(output).unflatten(0, (-1, n))
+        return self.learner.head(output).view(len(x), n, -1)

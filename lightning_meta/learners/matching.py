@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, InputError, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, membership
+from lightning_meta.learners.embedding import EmbeddingLearner, membership, squared_distance
 from lightning_meta.nn.embed import feature_width
 
 Attention = Literal["cosine", "euclidean"]
@@ -42,6 +42,8 @@ class MatchingNet(EmbeddingLearner):
         super().__init__(backbone)
         if attention not in ("cosine", "euclidean"):
             raise InputError(f"attention is {attention!r}; choose cosine or euclidean")
+        if temperature <= 0:
+            raise InputError(f"temperature is {temperature}; it must be positive")
         if context_steps < 0:
             raise InputError(f"context_steps is {context_steps}; give K >= 1, or 0 for no full context embeddings")
         self.attention, self.temperature = attention, temperature
@@ -57,7 +59,7 @@ class MatchingNet(EmbeddingLearner):
         """The exponent of the attention kernel, [tasks, q, n]."""
         if self.attention == "cosine":
             return self.temperature * F.normalize(z, dim=-1) @ F.normalize(support, dim=-1).mT
-        return -torch.cdist(z, support, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return -squared_distance(z, support)
 
 
 class SupportContext(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad
 
-from lightning_meta.core import Episode, Examples, InputError, Outcome, judged, prediction_loss
+from lightning_meta.core import Episode, Examples, InputError, Outcome, check_examples, judged, prediction_loss
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.embed import embed
@@ -107,15 +107,12 @@ class Pretraining(GradientLearner):
     @torch.no_grad()  # phi's own gradients apart, there are none: theta does not learn by adapting
     def descend_all(self, support: Examples, steps: int) -> Weights:
         self._check_outputs(support)
-        z = over_tasks(lambda x: self.embedded({}, x, x[:0]), support.x, vectorize=self.vectorized(support.x))
+        z = self.over_tasks(lambda x: self.embedded({}, x, x[:0]), support.x, like=support.x)
         start = self.new_head(z, support)
         if self.finetune == "head":
             return over_tasks(lambda one, w: self.descend(w, one, steps), Examples(z, support.y), start, vectorize=True)
-        return over_tasks(
-            lambda one, w: self.descend({**self.start(), **w}, one, steps),
-            support,
-            start,
-            vectorize=self.vectorized(support.x),
+        return self.over_tasks(
+            lambda one, w: self.descend({**self.start(), **w}, one, steps), support, start, like=support.x
         )
 
     def new_head(self, z: Tensor, support: Examples) -> Weights:
@@ -146,6 +143,7 @@ class Pretraining(GradientLearner):
 
     def _check_outputs(self, support: Examples) -> None:
         """Regression targets have theta's dimensions; classes of a task may be any, those of training `classes`."""
+        check_examples(support)
         found = support.y.shape[-1] if support.y.is_floating_point() else None
         if found and self.cosine:
             raise InputError(

@@ -11,7 +11,7 @@ from lightning_meta.core import Examples, InputError
 from lightning_meta.learners.embedding import membership
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
-from lightning_meta.nn.inner_loop import Weights, descend, over_tasks
+from lightning_meta.nn.inner_loop import Weights, descend
 
 
 class ProtoMAML(GradientLearner):
@@ -50,7 +50,7 @@ class ProtoMAML(GradientLearner):
             theta = self.start()
             return self.descend({**theta, **self.prototype_head(theta, support.x, member)}, support, steps)
 
-        return over_tasks(adapt_one, support, membership(support, "ProtoMAML"), vectorize=self.vectorized(support.x))
+        return self.over_tasks(adapt_one, support, membership(support, "ProtoMAML"), like=support.x)
 
     def prototype_head(self, theta: Weights, x: Tensor, member: Tensor) -> Weights:
         """The head of one task before the first step, from its support x [n, *shape] and member [ways, n]."""

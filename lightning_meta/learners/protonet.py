@@ -6,14 +6,13 @@ Jake Snell, Kevin Swersky and Richard Zemel. Prototypical Networks for Few-shot 
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, FewShotLearner, InputError, Predictor
-from lightning_meta.learners.embedding import membership
-from lightning_meta.nn.embed import embed
+from lightning_meta.learners.embedding import membership, squared_distance
+from lightning_meta.nn.embed import check_backbone, embed
 
 Distance = Literal["euclidean", "cosine"]
 
@@ -31,6 +30,9 @@ class ProtoNet(FewShotLearner):
         super().__init__()
         if distance not in ("euclidean", "cosine"):
             raise InputError(f"distance is {distance!r}; choose euclidean or cosine")
+        if temperature <= 0:
+            raise InputError(f"temperature is {temperature}; it must be positive")
+        check_backbone(backbone)
         self.backbone, self.distance, self.temperature = backbone, distance, temperature
 
     def adapt(self, support: Examples) -> "Prototypes":
@@ -49,5 +51,4 @@ class Prototypes(Predictor):
         z = embed(self.learner.backbone, x)
         if self.learner.distance == "cosine":
             return self.learner.temperature * F.normalize(z, dim=-1) @ F.normalize(self.centres, dim=-1).mT
-        # The square as it stands: expanded, as cdist would for many queries, it loses digits far from the origin.
-        return -torch.cdist(z, self.centres, compute_mode="donot_use_mm_for_euclid_dist").square()
+        return -squared_distance(z, self.centres)

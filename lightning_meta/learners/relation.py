@@ -37,7 +37,7 @@ class RelationNet(EmbeddingLearner):
 
     def embedded_loss(self, episode: Episode) -> Outcome:
         logits = self.condition(episode.support)(episode.query.x)
-        target = F.one_hot(episode.query.y, logits.shape[-1]).to(logits.dtype)
+        target = F.one_hot(episode.query.y.long(), logits.shape[-1]).to(logits.dtype)
         return Outcome(F.mse_loss(logits.sigmoid(), target), logits)
 
 

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, FewShotLearner, judged, prediction_loss, score
 from lightning_meta.learners.fast_weights import GradientLearner
+from lightning_meta.nn.rows import measure_rows
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
+
+QUERIES = 8  # and as many support examples, enough to see whether predictions depend on one another
 
 
 class Measured(NamedTuple):
@@ -52,25 +56,46 @@ def _now(x: Tensor) -> float:
     return time.perf_counter()
 
 
-def protocols(learner: FewShotLearner) -> dict[str, FewShotLearner]:
+def observe(learner: FewShotLearner, episode: Episode, agree: Callable[[bool], bool] = bool) -> None:
+    """Measure on the first task of an episode, and note on the learner, whether its predictions for a query depend on the
+    others (`transductive`) and whether they change from call to call (`noisy`). The learner is in evaluation mode. `agree`
+    makes one fact of what several processes find."""
+    support, query = (Examples(part.x[:1], part.y[:1]) for part in episode)
+    rows = torch.cat([query.x[0, :QUERIES], support.x[0, :QUERIES]])
+    rows = torch.cat([rows[1:], rows[:1]]) if len(rows) > 1 else rows.expand(2, *rows.shape[1:])
+    with torch.no_grad():
+        phi = learner.adapt(support)
+        found = measure_rows(lambda x: phi(x.unsqueeze(0))[0], rows)
+    learner.transductive, learner.noisy = agree(found.mixed), agree(found.noisy)
+
+
+def protocols(
+    learner: FewShotLearner, episode: Episode, agree: Callable[[bool], bool] = bool
+) -> dict[str, FewShotLearner]:
     """The learner as it is configured and, where it normalises by a batch in its inner loop, also by the other choice of
-    batch: under the keys `inductive` and `transductive`. The two share theta."""
+    batch: under the keys `inductive` and `transductive`, by what is measured on an episode. The two share theta."""
+    observe(learner, episode, agree)
     found = {predictions(learner): learner}
     if isinstance(learner, GradientLearner) and learner.normalises and learner.batch_stats != "running":
-        other = learner.judged_by("support" if learner.transductive else "transductive")
-        found[predictions(other)] = other
+        other = learner.judged_by("support" if learner.batch_stats == "transductive" else "transductive")
+        observe(other, episode, agree)
+        found.setdefault(predictions(other), other)
     return found
 
 
 def predictions(learner: FewShotLearner) -> str:
-    return "transductive" if learner.transductive else "inductive"
+    """In words whether predictions for a query depend on the others, as measured."""
+    return {None: "not measured", True: "transductive", False: "inductive"}[learner.transductive]
 
 
 def batch_statistics(learner: FewShotLearner) -> str | None:
     """What batch norm normalises by, if the learner has any. That of a frozen backbone keeps its running statistics."""
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in learner.modules()):
+    if isinstance(learner, GradientLearner) and learner.normalises:
+        return learner.batch_stats
+    norms = [module for module in learner.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
         return None
-    return learner.batch_stats if isinstance(learner, GradientLearner) and learner.normalises else "running"
+    return "running" if all(norm.track_running_stats for norm in norms) else "of the batch"
 
 
 def score_name(batch: Episode | Examples) -> str:
@@ -110,7 +135,9 @@ def adaptation_curve(learner: FewShotLearner, episode: Episode, found: Measured)
 def by_presentation(prediction: Float[Tensor, "tasks n ways"], y: Int[Tensor, "tasks n"]) -> list[Tensor]:
     """Accuracy [tasks] over the examples of a sequence that are the first of their class, over the second, and so on."""
     right = (prediction.argmax(-1) == y).float()
-    time_seen = F.one_hot(y).cumsum(1).gather(2, y.unsqueeze(2)).squeeze(2)  # [tasks, n]: 1 for a class's first
+    time_seen = (
+        F.one_hot(y.long()).cumsum(1).gather(2, y.long().unsqueeze(2)).squeeze(2)
+    )  # [tasks, n]: 1 for a class's first
     masks = [(time_seen == k).float() for k in range(1, int(time_seen.amax(1).min()) + 1)]
     return [(right * mask).sum(1) / mask.sum(1) for mask in masks]
 

@@ -51,6 +51,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
         self.losses: list[Tensor] = []  # since the last step of the optimiser
         self.learnt_from: Episode | Examples | None = None
         self.skipped = 0  # steps in a row
+        self.ways: dict[str, FewShotLearner] = {}  # what is tested, by what its predictions are
 
     def training_step(self, batch: Episode | Examples, batch_idx: int) -> Tensor:
         self.name_noise(batch_idx)
@@ -103,14 +104,20 @@ class MetaTraining(MetaModule[FewShotLearner]):
             self.add_curves("meta_val", episode, found)
 
     def test_step(self, episode: Episode, batch_idx: int) -> None:
-        for name, learner in protocols(self.learner).items():
-            if batch_idx == 0:
+        if batch_idx == 0:
+            self.ways = protocols(self.learner, episode, self.any_process)
+            for learner in self.ways.values():
                 measure(learner, episode)  # what starts up once is not timed
+        for name, learner in self.ways.items():
             found = measure(learner, episode)
             own = learner is self.learner
             self.summary.add_measured(self.test_name if own else f"{self.test_name}/{name}", episode, found)
             if own:
                 self.add_curves(self.test_name, episode, found)
+
+    def any_process(self, fact: bool) -> bool:
+        """Whether any process found it: all must log the same."""
+        return self.trainer.strategy.reduce_boolean_decision(fact, all=False)
 
     def add_curves(self, stage: str, episode: Episode, found: Measured) -> None:
         """Scores by the number of inner steps, and accuracies by presentation, where a learner has them."""
