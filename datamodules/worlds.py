@@ -6,7 +6,9 @@ import torch
 
 from datamodules.meta_batches import Key, MetaBatches
 from datamodules.task_data import TaskData
+from datamodules.world_settings import Settings
 from lightning_meta.core import InputError, MDPs, World, numbered
+from lightning_meta.core.world_shapes import check_settings
 
 
 class WorldStream(MetaBatches[MDPs]):
@@ -61,6 +63,7 @@ class Worlds(TaskData):
         seed: int = 0,
     ):
         super().__init__(meta_batch, seed)
+        check_settings(world)
         counts = {"meta_batch": meta_batch, "epoch_batches": epoch_batches}
         counts |= {"val_tasks": val_tasks, "test_tasks": test_tasks}
         for name, value in {**counts, "train_tasks": 1 if train_tasks is None else train_tasks}.items():
@@ -85,8 +88,15 @@ class Worlds(TaskData):
             }
 
     def streams(self, stage: str) -> list[WorldStream]:
+        rank, processes = self.place
+        if processes and self.episodes[stage] % processes:
+            name = {"train": "epoch_batches * meta_batch", "val": "val_tasks", "test": "test_tasks"}[stage]
+            raise InputError(
+                f"{name} is {self.episodes[stage]}, which {processes} processes cannot share evenly: make it a multiple of"
+                f" {processes}"
+            )
         stream = WorldStream(
-            self.world, stage, self.episodes[stage], self.meta_batch, self.seed, *self.place, self.known[stage]
+            self.world, stage, self.episodes[stage], self.meta_batch, self.seed, rank, processes, self.known[stage]
         )
         return [stream]
 
@@ -96,18 +106,18 @@ class Worlds(TaskData):
 
     @property
     def judged_on(self) -> str:
-        return repr((settings(self.world), self.known["val"], self.episodes["val"], self.seed))
+        settings = Settings(self.world)
+        if settings.unknown:
+            raise InputError(
+                f"{self.source}.{settings.unknown[0]} cannot be compared with that of another {self.source}, so nobody can"
+                " tell whether both pose the same tasks: keep what it is made from in its place, or give it a __reduce__"
+            )
+        return repr((settings.value, self.known["val"], self.episodes["val"], self.seed))
 
     def protocol(self, stage: str) -> dict[str, Any]:
-        return {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}
+        settings = {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}
+        return {**settings, "world": Settings(self.world).value}
 
-
-def settings(what: Any) -> Any:
-    """What a world is and how it is set, the worlds that it is made of as well; of what is no setting only the kind."""
-    if isinstance(what, (int, float, str, type(None))):
-        return what
-    if isinstance(what, (list, tuple)):
-        return [settings(part) for part in what]
-    if isinstance(what, dict):
-        return {name: settings(part) for name, part in what.items()}
-    return type(what).__name__, settings(vars(what)) if isinstance(what, World) else None
+    def state_dict(self) -> dict[str, Any]:
+        """The world that a checkpoint was trained in, to be compared with others."""
+        return {"world": Settings(self.world).value}

@@ -32,27 +32,29 @@ def test_without_a_baseline_an_advantage_is_what_came_after_and_nothing_where_no
     valid = torch.tensor([[[True, True, True], [True, True, False]]])
     found = advantages(lived(reward, valid), 0.5, 1.0, baseline=False)
     assert found.tolist() == [[[3, 4, 4], [2, 2, 0]]]
-    scaled = standardised_by_task(found, valid)
+    scaled = standardised_by_task(found, valid, found)
     assert scaled[valid].mean() == pytest.approx(0, abs=1e-6)
     assert scaled[valid].std(correction=0) == pytest.approx(1, abs=1e-6)
     assert scaled[0, 1, 2] == 0
 
 
 def test_a_baseline_knows_what_is_a_function_of_the_state_and_time_of_its_own_task() -> None:
-    """Returns that are linear in the features are foretold, each task's own; noise is not."""
-    observation, t = torch.rand(3, 5, 80, 2) * 4 - 2, torch.arange(80) / 100
+    """Returns that are linear in the features are foretold from many episodes, each task's own; noise is not."""
+    torch.manual_seed(0)
+    observation, t = torch.rand(3, 200, 80, 2) * 4 - 2, torch.arange(80) / 100
     slope = torch.tensor([1.0, -3.0, 10.0]).reshape(3, 1, 1)
     known = slope * observation[..., 0] + observation[..., 1].square() - slope * t**3 + 2
-    valid, noise = torch.rand(3, 5, 80) < 0.9, torch.randn(3, 5, 80)
-    assert_close(linear_baseline(observation, known * valid, valid), known * valid, atol=1e-3, rtol=1e-3)
+    valid, noise = torch.rand(3, 200, 80) < 0.9, torch.randn(3, 200, 80)
+    off = (known * valid - linear_baseline(observation, known * valid, valid))[valid]
+    assert off.std() < 0.02 * known[valid].std()
     left = ((known + noise) * valid - linear_baseline(observation, (known + noise) * valid, valid))[valid]
     assert 0.9 < left.std() < 1.1
 
 
 def test_a_baseline_without_observations_goes_by_the_time() -> None:
-    reward = torch.randn(2, 50, 3)
-    found = linear_baseline(torch.zeros(2, 50, 3, 0), reward, torch.ones_like(reward, dtype=torch.bool))
-    assert_close(found[:, 0], reward.mean(1), atol=1e-3, rtol=0)
+    reward = torch.randn(2, 200, 3)
+    found = linear_baseline(torch.zeros(2, 200, 3, 0), reward, torch.ones_like(reward, dtype=torch.bool))
+    assert_close(found[:, 0], reward.mean(1), atol=0.02, rtol=0)
 
 
 def test_generalised_advantages_are_sums_of_surprises() -> None:
@@ -60,10 +62,47 @@ def test_generalised_advantages_are_sums_of_surprises() -> None:
     reward, observation = torch.randn(2, 6, 4), torch.randn(2, 6, 4, 1)
     record = lived(reward, observation=observation)
     to_go = discounted_sums(reward, 0.9)
-    value = linear_baseline(observation, to_go, record.valid)
+    steady = reward.mean((1, 2)).reshape(2, 1, 1) * torch.tensor([1 + 0.9 + 0.81 + 0.729, 1 + 0.9 + 0.81, 1 + 0.9, 1])
+    value = steady + linear_baseline(observation, to_go - steady, record.valid)
     assert_close(advantages(record, 0.9, 1.0, baseline=True), to_go - value)
     following = torch.cat([value[..., 1:], torch.zeros(2, 6, 1)], -1)
     assert_close(advantages(record, 0.9, 0.0, baseline=True), reward + 0.9 * following - value)
+
+
+def standardised(record: Trajectories) -> Tensor:
+    to_go = discounted_sums(record.reward * record.valid, 0.99)
+    return standardised_by_task(advantages(record, 0.99, 1.0, baseline=True), record.valid, to_go)
+
+
+def test_a_baseline_with_as_many_features_as_steps_leaves_what_is_to_be_learned() -> None:
+    """What an episode earned against the others of its task, which no observation foretells, stays in its advantages."""
+    torch.manual_seed(0)
+    for envs in (1, 2, 20):
+        earned = torch.randn(30, envs, 40)
+        record = lived(earned, observation=torch.randn(30, envs, 40, 18))
+        to_go = discounted_sums(earned, 0.99)
+        left = advantages(record, 0.99, 1.0, baseline=True)
+        alike = torch.nn.functional.cosine_similarity(left.flatten(1), (to_go - to_go.mean((1, 2), True)).flatten(1))
+        assert alike.mean() > 0.6, "0.2 where 40 features are fitted to 40 steps exactly"
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -0.1, 1e4])
+@pytest.mark.parametrize("envs", [1, 20])
+def test_where_every_step_pays_the_same_nothing_is_magnified(value: float, envs: int) -> None:
+    torch.manual_seed(0)
+    observation = torch.randn(3, envs, 40, 18)
+    exact = standardised(lived(torch.full((3, envs, 40), value), observation=observation))
+    assert exact.abs().max() < 1e-3
+    rounded = torch.full((3, envs, 40), value) * (1 + 1e-7 * torch.randn(3, envs, 40))
+    assert standardised(lived(rounded, observation=observation)).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 5.0), (1.0, -50.0), (0.01, 0.0), (100.0, 1000.0)])
+def test_advantages_are_the_same_whatever_every_step_pays_and_in_any_unit(scale: float, offset: float) -> None:
+    torch.manual_seed(0)
+    reward, observation = torch.randn(3, 5, 30, dtype=torch.float64), torch.randn(3, 5, 30, 4)
+    found = standardised(lived(reward, observation=observation))
+    assert_close(standardised(lived(scale * reward + offset, observation=observation)), found, rtol=1e-8, atol=1e-8)
 
 
 def test_second_derivatives_of_credits() -> None:

@@ -47,6 +47,8 @@ def mdps(world: World, *seeds: int) -> MDPs:
 
 
 def bandit_agent(sequence: SequenceNetwork, arms: int = 3, **options: object) -> RL2:
+    """That takes rewards as they come, unless told."""
+    options = {"standardise_rewards": False, **options}
     return RL2(sequence, observations=0, actions=arms, discrete=True, **options)  # type: ignore[arg-type]
 
 
@@ -57,7 +59,7 @@ def test_what_it_does_step_by_step_is_what_the_update_finds_along_the_whole_tria
     agent.policy.weight.data *= 100  # as decided as after training
     lived, _ = mdps(Bandits(3, horizon=4), *range(5)).rollout(agent.prior(mdps(Bandits(3), 0)), envs=2, episodes=3)
     trials = Trials.of(lived)
-    distribution = agent.distribution(agent.sequence.unroll(agent.token(trials.token)))
+    distribution = agent.distribution(agent.outputs(trials))
     assert trials.token.shape == (10, 12, 3 + 2)
     assert trials.log_prob.std() > 0.1
     assert_close(distribution.log_prob(trials.action), trials.log_prob, rtol=0, atol=1e-5)
@@ -72,7 +74,7 @@ def test_memory_goes_on_over_the_ends_of_episodes_and_is_empty_where_a_trial_beg
     assert lived.seen.done[0, 0].tolist() == [0, 1, 1, 1, 1, 1]
     trials = Trials.of(lived)
     token = trials.token.clone().requires_grad_()
-    output = agent.sequence.unroll(agent.token(token))
+    output = agent.outputs(trials._replace(token=token))
     (felt,) = torch.autograd.grad(agent.policy(output)[0, 5].square().sum(), token)
     assert (felt[0].abs().amax(-1) > 1e-9).all(), "the sixth episode, of each before it"
     again, _ = mdps(world, 4).rollout(agent.prior(mdps(world, 4)), episodes=6)
@@ -85,8 +87,9 @@ def test_nothing_of_one_task_reaches_another(network):
     assert_close(agent.returns(mdps(world, 3, 8, 5))[1:2], agent.returns(mdps(world, 8)), rtol=0, atol=0)
     assert agent.returns(mdps(world, 3, 8, 5)).shape == (3, 2)
     lived, _ = mdps(world, 3, 8).rollout(agent.prior(mdps(world, 3)), episodes=2)
-    token = Trials.of(lived).token.clone().requires_grad_()
-    (felt,) = torch.autograd.grad(agent.policy(agent.sequence.unroll(agent.token(token)))[0].square().sum(), token)
+    trials = Trials.of(lived)
+    token = trials.token.clone().requires_grad_()
+    (felt,) = torch.autograd.grad(agent.policy(agent.outputs(trials._replace(token=token)))[0].square().sum(), token)
     assert felt[0].any()
     assert not felt[1].any()
 
@@ -96,7 +99,7 @@ def test_adapting_comes_back_with_what_it_remembers():
     phi = agent.adapt(mdps(world, 3, 8))
     (state,) = phi.memory
     lived, _ = mdps(world, 3, 8).rollout(agent.prior(mdps(world, 3, 8)), episodes=2, purpose="trial")
-    read = agent.sequence.read(agent.token(lived.seen.joined().flatten(0, 1)))
+    read = agent.sequence.read(agent.token(agent.rewards.read(lived.seen.joined().flatten(0, 1))))
     assert_close(state, read[0])
     before = state.clone()
     mdps(world, 3, 8).rollout(phi)
@@ -114,7 +117,7 @@ def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial(network):
     for name in ("action", "reward", "done"):
         assert torch.equal(getattr(lived.seen, name)[:, :, 0], getattr(whole.seen, name)[:, :, 8]), name
     trials = Trials.of(whole)
-    third = agent.distribution(agent.sequence.unroll(agent.token(trials.token))[:, 8])
+    third = agent.distribution(agent.outputs(trials)[:, 8])
     assert_close(third.log_prob(lived.action[:, 0, 0]), lived.log_prob[:, 0, 0], rtol=0, atol=1e-5)
 
 
@@ -147,7 +150,7 @@ def test_the_loss_by_hand():
     )
     token = torch.randn(1, 2, 4)
     trials = Trials(token, torch.tensor([[1, 0]]), torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]), torch.ones(1, 2))
-    output = agent.sequence.unroll(agent.token(token))[0]
+    output = agent.outputs(trials)[0]
     value, chances = agent.value(output)[:, 0], agent.policy(output).softmax(-1)
     target = torch.tensor([1 + 0.5 * 3, 3.0])
     chosen = torch.stack([chances[0, 1], chances[1, 0]]).log()

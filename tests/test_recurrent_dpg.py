@@ -69,7 +69,7 @@ def test_a_trial_is_kept_with_what_it_led_to_and_padded() -> None:
 
 def test_what_the_critic_learns_by_hand() -> None:
     """Constant Q = 2 and Q' = 5: targets are 10 r + 0.5 * 5, and 10 r alone where the trial terminated."""
-    agent, mdps = small(discount=0.5, reward_unit=0.1), recall(0, 1)
+    agent, mdps = small(discount=0.5, reward_unit=0.1, standardise_rewards=False), recall(0, 1)
     found = agent.learn(mdps, no_step)
     constant(agent.actor.head, 0.5)
     constant(agent.critic.head, 2.0)
@@ -168,7 +168,7 @@ def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial() -> None
     assert torch.equal(third.seen.action[:, :, 0], trial.action[:, :, 5])
     assert torch.equal(third.seen.reward[:, :, 0], trial.reward[:, :, 5])
     assert third.seen.done[:, :, 0].all()
-    output = agent.actor(torch.cat([trial.seen.joined(), third.seen.joined()], 2)[:, 0])
+    output = agent.actor(agent.rewards.read(torch.cat([trial.seen.joined(), third.seen.joined()], 2)[:, 0]))
     assert_close(agent.distribution(output[:, 6:]).mode, third.action[:, 0])
 
 

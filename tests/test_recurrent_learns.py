@@ -89,7 +89,7 @@ def test_how_far_the_policy_moved_is_told(objective):
         optimizer.step()
 
     told = agent.learn(tasks, improve)["kl"]
-    now = agent.distribution(agent.sequence.unroll(agent.token(trials.token)))
+    now = agent.distribution(agent.outputs(trials))
     log_ratio = (now.log_prob(trials.action) - trials.log_prob)[
         agent.objective.minibatches - 1 :: agent.objective.minibatches
     ]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_meta.core import InputError, uniform
-from lightning_meta.rl.replay import Replay
+from lightning_meta.rl.replay import Replay, without_lives
 
 
 def lives(*names: int, time: int = 3, envs: int = 1) -> Tensor:
@@ -84,6 +84,40 @@ def test_after_a_checkpoint_the_very_same_samples_follow() -> None:
     assert names(first, 0) == {1, 2, 3}, "two replays that share a state dict share no lives"
     with pytest.raises(InputError, match=r"\(2, 3\), this agent's \(2, 9\)"):
         Replay(rows=2, capacity=9).load_state_dict(first.state_dict())
+
+
+def test_a_checkpoint_is_as_large_as_what_was_lived_through() -> None:
+    """Not as what may be kept, and memory at most twice as large."""
+    replay = Replay(rows=3, capacity=1000)
+    for name in range(5):
+        add(replay, [0, 1], lives(name, name))
+        assert replay.kept.shape[1] <= 2 * (name + 1)
+    state = replay.state_dict()["_extra_state"]
+    assert state["lives"].shape == (3, 5, 3, 2)
+    assert state["lives"].untyped_storage().nbytes() == 3 * 5 * 3 * 2 * 4
+    again = Replay(rows=3, capacity=1000)
+    again.load_state_dict(replay.state_dict())
+    for name in range(5, 1100):
+        add(again, [0], lives(name))
+    assert again.kept.shape[1] == 1000
+    assert names(again, 0, last=2) == {1098, 1099}
+    assert names(again, 1) == {0, 1, 2, 3, 4}
+
+
+def test_lives_of_another_shape_or_left_out_are_refused() -> None:
+    replay = Replay(rows=1, capacity=2)
+    replay.check(3, 2)
+    add(replay, [0], lives(5))
+    replay.check(3, 2)
+    with pytest.raises(InputError, match="holds lives of 3 steps of 2 numbers, this world makes some of 9 of 2"):
+        replay.check(9, 2)
+    bare = Replay(rows=1, capacity=2)
+    bare.load_state_dict(without_lives(replay.state_dict()))
+    with pytest.raises(InputError, match="--ckpt_path last"):
+        bare.check(3, 2)
+    empty = Replay(rows=1, capacity=2)
+    empty.load_state_dict(without_lives(Replay(rows=1, capacity=2).state_dict()))
+    empty.check(3, 2)
 
 
 def test_an_empty_replay_is_a_state_too() -> None:

@@ -97,7 +97,11 @@ def fit(memory: str, seed: int, args: argparse.Namespace) -> Path:
         command += [f"--seed_everything={seed}", f"--data.seed={seed}", f"{learner}.episodes={EPISODES}"]
         command += [f"{learner}.sequence=lightning_meta.nn.{memory}"]
         command += [f"{learner}.sequence.init_args.{name}={value}" for name, value in MEMORIES[memory].items()]
-        command += [f"{learner}.entropy_weight=0.03", "--model.optimizer.init_args.lr=0.001"]
+        command += [
+            f"{learner}.entropy_weight=0.03",
+            f"{learner}.standardise_rewards=false",
+            "--model.optimizer.init_args.lr=0.001",
+        ]
         # the rate falls: where all goes well advantages are noise, and PPO makes them as large as any
         scheduler = "--model.scheduler.init_args"
         command += [

@@ -19,7 +19,16 @@ from datamodules.meta_batches import Key
 from datamodules.preprocess import Preprocess
 from datamodules.task_data import TaskData
 from datamodules.worlds import Worlds, WorldStream
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, MDPs, MetaRLLearner, judged
+from lightning_meta.core import (
+    Episode,
+    Examples,
+    FewShotLearner,
+    InputError,
+    MDPs,
+    MetaRLLearner,
+    judged,
+    rehearse_world,
+)
 from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.undisturbed import undisturbed
 from lightning_meta.training import MetaRL
@@ -205,11 +214,13 @@ def remarks(learner: FewShotLearner) -> list[str]:
 
 
 def try_trial(agent: MetaRLLearner, stream: WorldStream) -> None:
-    """A trial of two tasks, its episodes cut off after two steps; InputError where the agent does not fit the world."""
+    """The world by itself, then a trial of two tasks, its episodes cut off after two steps; InputError where the world does
+    not do what it should, or the agent does not fit it."""
+    some = stream.draw(0, range(2))
+    rehearse_world(stream.family, some)
     agent.check(stream.family)
     world = copy.copy(stream.family)
     world.horizon = min(world.horizon, 2)
-    some = stream.draw(0, range(2))
     try:
         with torch.no_grad():
             agent.returns(MDPs(world, some.seeds, some.draws))

@@ -16,6 +16,7 @@ from lightning_meta.core.few_shot import (
     score,
 )
 from lightning_meta.core.noise import numbered, uniform
+from lightning_meta.core.world_rehearsal import rehearse_world
 
 __all__ = [
     "Episode",
@@ -37,6 +38,7 @@ __all__ = [
     "log_prob",
     "numbered",
     "prediction_loss",
+    "rehearse_world",
     "score",
     "uniform",
 ]

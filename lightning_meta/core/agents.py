@@ -60,7 +60,8 @@ class MetaRLLearner(nn.Module, ABC):
     def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
         """One meta-iteration: live through trials and improve theta. `improve(loss)` takes one step of the outer optimiser
         down the gradient of a loss, its mean over processes. Returns scalars worth a curve, `return` and `steps` (of the
-        environment) among them."""
+        environment) among them. Within torch.autocast of a loop of your own, switch its cache off (cache_enabled=False), as
+        Lightning does: it would keep weights that `improve` has changed."""
 
     def judged_on(self) -> tuple[int, int, int]:
         """How much of a task it lives through at test: updates, envs and episodes. Agents that differ in it are not judged

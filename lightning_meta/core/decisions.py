@@ -17,6 +17,7 @@ from torch.distributions import Categorical, Distribution
 
 from lightning_meta.core.errors import InputError
 from lightning_meta.core.noise import uniform
+from lightning_meta.core.world_shapes import check_moved, check_start, check_task
 
 
 class Seen(NamedTuple):
@@ -48,9 +49,11 @@ class Moved(NamedTuple):
 
 
 class World(ABC):
-    """p(M): a family of decision processes, as pure functions over a batch with a different task in every slot.
+    """p(M): a family of decision processes, as pure functions over a batch with a different task in every slot: new tensors
+    come out, and what came in stays as it was.
 
-    Chance comes in from outside, as numbers u evenly spread in (0, 1); a world draws none itself.
+    Chance comes in from outside, as numbers u evenly spread in (0, 1); a world draws none itself. `stateful` is for a
+    simulator, whose step needs what the world keeps of the one before.
     """
 
     observations: int  # numbers in an observation; 0 where there is nothing to see
@@ -59,6 +62,7 @@ class World(ABC):
     horizon: int  # steps after which an episode is cut off
     noise: int  # random numbers that a reset or a step takes
     tasks: int | None = None  # how many different tasks there are, if they can be counted: seeds 0 .. tasks - 1
+    stateful: bool = False  # whether a step is a function of all since the reset, and not of the state alone
 
     @abstractmethod
     def task(self, seeds: Int[Tensor, " tasks"]) -> Any:
@@ -134,7 +138,9 @@ class MDPs:
 
     @cached_property
     def task(self) -> Any:
-        return self.world.task(self.seeds)
+        task = self.world.task(self.seeds)
+        check_task(self.world, task, len(self), self.seeds.device)
+        return task
 
     def to(self, device: torch.device | str) -> "MDPs":
         return MDPs(self.world, self.seeds.to(device), self.draws.to(device))
@@ -156,42 +162,46 @@ class MDPs:
         """Let a policy live through so many episodes of each task in each of `envs` copies of it, or the first `steps` steps
         of them; what it lived through, and the policy that it then is. `greedy` takes the likeliest action. A trial begins,
         nothing having been seen before; that of a policy which remembers an earlier rollout goes on with a new episode.
-        An env that is through with its episodes lives on until all are, and what a policy remembers goes on with it.
+        An env that is through with its episodes lives on until all are, and what a policy remembers goes on with it. What is
+        recorded are copies, whatever the world does with its tensors later.
 
-        Raises InputError where an observation, a reward or the policy is no number, or a policy remembers another number of
-        tasks.
+        Raises InputError where an observation, a reward or the policy is no number, the world gives other shapes or types
+        than it should, or a policy remembers another number of tasks.
         """
         world, whole = self.world, episodes * self.world.horizon
         steps = whole if steps is None else min(steps, whole)
         real = torch.get_default_dtype()  # what an agent perceives, whatever a world computes in
         luck = self.chance(f"{purpose}/world", steps + 1, envs, 2, world.noise).movedim(1, 0)
         dice = self.chance(f"{purpose}/action", steps, envs, 1 if world.discrete else world.actions).movedim(1, 0)
-        begin = world.reset if policy.before is None else world.again
-        state, observation = begin(self.task, luck[steps][..., 0, :])
+        begin = "reset" if policy.before is None else "again"
+        started = getattr(world, begin)(self.task, luck[steps][..., 0, :])
+        check_start(world, begin, started, len(self), envs, self.seeds.device)
+        state, observation = started[0], started[1].to(real, copy=True)
         nothing = torch.zeros(len(self), envs, device=self.seeds.device)
-        blank = Seen(observation.to(real), nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
+        blank = Seen(observation, nothing.unsqueeze(-1).expand(-1, -1, world.actions), nothing, nothing)
         seen = blank if policy.before is None else resumed(policy.before, blank)
         age, left = nothing.long(), nothing.long() + episodes
         record, over = [], False
         for step in range(steps):
             distribution, policy = policy.act(seen)
             action = distribution.mode if greedy else choose(distribution, dice[step])
-            moved = world.step(self.task, state, action, luck[step][..., 0, :])
-            age = age + 1
-            truncated = (age >= world.horizon) & ~moved.terminated
-            done, valid = moved.terminated | truncated, left > 0
             likely = nothing if greedy and not world.discrete else log_prob(distribution, action)
-            reward, shown = moved.reward.to(real), moved.observation.to(real)
-            record.append(Trajectories(seen, action, likely, reward, shown, moved.terminated, truncated, valid))
-            left, state, observation = left - done.long(), moved.state, moved.observation
+            moved = world.step(self.task, state, action.clone(), luck[step][..., 0, :])
+            if not step:
+                check_moved(world, state, moved)
+            age, terminated = age + 1, moved.terminated.clone()
+            truncated = (age >= world.horizon) & ~terminated
+            done, valid = terminated | truncated, left > 0
+            reward, shown = moved.reward.to(real, copy=True), moved.observation.to(real, copy=True)
+            record.append(Trajectories(seen, action, likely, reward, shown, terminated, truncated, valid))
+            left, state, observation = left - done.long(), moved.state, shown
             if done.any():
                 over = not (left > 0).any()
                 age = age.where(~done, 0)
                 first, start = world.again(self.task, luck[step][..., 1, :])
-                state, observation = (
-                    torch.where(done.unsqueeze(-1), new, old) for new, old in ((first, state), (start, observation))
-                )
-            seen = Seen(observation.to(real), self.encoded(action), reward, done.to(real))
+                state = torch.where(done.unsqueeze(-1), first, state)
+                observation = torch.where(done.unsqueeze(-1), start.to(real), observation)
+            seen = Seen(observation, self.encoded(action), reward, done.to(real))
             if over:
                 break
         lived = joined(record)

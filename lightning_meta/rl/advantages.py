@@ -13,18 +13,27 @@ from torch import Tensor
 
 from lightning_meta.core import Trajectories
 
-RIDGE = 1e-8  # solves for features that say the same, too
+RIDGE = 1.0  # of one episode; of n it is an n-th. Features have length 1
+LEAST = (
+    1e-5  # standard deviation of advantages, as a share of the rewards to come, below which they are rounding errors
+)
 
 
 def advantages(lived: Trajectories, discount: float, trace: float, baseline: bool) -> Float[Tensor, "tasks envs time"]:
     """Of the one episode in each env, by generalised advantage estimation with lambda = `trace`; 0 where not valid.
 
     Where an episode was cut off nothing is added for what would have come: the horizon is part of the task, and the
-    baseline knows the time. Without `baseline` the advantage is the sum of discounted rewards from there on (trace 1).
+    baseline knows the time. It is what would come if every step paid the task's mean, whatever that is, and what a linear
+    function foretells of the rest. Without `baseline` the advantage is the sum of discounted rewards from there on (trace 1).
     """
-    to_go = discounted_sums(lived.reward * lived.valid, discount)
-    value = linear_baseline(lived.seen.observation, to_go, lived.valid) if baseline else torch.zeros_like(to_go)
-    return generalised(lived.reward, value, lived.valid, discount, trace)
+    reward = lived.reward.double()
+    value = torch.zeros_like(reward)
+    if baseline:
+        to_go = discounted_sums(reward * lived.valid, discount)
+        mean = by_task(reward, lived.valid).unsqueeze(1)  # of a step, over all that any episode of the task still has
+        steady = (mean * discounted_sums(lived.valid.any(1).double(), discount)).unsqueeze(1) * lived.valid
+        value = steady + linear_baseline(lived.seen.observation, to_go - steady, lived.valid)
+    return generalised(reward, value, lived.valid, discount, trace).to(lived.reward.dtype)
 
 
 def generalised(
@@ -58,12 +67,13 @@ def linear_baseline(
     valid: Bool[Tensor, "tasks envs time"],
 ) -> Float[Tensor, "tasks envs time"]:
     """What a linear function of the observation, its square and the time, fitted by ridge regression to each task's own
-    valid steps, says of the rewards to come; 0 where not valid. Features are scaled to length 1, so that the ridge weighs as
-    little in any units and for any horizon."""
+    valid steps, says of the rewards to come; 0 where not valid. Features are scaled to length 1, so that the ridge weighs the
+    same in any units and for any horizon. It falls with the number of episodes: with few, which features as many as steps
+    would fit exactly, little is believed of them, and nothing is left to learn from where all is."""
     x = (features(observation).double() * valid.unsqueeze(-1)).flatten(1, 2)  # [tasks, envs * time, features]
     x = F.normalize(x, dim=1)
     y = to_go.double().flatten(1).unsqueeze(-1)
-    ridge = RIDGE * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    ridge = RIDGE / to_go.shape[1] * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(x.mT @ x + ridge, x.mT @ y)
     return (x @ weights).reshape(to_go.shape).to(to_go.dtype)
 
@@ -76,11 +86,15 @@ def features(observation: Float[Tensor, "tasks envs time d"]) -> Float[Tensor, "
 
 
 def standardised_by_task(
-    x: Float[Tensor, "tasks envs time"], valid: Bool[Tensor, "tasks envs time"]
+    x: Float[Tensor, "tasks envs time"],
+    valid: Bool[Tensor, "tasks envs time"],
+    to_go: Float[Tensor, "tasks envs time"],
 ) -> Float[Tensor, "tasks envs time"]:
-    """x with mean 0 and variance 1 over the valid steps of each task; 0 elsewhere."""
+    """x with mean 0 and variance 1 over the valid steps of each task; 0 elsewhere. What varies by less than `LEAST` of the
+    rewards to come is not magnified."""
     centred = (x - by_task(x, valid).reshape(-1, 1, 1)) * valid
-    return centred / (by_task(centred.square(), valid).sqrt().reshape(-1, 1, 1) + 1e-8)
+    deviation, least = (by_task(part.square(), valid).sqrt() for part in (centred, to_go))
+    return centred / torch.maximum(deviation, LEAST * least).clamp(min=1e-30).reshape(-1, 1, 1)
 
 
 def by_task(x: Float[Tensor, "tasks envs time"], valid: Bool[Tensor, "tasks envs time"]) -> Float[Tensor, " tasks"]:

@@ -17,7 +17,7 @@ from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Traject
 from lightning_meta.nn.conjugate_gradient import dot
 from lightning_meta.nn.inner_loop import Weights, descend
 from lightning_meta.rl.actor import Actor, FastPolicy, divergence, entropy
-from lightning_meta.rl.advantages import advantages, by_task, standardised_by_task
+from lightning_meta.rl.advantages import advantages, by_task, discounted_sums, standardised_by_task
 from lightning_meta.rl.objectives import surrogate
 from lightning_meta.rl.score_terms import ScoreTerms, credit
 from lightning_meta.rl.trust_region import trust_region_step
@@ -44,7 +44,8 @@ class MAML(MetaRLLearner):
         envs: episodes lived through for an inner step, and for the outer step, in training; `test_envs`, at test, as many
             unless told.
         discount: of rewards, gamma; `trace` is lambda of the advantages (1: whole returns).
-        baseline: whether advantages are over a linear baseline fitted to each task.
+        baseline: whether advantages are over a baseline fitted to each task, its mean reward and what is linear in
+            observation and time; without, what every step pays weighs in them.
         standardise: whether a task's advantages are brought to mean 0 and variance 1, which makes alpha fit any scale of
             rewards.
         score_terms: those of the inner gradient's derivative: `all` are right in expectation, those of each `step` alone
@@ -154,7 +155,9 @@ class MAML(MetaRLLearner):
 
     def advantages(self, lived: Trajectories) -> Float[Tensor, "tasks envs time"]:
         found = advantages(lived, self.discount, self.trace, self.baseline)
-        return standardised_by_task(found, lived.valid) if self.standardise else found
+        if not self.standardise:
+            return found
+        return standardised_by_task(found, lived.valid, discounted_sums(lived.reward * lived.valid, self.discount))
 
     def adapted(self, theta: Weights, explored: Explored, tasks: int) -> FastPolicy:
         """phi as a function of theta, given what was lived through on the way."""

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 
 from lightning_meta.core import MDPs, MetaRLLearner, Policy, Seen, Trajectories
 from lightning_meta.nn.sequence import Memory, SequenceNetwork, shared
+from lightning_meta.rl.rewards import Rewards
 
 
 class MemoryBased(MetaRLLearner):
@@ -37,9 +38,11 @@ class MemoryBased(MetaRLLearner):
 
 @dataclass(frozen=True, eq=False)
 class Remembering(Policy):
-    """phi: a memory, tensors [tasks * envs, ...], or None where a trial begins. `token` makes of what is seen what `sequence`
-    reads, and `decide` of its outputs, [tasks, envs, d], the distribution of the next action."""
+    """phi: a memory, tensors [tasks * envs, ...], or None where a trial begins. `rewards` standardises what was paid, `token`
+    makes of what is seen what `sequence` reads, and `decide` of its outputs, [tasks, envs, d], the distribution of the next
+    action."""
 
+    rewards: Rewards
     token: nn.Module
     sequence: SequenceNetwork
     decide: Callable[[Tensor], Distribution]
@@ -47,7 +50,8 @@ class Remembering(Policy):
     before: Seen | None = None
 
     def act(self, seen: Seen) -> tuple[Distribution, "Remembering"]:
-        token = self.token(seen.joined().flatten(0, 1))
+        steps = seen.joined().flatten(0, 1).unsqueeze(1)
+        token = self.token(self.rewards.read(steps, begins=self.memory is None).squeeze(1))
         memory = self.sequence.start(token) if self.memory is None else shared(self.memory, len(token))
         output, memory = self.sequence.step(token, memory)
         return self.decide(output.unflatten(0, seen.reward.shape)), replace(self, memory=memory, before=None)

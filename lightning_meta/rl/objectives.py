@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from lightning_meta.core import InputError
 from lightning_meta.rl.processes import mean_over_processes, standardised
 
+LEAST = (
+    1e-3  # standard deviation of advantages, in units of the rewards to come, below which they are noise of the values
+)
+
 Trials = Float[Tensor, "trials time"]
 
 
@@ -53,7 +57,7 @@ class PPO(Objective):
         self.clip, self.epochs, self.minibatches = clip, epochs, minibatches
 
     def loss(self, log_prob: Trials, before: Trials, advantage: Trials, valid: Trials) -> Float[Tensor, ""]:
-        return -mean(surrogate(log_prob - before, standardised(advantage, valid), self.clip), valid)
+        return -mean(surrogate(log_prob - before, standardised(advantage, valid, LEAST), self.clip), valid)
 
 
 def surrogate(

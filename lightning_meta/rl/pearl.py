@@ -18,6 +18,7 @@ from lightning_meta.rl.belief import Belief
 from lightning_meta.rl.distributions import SquashedNormal
 from lightning_meta.rl.networks import layers
 from lightning_meta.rl.replay import Replay
+from lightning_meta.rl.rewards import Rewards, counted_for_ever
 from lightning_meta.rl.sac import SoftActorCritic
 
 
@@ -42,6 +43,8 @@ class PEARL(MetaRLLearner):
             task's latest trial that z is inferred from then. The tasks are as many as in the meta-batch, any that were met.
         capacity: episodes of each task that are kept.
         discount: of later rewards. reward_scale: of rewards to the critics, against the entropy's weight 1.
+        standardise_rewards: whether the encoder reads rewards with mean 0 and variance 1, and the critics count them from
+            their mean, by running statistics of training (`lightning_meta.rl.rewards`); so what every step pays is no matter.
         follow: how far the target value follows with each step.
     """
 
@@ -64,6 +67,7 @@ class PEARL(MetaRLLearner):
         capacity: int = 1000,
         discount: float = 0.99,
         reward_scale: float = 5.0,
+        standardise_rewards: bool = True,
         kl: float = 1.0,
         follow: float = 0.005,
     ):
@@ -87,6 +91,7 @@ class PEARL(MetaRLLearner):
         self.discount, self.reward_scale, self.kl, self.rate = discount, reward_scale, kl, follow
         self.encoder = layers(observations + actions + 1, *[width] * depth, 2 * latents)
         self.sac = SoftActorCritic(observations + latents, actions, width, depth)
+        self.seen, self.paid = Rewards(standardise_rewards), Rewards(standardise_rewards)  # by encoder, to critics
         self.replay = Replay(tasks, capacity)
 
     def prior(self, mdps: MDPs) -> "Believing":
@@ -107,6 +112,7 @@ class PEARL(MetaRLLearner):
 
     def inferred(self, belief: Belief, steps: Float[Tensor, "tasks n step"], valid: Tensor) -> Belief:
         """q(z | c) with these steps (s, a, r) in the context as well."""
+        steps = torch.cat([steps[..., :-1], self.seen.standardised(steps[..., -1:])], -1)
         mean, spread = self.encoder(steps).chunk(2, -1)
         return belief.times(mean, F.softplus(spread) + 1e-7, valid)
 
@@ -129,6 +135,10 @@ class PEARL(MetaRLLearner):
             trial.append(lived)
         lives = torch.cat([self.record(mdps, lived) for lived in trial], 1)
         length = torch.cat([lived.valid.sum(-1) for lived in trial], 1)
+        lived = torch.arange(lives.shape[2], device=length.device) < length.unsqueeze(-1)
+        place = self.observations + self.actions  # of the reward, before the dense one
+        for rewards, paid in ((self.seen, lives[..., place]), (self.paid, lives[..., place + 1])):
+            rewards.adopt(rewards.with_these(paid, lived))
         self.replay.add(self.rows(mdps), lives, length)
         return {"return": trial[-1].returns().mean(), "steps": length.sum().float()}
 
@@ -148,6 +158,9 @@ class PEARL(MetaRLLearner):
             )
         return mdps.seeds
 
+    def check_batch(self, mdps: MDPs) -> None:
+        self.replay.check(mdps.world.horizon, 2 * self.observations + self.actions + 3)
+
     def loss(self, mdps: MDPs, purpose: str) -> tuple[Tensor, dict[str, Tensor]]:
         """One loss for all networks, on steps of as many tasks as these, any that were met."""
         rows = self.replay.known(mdps.chance(f"{purpose}/task"))
@@ -162,7 +175,7 @@ class PEARL(MetaRLLearner):
         losses = self.sac.losses(
             torch.cat([observation, z], -1),
             action,
-            self.reward_scale * reward.squeeze(-1),
+            self.reward_scale * counted_for_ever(reward, terminated, self.paid.mean, self.discount).squeeze(-1),
             torch.cat([following, z], -1),
             terminated.squeeze(-1),
             self.discount,

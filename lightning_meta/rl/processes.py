@@ -48,11 +48,12 @@ def raise_in_all(error: InputError, device: torch.device) -> NoReturn:
     raise error
 
 
-def standardised(x: Float[Tensor, "*shape"], valid: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x with mean 0 and variance 1 where it is valid (1, not 0), over all processes."""
+def standardised(x: Float[Tensor, "*shape"], valid: Float[Tensor, "*shape"], least: float) -> Float[Tensor, "*shape"]:
+    """x with mean 0 and variance 1 where it is valid (1, not 0), over all processes. A standard deviation below `least` is
+    taken for that: what varies so little is noise, which is not to be magnified."""
     count, total, square = mean_over_processes(torch.stack([valid.sum(), (x * valid).sum(), (x * x * valid).sum()]))
     mean = total / count
-    return (x - mean) / ((square / count - mean.square()).clamp(min=0).sqrt() + 1e-8) * valid
+    return (x - mean) / (square / count - mean.square()).clamp(min=least**2).sqrt() * valid
 
 
 def from_all_processes(x: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "all *shape"]:

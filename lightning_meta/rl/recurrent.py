@@ -19,6 +19,7 @@ from lightning_meta.rl.advantages import discounted_sums, generalised
 from lightning_meta.rl.memory_based import MemoryBased, Remembering
 from lightning_meta.rl.objectives import PPO, Objective, mean
 from lightning_meta.rl.processes import mean_over_processes
+from lightning_meta.rl.rewards import Rewards, counted
 
 
 class RL2(MemoryBased):
@@ -34,6 +35,9 @@ class RL2(MemoryBased):
         episodes: of a trial in training; `test_episodes`, at test, as many unless told.
         discount: gamma of the rewards within a trial, over the ends of its episodes.
         trace: lambda of the generalised advantage estimates.
+        standardise_rewards: whether rewards are read with mean 0 and variance 1, and counted from their mean, by running
+            statistics of training (`lightning_meta.rl.rewards`). Without, what every step pays is in all values, and where it
+            is large beside what actions change nothing is learned.
         reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network: the
             squared error of values of 50 drowns the policy's gradient, and nothing is learned. None for the root mean square
             of the discounted rewards that are to come, over the steps of a meta-batch; the largest so far. With A2C it also
@@ -60,6 +64,7 @@ class RL2(MemoryBased):
         test_episodes: int | None = None,
         discount: float = 0.99,
         trace: float = 0.5,
+        standardise_rewards: bool = True,
         reward_unit: float | None = None,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
@@ -83,6 +88,7 @@ class RL2(MemoryBased):
         if not (0 <= discount <= 1 and 0 <= trace <= 1):
             raise InputError(f"discount {discount}, trace {trace}: both must be between 0 and 1")
         self.sequence, self.discrete = sequence, discrete
+        self.rewards = Rewards(standardise_rewards)
         self.token = nn.Linear(observations + actions + 2, sequence.width)
         self.policy, self.value = nn.Linear(sequence.out_features, actions), nn.Linear(sequence.out_features, 1)
         with torch.no_grad():
@@ -101,20 +107,27 @@ class RL2(MemoryBased):
         return self.train_episodes if self.training else self.test_episodes
 
     def prior(self, mdps: MDPs) -> Remembering:  # noqa: ARG002  the same whatever the task
-        return Remembering(self.token, self.sequence, self.distribution)
+        return Remembering(self.rewards, self.token, self.sequence, self.distribution)
 
     def distribution(self, output: Float[Tensor, "*batch d"]) -> Distribution:
-        """Of the next action, from an output of the sequence network."""
-        found = self.policy(output)
+        """Of the next action, from an output of the sequence network. In the weights' own precision: a ratio of
+        probabilities needs more digits than bfloat16 has."""
+        with torch.autocast(output.device.type, enabled=False):
+            found = self.policy(output.to(self.policy.weight.dtype))
         if self.log_std is None:
             return Categorical(logits=found, validate_args=False)
         return Normal(found, self.log_std.exp().expand_as(found), validate_args=False)
 
     def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
-        """As every agent does. `kl`: of the last minibatch, from before the meta-batch to behind it."""
+        """As every agent does. Advantages are found anew for each minibatch, by the values as they then are; nothing is added
+        for what would come behind a trial that `growth` cuts off. `kl`: of the last minibatch, from before the meta-batch to
+        behind it."""
         self.check_batch(mdps)
-        lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, steps=self.steps(mdps.world))
+        steps = self.steps(mdps.world)
+        lived, _ = mdps.rollout(self.prior(mdps), episodes=self.episodes, steps=steps)
         trials, parts = Trials.of(lived), self.objective.minibatches
+        paid, rewards = trials.reward * trials.valid, self.rewards.with_these(trials.reward, trials.valid)
+        trials = trials._replace(reward=counted(trials.reward, trials.valid, rewards[0], self.discount, steps))
         if self.reward_unit is None:
             self.measured_unit = torch.maximum(self.measured_unit, self.size_to_come(trials))
         log: dict[str, Tensor] = {}
@@ -124,13 +137,18 @@ class RL2(MemoryBased):
                 some = Trials(*(x[part::parts] for x in trials))
                 loss, log = self.loss(some)
                 improve(loss)
+        moved = self.moved(some)
         self.meta_batches += 1
-        earned = (trials.reward * trials.valid).sum(1).mean()
-        return {"return": earned, "steps": trials.valid.sum(), "kl": self.moved(some), **log}
+        self.rewards.adopt(rewards)  # not before: the policy has acted by, and is compared with, the earlier ones
+        return {"return": paid.sum(1).mean(), "steps": trials.valid.sum(), "kl": moved, **log}
+
+    def outputs(self, trials: "Trials") -> Float[Tensor, "trials time d"]:
+        """Those of the sequence network along trials."""
+        return self.sequence.unroll(self.token(self.rewards.read(trials.token)))
 
     def loss(self, trials: "Trials") -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on some trials, and what its terms are."""
-        output, valid = self.sequence.unroll(self.token(trials.token)), trials.valid
+        """The objective on some trials, whose rewards are counted, and what its terms are."""
+        output, valid = self.outputs(trials), trials.valid
         distribution, value = self.distribution(output), self.value(output).squeeze(-1)
         likely = log_prob(distribution, trials.action)
         unit = self.measured_unit if self.reward_unit is None else self.reward_unit
@@ -138,7 +156,10 @@ class RL2(MemoryBased):
         value_loss = mean((advantage + value.detach() - value).square(), valid)
         entropy = distribution.entropy()
         entropy = mean(entropy if self.discrete else entropy.sum(-1), valid)
-        loss = self.objective.loss(likely, trials.log_prob, advantage, valid)
+        paid = (
+            mean_over_processes(trials.reward.abs().sum()) > 0
+        )  # where nothing was, advantages are errors of the values
+        loss = self.objective.loss(likely, trials.log_prob, advantage * paid, valid)
         log = {"value_loss": value_loss.detach(), "entropy": entropy.detach()}
         return loss + self.value_weight * value_loss - self.entropy_now() * entropy, log
 
@@ -146,7 +167,7 @@ class RL2(MemoryBased):
     def moved(self, trials: "Trials") -> Float[Tensor, ""]:
         """KL(before || now) of the policy at a step of these trials, in nats: from the actions taken in them, r - 1 - log r
         with r = now / before, whose mean is right and which is never negative."""
-        now = self.distribution(self.sequence.unroll(self.token(trials.token)))
+        now = self.distribution(self.outputs(trials))
         log_ratio = (log_prob(now, trials.action) - trials.log_prob) * trials.valid
         return mean(log_ratio.expm1() - log_ratio, trials.valid)
 

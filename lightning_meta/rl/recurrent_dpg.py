@@ -19,6 +19,7 @@ from lightning_meta.rl.memory_based import MemoryBased, Remembering
 from lightning_meta.rl.networks import follow, held, layers
 from lightning_meta.rl.processes import mean_over_processes
 from lightning_meta.rl.replay import Replay
+from lightning_meta.rl.rewards import Rewards, counted_for_ever
 
 SMALL = 0.003  # weight of the squared outputs of the actor: far out tanh has no slope, and what it learns is lost
 
@@ -42,8 +43,10 @@ class RecurrentDPG(MemoryBased):
         gradient_steps: after each meta-batch of trials. batch: trials of a gradient for each task of the meta-batch, of
             whichever task they were.
         capacity: trials that are kept, the latest.
-        discount: of later rewards. reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny
-            nor huge for the network.
+        discount: of later rewards.
+        standardise_rewards: whether rewards are read with mean 0 and variance 1, and counted from their mean, by running
+            statistics of training (`lightning_meta.rl.rewards`); so what every step pays is no matter.
+        reward_unit: rewards are counted in it, so that values, sums of them, are neither tiny nor huge for the network.
         follow: how far the targets follow with each step.
     """
 
@@ -63,6 +66,7 @@ class RecurrentDPG(MemoryBased):
         batch: int = 4,
         capacity: int = 10_000,
         discount: float = 0.99,
+        standardise_rewards: bool = True,
         reward_unit: float = 1.0,
         follow: float = 0.01,
     ):
@@ -83,10 +87,10 @@ class RecurrentDPG(MemoryBased):
         self.critic = Reader(self.token, sequence, actions, width, 1)
         self.actor_target = copy.deepcopy(self.actor).requires_grad_(False)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.replay = Replay(1, capacity)
+        self.rewards, self.replay = Rewards(standardise_rewards), Replay(1, capacity)
 
     def prior(self, mdps: MDPs) -> Remembering:  # noqa: ARG002  the same whatever the task
-        return Remembering(self.actor.token, self.actor.sequence, self.decide)
+        return Remembering(self.rewards, self.actor.token, self.actor.sequence, self.decide)
 
     def decide(self, output: Float[Tensor, "tasks envs d"]) -> ClippedNormal | SquashedNormal:
         """Of the next action, from an output of the actor's sequence network."""
@@ -102,6 +106,7 @@ class RecurrentDPG(MemoryBased):
     def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
         lived, _ = mdps.rollout(self.prior(mdps), self.envs, self.episodes, purpose="explore")
         length = lived.valid.sum(-1)
+        self.rewards.adopt(self.rewards.with_these(lived.reward, lived.valid))
         self.replay.add(torch.zeros_like(mdps.seeds), record(lived, self.episodes * mdps.world.horizon), length)
         found = {"return": lived.returns(self.episodes).sum(-1).mean(), "steps": length.sum().float()}
         for k in range(self.gradient_steps):
@@ -112,12 +117,17 @@ class RecurrentDPG(MemoryBased):
             follow(self.critic_target, self.critic, self.rate)
         return found
 
+    def check_batch(self, mdps: MDPs) -> None:
+        self.replay.check(self.episodes * mdps.world.horizon + 1, self.token + self.actions + 2)
+
     def loss(self, mdps: MDPs, purpose: str) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's and the actor's, on trials of the replay: each reaches its own network alone."""
         rows = torch.zeros_like(mdps.seeds)  # of the replay, which holds the trials of all tasks together
         trials, length = self.replay.whole(rows, mdps.chance(f"{purpose}/trials", self.batch))
         history, action, reward, ended = trials.flatten(0, 1).split([self.token, self.actions, 1, 1], -1)
+        history = self.rewards.read(history)
         action, reward, ended = action[:, :-1], reward[:, :-1, 0], ended[:, :-1, 0]
+        reward = counted_for_ever(reward, ended, self.rewards.mean, self.discount)
         steps = torch.arange(reward.shape[1], device=length.device)
         valid = (steps < length.flatten().unsqueeze(1)).to(reward)
 

@@ -15,7 +15,8 @@ class Replay(nn.Module):
     each step a record of some width, [time, width].
 
     All processes keep the same, what each has lived through. So whatever they draw is the same on one process as on many,
-    and the checkpoint of one resumes them all. The state is plain tensors, as large as what may be kept.
+    and the checkpoint of one resumes them all. The state is plain tensors, as large as what is kept; memory grows with it,
+    to twice as much at most.
     """
 
     def __init__(self, rows: int, capacity: int):
@@ -23,7 +24,8 @@ class Replay(nn.Module):
         if min(rows, capacity) < 1:
             raise InputError(f"a replay of {rows} tasks and {capacity} lives of each: give 1 or more of both")
         self.rows, self.capacity = rows, capacity
-        self.lives: Tensor | None = None  # [rows, capacity, time, width], once it is known how long and wide lives are
+        self.left_out = False  # of the checkpoint that it was loaded from
+        self.lives: Tensor | None = None  # [rows, room, time, width], once it is known how long and wide lives are
         self.length = torch.zeros(rows, capacity, dtype=torch.long)  # steps of each life
         self.written = torch.zeros(rows, dtype=torch.long)  # lives ever written
 
@@ -39,8 +41,9 @@ class Replay(nn.Module):
         rows, lives, length = (from_all_processes(part) for part in (rows, lives, length))
         envs, same = lives.shape[1], rows == rows.unsqueeze(1)
         before, after = (part.sum(1) * envs for part in (same.tril(-1), same.triu(1)))  # of the same task in this batch
-        kept = self.lives if self.lives is not None else lives.new_zeros(self.rows, self.capacity, *lives.shape[2:])
-        kept, self.length, self.written = (part.to(rows.device) for part in (kept, self.length, self.written))
+        self.length, self.written = (part.to(rows.device) for part in (self.length, self.written))
+        most = int((self.written.index_add(0, rows, torch.full_like(rows, envs))).max())
+        kept = self.with_room(min(most, self.capacity), lives)
         new = torch.arange(envs, device=rows.device)
         place = ((self.written[rows] + before).unsqueeze(1) + new) % self.capacity
         stays = after.unsqueeze(1) + envs - new <= self.capacity
@@ -48,6 +51,29 @@ class Replay(nn.Module):
         kept[where], self.length[where] = lives[stays], length[stays]
         self.lives = kept
         self.written.index_add_(0, rows, torch.full_like(rows, envs))
+
+    def with_room(
+        self, lives: int, like: Float[Tensor, "tasks envs time width"]
+    ) -> Float[Tensor, "rows room time width"]:
+        """What is kept, with room for so many lives of each task, like these."""
+        kept = self.lives if self.lives is not None else like.new_zeros(self.rows, 0, *like.shape[2:])
+        if kept.shape[1] < lives:
+            more = min(max(lives, 2 * kept.shape[1]), self.capacity) - kept.shape[1]
+            kept = torch.cat([kept.to(like.device), like.new_zeros(self.rows, more, *like.shape[2:])], 1)
+        return kept.to(like.device)
+
+    def check(self, time: int, width: int) -> None:
+        """InputError where it holds other lives than of so many steps and numbers a step, or a checkpoint left them out."""
+        if self.left_out:
+            raise InputError(
+                "the checkpoint holds no replay, which only `best` leaves out: go on from the last one, --ckpt_path last"
+            )
+        if self.lives is not None and self.lives.shape[2:] != (time, width):
+            raise InputError(
+                f"the checkpoint's replay holds lives of {self.lives.shape[2]} steps of {self.lives.shape[3]} numbers, this"
+                f" world makes some of {time} of {width}: go on in the world, and for the horizon and episodes, that it was"
+                " trained with, or start anew without --ckpt_path"
+            )
 
     def known(self, u: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Tasks of which something is kept, any as likely as another: the ones that numbers u in (0, 1) stand for."""
@@ -80,7 +106,10 @@ class Replay(nn.Module):
         return self.lives
 
     def get_extra_state(self) -> dict[str, Tensor | None]:
-        return {"lives": self.lives, "length": self.length, "written": self.written}
+        """No more of lives than there ever was of a task."""
+        used = int(self.written.max().clamp(max=self.capacity))
+        kept = None if self.lives is None else self.lives[:, :used].clone()  # a view would be saved whole
+        return {"lives": kept, "length": self.length, "written": self.written}
 
     def set_extra_state(self, state: Any) -> None:
         """Copies, for what is kept changes in place. `add` brings them to its device."""
@@ -91,3 +120,12 @@ class Replay(nn.Module):
             )
         self.lives = None if state["lives"] is None else state["lives"].clone()
         self.length, self.written = state["length"].clone(), state["written"].clone()
+        self.left_out = self.lives is None and bool(self.written.any())
+
+
+def without_lives(state: dict[str, Any]) -> dict[str, Any]:
+    """A state dict in which no replay holds what was lived through."""
+    return {
+        name: {**value, "lives": None} if isinstance(value, dict) and {"lives", "written"} <= value.keys() else value
+        for name, value in state.items()
+    }

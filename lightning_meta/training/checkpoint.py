@@ -1,6 +1,7 @@
 """Checkpoint files: written whole, read safely, and back to a learner."""
 
 import io
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -15,15 +16,19 @@ from lightning_meta.core import InputError
 from lightning_meta.core.files import whole
 from lightning_meta.nn.build import arguments
 from lightning_meta.nn.build import build as build_module
+from lightning_meta.rl.replay import without_lives
 from lightning_meta.training.contents import read
 from lightning_meta.training.restoring import Learner, differences, restored
 from lightning_meta.training.trust import Trust, brief
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, then moves it there: a kill or a full disk leaves the earlier file whole."""
+    """Writes a checkpoint beside its place, then moves it there: a kill or a full disk leaves the earlier file whole. One
+    named `best` is to be used, not gone on from, and holds no replay."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if Path(path).stem == "best":
+            checkpoint = {**checkpoint, "state_dict": without_lives(checkpoint["state_dict"])}
         if "://" in str(path):
             return super().save_checkpoint(checkpoint, path, storage_options)
         memory = io.BytesIO()  # written to a file, torch forgets why a disk refuses
@@ -105,6 +110,7 @@ class Origin(NamedTuple):
     trained_on: str | None  # the root of a shard set, else the name of a world or a data module
     steps: int | None
     cpu_seconds: float | None
+    world: dict[str, Any] | None = None  # how that world was set
 
 
 def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
@@ -117,7 +123,18 @@ def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
         source = args["root"] if isinstance(args.get("root"), str) else made["class_path"].rpartition(".")[2]
     seconds = checkpoint.get("callbacks", {}).get("Cost", {}).get("cpu_seconds")
     known = isinstance(seconds, (int, float)) and math.isfinite(seconds)
-    return Origin(str(path), source, checkpoint.get("global_step"), seconds if known else None)
+    return Origin(str(path), source, checkpoint.get("global_step"), seconds if known else None, _world(checkpoint))
+
+
+def _world(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings of the world that an agent was trained in, which are plain values and not nested without end."""
+    for state in checkpoint.values():
+        if isinstance(state, dict) and isinstance(state.get("world"), dict):
+            try:
+                return state["world"] if json.dumps(state["world"]).count("{") < 100 else None
+            except (TypeError, ValueError, RecursionError):
+                return None
+    return None
 
 
 def trained_with(path: str | Path, name: str, otherwise: Any) -> Any:
