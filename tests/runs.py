@@ -29,10 +29,15 @@ class NoisyMLP(nn.Sequential):
 
 
 class Kill(Callback):
-    """kill -9 at the start of a training step (counted from 0), or of an epoch; of one process among several."""
+    """kill -9 at the start of a training step (counted from 0), of an epoch, or of a test's batch; of one process among
+    several."""
 
-    def __init__(self, step: int = -1, epoch: int = -1, sign: str = "SIGKILL", rank: int = 0):
-        self.step, self.epoch, self.signal, self.rank = step, epoch, signal.Signals[sign], rank
+    def __init__(self, step: int = -1, epoch: int = -1, sign: str = "SIGKILL", rank: int = 0, tested: int = -1):
+        self.step, self.epoch, self.signal, self.rank, self.tested = step, epoch, signal.Signals[sign], rank, tested
+
+    def on_test_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.test_loop.batch_progress.current.started == self.tested and trainer.global_rank == self.rank:
+            os.kill(os.getpid(), self.signal)
 
     def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
         if trainer.current_epoch == self.epoch and trainer.global_rank == self.rank:

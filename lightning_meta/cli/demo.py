@@ -1,6 +1,7 @@
 """lightning-meta demo: the whole way on made-up handwriting, in a few minutes on two cores."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,9 +44,12 @@ def demo(episodes: int = 600, epochs: int = 3) -> None:
 
 
 def command(*arguments: str) -> None:
-    """Show and run `lightning-meta ARGUMENTS`; a failure ends the demo with its status."""
+    """Show and run `lightning-meta ARGUMENTS`; a failure ends the demo with its status. A Ctrl-C is the command's, which
+    may have something to save."""
     print(f"\n$ lightning-meta {' '.join(arguments)}", flush=True)
+    before = signal.signal(signal.SIGINT, lambda *_: None)
     status = subprocess.run([sys.executable, "-m", "lightning_meta", *arguments], check=False).returncode
+    signal.signal(signal.SIGINT, before)
     if status:
         sys.exit(status)
 
