@@ -19,6 +19,7 @@ from typing import Any
 from clusters.entry import wrapped
 from clusters.job import Job
 
+GROWTH, LONGEST = 600, 86400  # seconds to wait for nodes that a cluster has not, and for those that others occupy
 PATIENCE = 30  # seconds that the others have to end by themselves when one has failed
 
 
@@ -88,12 +89,20 @@ def gather(count: int, resources: dict[str, Any]) -> list[Any]:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     group = placement_group([resources] * count, strategy="STRICT_SPREAD")
-    if not group.wait(10):
-        print(f"waiting for {count} nodes, each with {json.dumps(resources)} free", flush=True)
-        ray.get(group.ready())
+    waited, pause = 0, 10
+    while not group.wait(pause):
+        waited, pause = waited + pause, GROWTH
+        able = sum(node["Alive"] and holds(node["Resources"], resources) for node in ray.nodes())
+        print(f"waiting for {count} nodes, each with {json.dumps(resources)} free; {able} are large enough", flush=True)
+        if waited > LONGEST or (waited > GROWTH and able < count):  # by then a cluster that grows has grown
+            sys.exit(f"gave up after {waited // 60} minutes: ask for smaller nodes, or for fewer")
     own = {"num_cpus": resources["CPU"], "num_gpus": resources["GPU"], "max_concurrency": 3}
     places = [PlacementGroupSchedulingStrategy(group, i) for i in range(count)]
     return [ray.remote(Node).options(**own, scheduling_strategy=place).remote() for place in places]
+
+
+def holds(node: dict[str, float], resources: dict[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in resources.items())
 
 
 def watch(nodes: list[Any], told: list[int]) -> int:

@@ -163,14 +163,16 @@ def _told(made: Package | None) -> list[str]:
     return [f"package: {files}, {mebibytes(made.size)}", *(f"left out: {name}" for name in made.left_out)]
 
 
-def _ask(where: str, call: Callable[[Any], Any], seconds: float = TIMEOUT) -> Any:
+def _ask(where: str, call: Callable[[Any], Any], seconds: float | None = None) -> Any:
     """What the cluster's client answers to a call."""
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise JobError(RAY_MISSING) from error
     with _told_to_user(where):
-        return within(seconds, f"the Ray cluster at {_shown(where)}", lambda: call(JobSubmissionClient(where)))
+        return within(
+            seconds or TIMEOUT, f"the Ray cluster at {_shown(where)}", lambda: call(JobSubmissionClient(where))
+        )
 
 
 def _remembered(folder: Path) -> str:

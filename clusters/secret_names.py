@@ -11,7 +11,7 @@ NAME = re.compile(
     re.IGNORECASE,
 )
 # of settings, `key` alone is as often the key of a dictionary or the field of a sample
-COLUMN = re.compile(r"(?<!API)(?<!ACCESS)(?<!SECRET)(?<!PRIVATE)(?<!ACCOUNT)_?KEY$", re.IGNORECASE)
+COLUMN = re.compile(r"^(?!.*(API|ACCESS|SECRET|PRIVATE|ACCOUNT)_?KEY$).*KEY$", re.IGNORECASE)
 HARMLESS = re.compile(r"^(OLD)?PWD$|_(PATH|FILE|DIR|MODE)$", re.IGNORECASE)  # where a secret is, not what it is
 VALUE = re.compile(
     r"://[^/@\s]*:[^/@\s]+@|-----BEGIN [A-Z ]*PRIVATE KEY|\bBearer\s+\S{8}|\b(Account|SharedAccess)Key=|\bAKIA[0-9A-Z]{16}\b"

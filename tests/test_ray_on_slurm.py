@@ -39,7 +39,10 @@ def test_tune_on_two_nodes(user: User) -> None:
     search = ("--", "tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "search.yaml")
     job = user.submit("--profile", "ray", "--nodes", "2", "--cpus-per-task", "2", *search)
     folder = Path(job["folder"])
-    user.cluster.wait(lambda: bool(list(folder.glob("ray-token-*"))), 30, folder / "log.txt")
+    user.cluster.wait(lambda: bool(list(Path("/tmp").glob("lm-*/ray"))), 60, folder / "log.txt")
+    assert {path.parent.stat().st_mode & 0o777 for path in Path("/tmp").glob("lm-*/ray")} == {0o700}, (
+        "Ray's own is 0777"
+    )
     assert [path.stat().st_mode & 0o777 for path in folder.glob("ray-token-*")] == [0o600]
     said = user("jobs", "logs", "-f", job["id"])
     assert "is the best of 4 trials" in said
@@ -51,7 +54,8 @@ def test_tune_on_two_nodes(user: User) -> None:
     assert "2 of 2 nodes" in said
     assert not list(folder.glob("ray-token-*"))
     left = [command_line(int(path.name)) for path in Path("/proc").glob("[0-9]*")]
-    assert not [line for line in left if f"lm-ray-{job['id']}" in line]
+    assert not [line for line in left if "--temp-dir=/tmp/lm-" in line]
+    assert not list(Path("/tmp").glob("lm-*/ray"))
 
 
 def test_the_drivers_exit_code_is_kept(user: User) -> None:

@@ -60,17 +60,20 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
-def test_hostile_words_arrive_and_a_repeated_submission_is_the_first(tmp_path: Path) -> None:
+def test_hostile_words_arrive_and_a_job_like_one_that_is_there_is_that_one(tmp_path: Path) -> None:
     ray, asked = RayJobs(), job(tmp_path, "python", "-c", ECHO, *HOSTILE, name="hostile")
     (asked.workdir / "mine.yaml").write_text("x")
     id = ray.submit(asked)
     assert id == "hostile"
-    assert ray.submit(asked) == id, "idempotent"
+    again = replace(asked, folder=tmp_path / "jobs" / "again")
+    assert ray.twin(again)
     assert ended(id, asked.folder)[:2] == ("succeeded", 0)
     assert json.loads(list(ray.logs(id, asked.folder))[-1]) == list(HOSTILE)
-    assert ray.submit(asked) == id, "also afterwards"
-    with pytest.raises(JobError, match=r"has a job hostile already, of another command: (.|\n)*take another --name"):
-        ray.submit(replace(asked, command=("fit",)))
+    assert ray.twin(again) == (id, "succeeded")
+    for change in ({"command": ("fit",)}, {"environment": {"A": "1"}}, {"config": "seed: 1\n"}):
+        assert ray.twin(replace(again, **change)) is None, "a run of its own"
+    (asked.workdir / "mine.yaml").write_text("y")
+    assert ray.twin(again) is None, "other files, another run"
     assert not list(tmp_path.rglob("touched"))
 
 
@@ -85,6 +88,9 @@ def test_a_failure_keeps_its_exit_code_and_its_text(tmp_path: Path) -> None:
     id = RayJobs().submit(asked)
     status = ended(id, asked.folder)
     assert status[:2] == ("failed", 1)
+    again = replace(asked, folder=tmp_path / "jobs" / "again")
+    assert RayJobs().twin(again) is None, "what has failed may run again"
+    assert RayJobs().statuses([(id, asked.folder), ("none", asked.folder)])[0] == status
     assert "exit code 1" in status.detail
     said = list(RayJobs().logs(id, asked.folder))
     assert said[-2:] == ["$(x) ' mine.yaml", "no such"]

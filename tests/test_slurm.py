@@ -150,6 +150,7 @@ def test_what_slurm_knows_is_refused_before(user: User) -> None:
     fit = user.fit("refused", [])
     said = user("submit", "slurm", "--sbatch=--hold", "--gpus-per-node", "2", *fit, status=2)
     assert "no node has more than 0" in said
+    assert "--nodes is 5, and a job in main gets 2 at most" in user("submit", "slurm", "--nodes", "5", *fit, status=2)
     partition = {**PROFILES, "wrong": {"partition": "lwo"}}
     write_yaml(user.folder / "profiles.yaml", partition)
     assert "no partition 'lwo': choose from high, low, main" in user(
@@ -171,6 +172,65 @@ def test_an_array_runs_with_other_seeds(user: User) -> None:
 def test_a_job_that_slurm_has_forgotten_is_in_accounting_or_unknown(user: User) -> None:
     job = user.submit("--", "compare", "nothing.ckpt")
     user("jobs", "logs", "-f", job["id"])
-    facts = Path(job["folder"], "job.json")
+    facts, left = Path(job["folder"], "job.json"), Path(job["folder"], "exit-0")
     facts.write_text(facts.read_text().replace(f'"id": "{job["id"]}"', '"id": "999999"'))
+    Path(job["folder"], "ended.json").unlink(missing_ok=True)
+    assert user.status("999999", status=1)["exit_code"] == 2, "which the script has left"
+    left.unlink()
+    Path(job["folder"], "ended.json").unlink()
     assert user.status("999999")["state"] == "unknown"
+    assert "does not know the job 999999 any more" in user("jobs", "logs", "-f", "999999", status=2)
+
+
+def test_a_file_that_is_edited_while_the_job_waits_changes_nothing(user: User) -> None:
+    command = user.fit("edited", [], batches=2)
+    job = user.submit("--profile", "here", "--sbatch=--hold", *command)
+    Path(command[-1]).write_text("trainer: {max_epochs: 0}\n")
+    user.cluster("scontrol", "release", job["id"])
+    user("jobs", "logs", "-f", job["id"])
+    assert user.status(job["id"])["state"] == "succeeded"
+    assert len(curve(user.run("edited", job), "meta_train/loss")) == 3 * 2
+
+
+def test_a_set_up_line_that_fails_ends_the_job(user: User) -> None:
+    setup = [
+        "set -u",
+        "module() { false; true; }; module load a",
+        "module load cuda; nosuchmodule load cuda",
+        "touch here",
+    ]
+    write_yaml(user.folder / "profiles.yaml", {**PROFILES, "broken": {"setup": setup}})
+    job = user.submit("--profile", "broken", "--", "compare", "nothing.ckpt")
+    said = user("jobs", "logs", "-f", job["id"])
+    assert "line 3 of its set-up failed with status 127: nosuchmodule load cuda" in said
+    assert "lightning-meta: error" not in said
+    assert user.status(job["id"], status=1)["exit_code"] == 1
+    assert not (user.folder / "here").exists()
+
+
+def test_nodes_that_do_not_find_each_other_and_a_head_without_an_address_are_said(user: User) -> None:
+    """Nothing resolves the names of these nodes."""
+    search = ("tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "pbt_inner_lr_shots.yaml")
+    for command, says in (
+        (
+            ("--nodes", "2", *user.fit("apart", [])),
+            "n2 finds no address of n1, where the processes meet: set master_addr",
+        ),
+        (("--", *search, "--trainer.accelerator", "cpu"), "n1 has no address, so that no Ray cluster can start there"),
+    ):
+        job = user.submit(*command)
+        assert says in user("jobs", "logs", "-f", job["id"])
+        assert user.status(job["id"], status=1)["exit_code"] == 1
+
+
+def test_a_test_that_meets_its_time_is_not_put_back_and_leaves_no_checkpoint(user: User) -> None:
+    fitted = user.submit("--profile", "here", *user.fit("tested", [], batches=2))
+    user("jobs", "logs", "-f", fitted["id"])
+    best = str(user.run("tested", fitted) / "checkpoints" / "last.ckpt")
+    config = str(user.folder / "tested.yaml")
+    endless = ("--ckpt_path", best, "--data.test_episodes", "10000000")
+    job = user.submit("--profile", "here", "--time", "1m", "--", "test", "--config", config, *endless)
+    user.cluster.wait(lambda: user.cluster.state(job["id"]) == "TIMEOUT", 150, Path(job["folder"], "log.txt"))
+    status = user.status(job["id"], status=1)
+    assert (status["state"], status["restarts"]) == ("failed", 0)
+    assert not list(user.folder.rglob("hpc_ckpt*"))
