@@ -12,6 +12,7 @@ from lightning_meta.search.storage import append, mend
 
 RATE = "model.learner.init_args.inner_lr"
 ONE, FIVE = "meta_val/shots/1/error", "meta_val/shots/5/error"
+TRAINER = {"max_epochs": 4}
 
 
 def line(trial: str, epoch: int, one: float, five: float, failed: str | None = None) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def line(trial: str, epoch: int, one: float, five: float, failed: str | None = N
 
 def test_of_several_objectives_the_front_is_marked_and_the_least_mean_wins() -> None:
     history = [line("a", 1, 0.5, 0.3), line("b", 1, 0.4, 0.1), line("c", 1, 0.1, 0.6), line("d", 1, 1e9, 1e9, "nan")]
-    found = rows(history, [ONE, FIVE], dict.fromkeys("abcd"))
+    found = rows(history, [ONE, FIVE], dict.fromkeys("abcd"), TRAINER)
     assert [row.trial for row in found] == ["b", "c", "a", "d"]
     assert [row.front for row in found] == [True, True, False, False]  # b is better than a in both
     said = choice(found, [ONE, FIVE])
@@ -40,7 +41,7 @@ def test_of_several_objectives_the_front_is_marked_and_the_least_mean_wins() -> 
 
 def test_of_equal_validations_the_last_counts_whose_checkpoint_is_kept() -> None:
     history = [line("a", epoch, error, error) for epoch, error in ((1, 0.2), (2, 0.1), (3, 0.1), (4, 0.3))]
-    (row,) = rows(history, [ONE], {"a": None})
+    (row,) = rows(history, [ONE], {"a": None}, TRAINER)
     assert (row.epoch, row.checkpoint) == (3, "checkpoint_3")
 
 

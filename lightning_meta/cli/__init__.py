@@ -107,6 +107,9 @@ def run(command: str, argv: list[str]) -> None:
 
         compare(argv)
     elif command == "tune":
+        from lightning_meta.cli.extras import need
+
+        need("search", only_say=bool({"-h", "--help"} & set(argv)))
         from lightning_meta.cli.tune import run as tune
 
         tune(argv)

@@ -47,8 +47,10 @@ def require(config: dict[str, Any], rest: list[str]) -> None:
     for key, kind, example in (("data", "task", "glyphs.yaml"), ("model.learner", "learner", "protonet.yaml")):
         node: Any = config
         for part in key.split("."):
-            node = node.get(part, {}) if isinstance(node, dict) else {}
-        if "class_path" not in node and not any(arg.startswith(f"--{key}") for arg in rest):
+            node = (node.get(part) or {}) if isinstance(node, dict) else {}
+        named = (f"--{key}", f"--{key}.class_path")
+        in_file = "class_path" in node if isinstance(node, dict) else True
+        if not in_file and not any(arg.partition("=")[0] in named for arg in rest):
             raise InputError(f"no {kind} is given: add --config {example}, say (`lightning-meta configs` lists them)")
 
 

@@ -1,15 +1,23 @@
 """The parser's complaints in a line: what came, where, and what is legal."""
 
-import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from inspect import getmembers, isclass, signature
-from typing import NoReturn
+from inspect import signature
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from lightning_meta.cli.names import choose, importable, no_key
 from lightning_meta.core import InputError
+
+
+class ParserError(InputError):
+    """What a parser says of its arguments, and the parser."""
+
+    def __init__(self, message: str, parser: ArgumentParser):
+        super().__init__(message)
+        self.parser = parser
 
 
 class Complaining(ArgumentParser):
@@ -19,7 +27,22 @@ class Complaining(ArgumentParser):
         if not self.exit_on_error:  # a parser within the parser, whose complaint the outer one passes on
             super().error(message, ex)
         options = [action.dest for action in self._actions if not action.dest.startswith(("help", "print_shtab"))]
-        raise InputError(explain(message, options)) from ex
+        raise ParserError(explain(message, options), self) from ex
+
+    def add_function_arguments(
+        self,
+        function: Callable[..., Any],
+        nested_key: str | None = None,
+        as_group: bool = True,
+        as_positional: bool = False,
+        skip: set[str | int] | None = None,
+        fail_untyped: Any = True,
+        sub_configs: bool = False,
+        linked_targets: set[str] | None = None,  # noqa: ARG002  jsonargparse 4.53 gives them to functions too, and fails
+    ) -> list[str]:
+        return super().add_function_arguments(
+            function, nested_key, as_group, as_positional, skip, fail_untyped, sub_configs
+        )
 
 
 def explain(message: str, options: Iterable[str]) -> str:
@@ -35,12 +58,14 @@ def explain(message: str, options: Iterable[str]) -> str:
         return no_argument(where, *found)
     if found := said(r"Option '(\w+)' is not accepted\. Got value: Namespace\(class_path='([\w.]+)'"):
         return no_argument(where, found[1], found[0])
+    if found := said(r"Unable to load config \"(.*)\""):
+        return f"{where.split('.')[0]} is {found[0]}: give it keys"
     if found := said(r"Group '([\w.]+)' does not accept option '(\w+)'"):
         return no_key(".".join(found), options)
     if found := said(r"^Option '([\w.]+)' is not accepted") or said(r"unrecognized arguments: --([\w.]+)"):
         return no_key(found[0], options)
     if found := said(r"module '([\w.]+)' has no attribute '(\w+)'"):
-        return f"{where}: {found[0]} has no {found[1]!r}. {choose(found[1], classes(found[0]))}"
+        return f"{where}: {importable('.'.join(found))[1]}"
     if found := said(r"arguments are required: (.+)"):
         return f"{where + ': ' if where else ''}{found[0]} must be given"
     if found := said(r"Not a valid subclass of (\w+)"):
@@ -57,7 +82,14 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{where} is {found[1]}, which is no {plain(found[0])}"
     if found := said(r"No module named '([\w.]+)'"):
         return f"{where}: Python finds no module {found[0]!r}; is it installed, or below PYTHONPATH?"
-    return message
+    return in_two_lines(message)
+
+
+def in_two_lines(message: str) -> str:
+    """The end of a long complaint, where its reason stands, without the parser's own names."""
+    lines = [re.sub(r"NestedArg\(key='(\w+)', val=(.*)\)", r"\1 \2", line).strip() for line in message.splitlines()]
+    lines = [line for line in lines if line and not re.search(r"Namespace\(|Subtypes|subtypes|Given value", line)]
+    return " ".join([*lines[:1], *lines[1:][-1:]])[:380]
 
 
 def no_argument(where: str, path: str, name: str) -> str:
@@ -65,29 +97,6 @@ def no_argument(where: str, path: str, name: str) -> str:
     module, _, kind = path.rpartition(".")
     legal = signature(getattr(import_module(module), kind)).parameters
     return f"{where}: {kind} has no argument {name!r}. {choose(name, legal)}"
-
-
-def classes(module: str) -> list[str]:
-    return [name for name, _ in getmembers(import_module(module), isclass)]
-
-
-def no_key(path: str, options: Iterable[str]) -> str:
-    """The dotted `path` leaves the tree of options at some key."""
-    legal = [option.split(".") for option in options]
-    parts, depth = path.split("."), 0
-    while depth < len(parts) - 1 and any(option[: depth + 1] == parts[: depth + 1] for option in legal):
-        depth += 1
-    names = dict.fromkeys(o[depth] for o in legal if len(o) > depth and o[:depth] == parts[:depth])
-    return (
-        f"{'.'.join(parts[:depth]) or 'the configuration'} has no key {parts[depth]!r}. {choose(parts[depth], names)}"
-    )
-
-
-def choose(name: str, legal: Iterable[str]) -> str:
-    """The nearest legal name, if one is near, and all of them."""
-    legal = list(legal)
-    close = difflib.get_close_matches(name, legal, n=1)
-    return (f"Did you mean {close[0]}? " if close else "") + (f"Choose from {', '.join(legal)}" if legal else "")
 
 
 def plain(types: str) -> str:

@@ -17,7 +17,7 @@ from lightning_meta.core.files import whole, write_json
 from lightning_meta.search.pictures import picture
 from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
 from lightning_meta.search.run import Job
-from lightning_meta.search.space import settle
+from lightning_meta.search.space import configured
 from lightning_meta.search.trial import CHECKPOINT
 
 
@@ -25,7 +25,7 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
     """Print and write the table, the picture and the winner, and test the winner once."""
     folder = job.folder
     errors = {Path(result.path).name: result.error and in_a_line(str(result.error)) for result in grid}
-    found = rows(history, job.options.objectives, errors)
+    found = rows(history, job.options.objectives, errors, job.plan.config["trainer"])
     if not found or found[0].objective is None:
         listed = "\n".join(f"  {row.trial}: {row.status}" for row in found)
         raise InputError(f"no trial came to a validation:\n{listed}")
@@ -53,7 +53,7 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
 def keep(job: Job, found: list[Row]) -> dict[str, Any]:
     """Write the winner's configuration and checkpoint into the search's folder; the configuration."""
     winner = found[0]
-    best = settle(job.plan.config, winner.values)
+    best = configured(job.plan.config, job.space, winner.values)
     if isinstance(best["trainer"].get("logger"), dict):
         best["trainer"]["logger"]["init_args"]["name"] += "-best"
     with whole(job.folder / "best.yaml") as aside:

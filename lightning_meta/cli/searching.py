@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from lightning_meta.cli import trial
 from lightning_meta.cli.checks import rehearse
-from lightning_meta.cli.complaints import no_key
+from lightning_meta.cli.names import no_key
 from lightning_meta.cli.outcome import conclude
 from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.core import InputError, MetaRLLearner
 from lightning_meta.core.files import whole
 from lightning_meta.core.signals import StoppedError
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
+from lightning_meta.search.choices import bare, opened, shared
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import read_history
 from lightning_meta.search.run import Job, check_room, join_cluster
-from lightning_meta.search.space import Dimension, dimension, full_key, leaves, settle
+from lightning_meta.search.space import Dimension, configured, dimension, exists, full_key, leaves
 from lightning_meta.search.storage import stored
 from lightning_meta.search.trial import Plan
 from lightning_meta.training import MetaRL
@@ -32,9 +34,14 @@ OWN = ("search", "address", "resume", "ckpt_path", "config")  # keys that are no
 def search(cli: MetaCLI, argv: list[str]) -> None:
     """Check all that can be known to fail, search, report."""
     config, options, space = checked(cli)
-    folder = place(config, vars(options), cli.config.resume)
+    place = runs_of(config)
+    earlier = gone_on_with(place, config, vars(options)) if cli.config.resume else None
+    join_cluster(cli.config.address)
+    check_room(options)
+    folder = earlier or claimed(place)
     plan = Plan(
         config,
+        space,
         options.objectives,
         "/".join(stored(options, folder)),
         os.getcwd(),
@@ -46,9 +53,6 @@ def search(cli: MetaCLI, argv: list[str]) -> None:
     )
     job = Job(options, space, plan, folder)
     resume = cli.config.resume or (bool(os.environ.get("LIGHTNING_META_RUN")) and job.can_go_on())
-    join_cluster(cli.config.address)
-    check_room(options)
-    folder.mkdir(parents=True, exist_ok=True)
     with whole(folder / "search.yaml") as aside:
         aside.write_text(yaml.safe_dump({**config, "search": vars(options)}, sort_keys=False))
     print(f"search:     {folder}\ncurves:     tensorboard --logdir {plan.folder}", flush=True)
@@ -81,16 +85,25 @@ def checked(cli: MetaCLI) -> tuple[dict[str, Any], Search, list[Dimension]]:
 
 
 def dimensions(config: dict[str, Any], options: Search) -> list[Dimension]:
-    """The space, its keys as the configuration has them; InputError with the nearest legal names where it has not."""
-    found = []
-    for key, spec in options.space.items():
+    """The space, its keys as the configuration has them, each after the choice that it depends on; InputError with the
+    nearest legal names where it has not."""
+    found: list[Dimension] = []
+
+    def depth(item: tuple[str, Any]) -> int:
+        return sum(bare(item[0]).startswith(bare(other) + ".") for other in options.space)
+
+    for key, spec in sorted(options.space.items(), key=depth):
+        above = [one for one in found if not one.under and bare(key).startswith(bare(one.place) + ".")]
+        if above and above[-1].chooses_classes:
+            rest = bare(key).removeprefix(bare(above[-1].place))
+            found += opened(shared(above[-1].place + rest.replace(".", ".init_args."), spec, above[-1]))
+            continue
         full = full_key(config, key)
         if full is None:
-            raise InputError(f"search.space: {no_key(key, leaves(config))}")
-        found.append(dimension(full, spec))
+            raise InputError(f"search.space: {no_key(bare(key), map(bare, leaves(config)))}")
+        found += opened(dimension(full, spec))
     if not found:
         raise InputError("search.space is empty: give it a key of the configuration that varies")
-    options.start = [{full_key(config, key) or key: value for key, value in point.items()} for point in options.start]
     return found
 
 
@@ -99,6 +112,11 @@ def check_objectives(config: dict[str, Any], options: Search, agent: bool) -> No
     at = config["data"].get("init_args", {}).get("val_shots") or []
     of_examples = [] if agent else ["meta_val/loss", *(f"meta_val/shots/{k}/error" for k in at)]
     legal = ["meta_val/error", *of_examples]
+    if len(options.objectives) > 1 and (options.scheduler or not options.searcher):
+        raise InputError(
+            "search.objective names several: they need a searcher that weighs them,"
+            " ray.tune.search.optuna.OptunaSearch, and no scheduler"
+        )
     for name in options.objectives:
         if name not in legal:
             raise InputError(f"search.objective is {name}: choose from {', '.join(legal)}")
@@ -109,11 +127,12 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
     on other episodes than the rest or, in a population, has other weights."""
     kinds, shapes = set(), set()
     for one in space:
-        for value in one.values:
+        for value, *under in product(one.values, *one.under.values()):
+            chosen = dict(zip(one.under, under, strict=True))
             try:
-                cli = parse("fit", settle(config, {one.key: value}), [])
+                cli = parse("fit", configured(config, space, corner(space, {**chosen, one.key: value})), [])
                 rehearse("fit", cli.model, cli.datamodule, cli.trainer, workers)
-            except InputError as error:
+            except ValueError as error:  # ours, or of an optimiser's constructor
                 raise InputError(f"search.space: with {one.key} {value}: {error}") from error
             agent = isinstance(cli.model.learner, MetaRLLearner)
             kinds.add((getattr(cli.datamodule, "judged_on", None), agent and cli.model.learner.judged_on()))
@@ -131,19 +150,46 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
                 )
 
 
-def place(config: dict[str, Any], options: dict[str, Any], resume: bool) -> Path:
-    """The folder of the search: a new one, or the newest of these configurations, which must be the same."""
+def corner(space: list[Dimension], values: dict[str, Any]) -> dict[str, Any]:
+    """A point with these values, and the first value of what else the choices among them hold."""
+    values = dict(values)
+    for other in space:
+        if other.under and exists(other, values):
+            values.setdefault(other.key, other.values[0])
+    return values
+
+
+def runs_of(config: dict[str, Any]) -> Path:
+    """The folder of all searches of these configurations."""
     logger = config["trainer"].get("logger")
     args = logger["init_args"] if isinstance(logger, dict) else {"save_dir": "runs", "name": "run"}
-    runs = Path(args["save_dir"], args["name"]).resolve()
-    if job := os.environ.get("LIGHTNING_META_RUN"):  # a scheduler's, which starts a preempted search again
+    return Path(args["save_dir"], args["name"]).resolve()
+
+
+def claimed(runs: Path) -> Path:
+    """The folder of a new search, made here, so that none that starts at the same time gets it; the job's own where a
+    scheduler starts a preempted search again."""
+    if job := os.environ.get("LIGHTNING_META_RUN"):
+        (runs / job).mkdir(parents=True, exist_ok=True)
         return runs / job
-    versions = sorted(
-        int(path.name.removeprefix("version_")) for path in runs.glob("version_*") if path.name[8:].isdigit()
-    )
-    if not resume:
-        return runs / f"version_{versions[-1] + 1 if versions else 0}"
-    for version in reversed(versions):
+    while True:
+        folder = runs / f"version_{max(versions(runs), default=-1) + 1}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:  # since we looked
+            continue
+        return folder
+
+
+def versions(runs: Path) -> list[int]:
+    return [int(path.name[8:]) for path in runs.glob("version_*") if path.name[8:].isdigit()]
+
+
+def gone_on_with(runs: Path, config: dict[str, Any], options: dict[str, Any]) -> Path:
+    """The folder of the newest search of these configurations, which must be the same."""
+    if job := os.environ.get("LIGHTNING_META_RUN"):
+        return runs / job
+    for version in sorted(versions(runs), reverse=True):
         file = runs / f"version_{version}" / "search.yaml"
         if file.is_file():
             if yaml.safe_load(file.read_text()) != yaml.safe_load(yaml.safe_dump({**config, "search": options})):

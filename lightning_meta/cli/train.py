@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 import warnings
+from enum import Enum
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -12,15 +13,16 @@ from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # documented, though not in __all__
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
-from lightning_meta.cli.complaints import Complaining
+from lightning_meta.cli.complaints import Complaining, ParserError
 from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.diagnosis import diagnose, misplaced_null, with_options
 from lightning_meta.cli.ending import leave_group, told_by_one
+from lightning_meta.cli.failures import Failure, annotate, construct, why
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.cli.report import after_fit, result, text, without_checkpoint
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
@@ -40,6 +42,10 @@ USES = {
     " (--data.root).",
     "tune": "Search over configurations: many runs of fit, scored on the same meta-validation episodes.",
 }
+LINKED = [name for names in OF_DATA.values() for name in names]
+
+# The parser writes defaults too, and those of Lightning's may be enumerations (Timer's interval).
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, value: dumper.represent_data(value.value))
 
 
 class Parser(Complaining, LightningArgumentParser):
@@ -53,6 +59,7 @@ class MetaCLI(LightningCLI):
     ckpt_path: str | None
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        self.failures = kwargs.pop("failures")
         parser = Parser(**kwargs)
         parser.add_argument(
             "-c", "--config", action=ActionConfigFile, help="A YAML file, or the name of a packaged one; repeatable."
@@ -71,6 +78,7 @@ class MetaCLI(LightningCLI):
             parser.link_arguments("data", key, compute_fn=compute, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
+        self.parser.add_instantiator(partial(construct, self.failures), object)
         self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
 
     def instantiate_classes(self) -> None:
@@ -132,6 +140,8 @@ def run(command: str, argv: list[str]) -> None:
     with warnings.catch_warnings():
         quiet()
         cli = parse(command, config, rest, FitCLI if command == "fit" else None)
+        if fault := misplaced_null(cli.parser, with_options(config, rest), LINKED):
+            raise InputError(fault)
         try:
             execute(command, cli, argv)
             leave_group()
@@ -146,6 +156,9 @@ def run(command: str, argv: list[str]) -> None:
 
 def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[MetaCLI] | None = None) -> MetaCLI:
     """Trainer, model and data as configured; `--help` and `--print_config` end here."""
+    failures: list[Failure] = []
+    asked = with_options(config, rest)
+    annotate(asked)
     try:
         return (kind or (TestCLI if command == "test" else MetaCLI))(
             module(config, rest),
@@ -159,24 +172,16 @@ def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[Meta
                 "usage": f"lightning-meta {command} --config TASK.yaml --config LEARNER.yaml [--KEY VALUE ...]",
                 "description": f"{USES[command]} `lightning-meta configs` lists tasks, learners and agents.",
                 "allow_abbrev": False,
+                "failures": failures,
             },
             args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
         )
-    except (
-        ValueError,
-        TypeError,
-        MisconfigurationException,
-        ImportError,
-    ) as error:  # a constructor's, ours or Lightning's
-        raise InputError(said(error)) from error
-
-
-def said(error: BaseException) -> str:
-    """What our own code complained of, where the parser wrapped it, else what this error says."""
-    inner = error.__cause__
-    while inner and not isinstance(inner, InputError):
-        inner = inner.__cause__
-    return str(inner or error)
+    except ParserError as error:
+        raise InputError(diagnose(error.parser, asked, LINKED) or str(error)) from error
+    except Exception as error:
+        if reason := why(error, failures, asked):
+            raise InputError(reason) from error
+        raise
 
 
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:

@@ -1,6 +1,5 @@
 """lightning-meta tune: a search over configurations, a population of them or one after the other."""
 
-import importlib.util
 import logging
 import warnings
 
@@ -27,6 +26,7 @@ class TuneCLI(MetaCLI):
     def before_instantiate_classes(self) -> None:
         if self.config.ckpt_path:
             raise InputError("tune begins its trials anew and takes no --ckpt_path; --resume goes on with a search")
+        super().before_instantiate_classes()
 
 
 def run(argv: list[str]) -> None:
@@ -38,10 +38,6 @@ def run(argv: list[str]) -> None:
             raise InputError(
                 "no search is given: add --config search/pbt_inner_lr_shots.yaml, say (`lightning-meta configs` lists them)"
             )
-    if missing := [name for name in ("ray", "pyarrow") if importlib.util.find_spec(name) is None]:
-        raise InputError(
-            f"tune needs {' and '.join(missing)}, not installed here: pip install 'lightning-meta[search]'"
-        )
     with warnings.catch_warnings():
         quiet()
         for name in ("pytorch_lightning", "lightning_fabric", "optuna"):

@@ -9,11 +9,14 @@ from typing import Any
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.schedulers.pb2 import PB2
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search.optuna import OptunaSearch
 
 from lightning_meta.core import InputError
 from lightning_meta.nn.build import find
+from lightning_meta.search.choices import point
+from lightning_meta.search.names import is_description
 from lightning_meta.search.options import Search
-from lightning_meta.search.space import Dimension
+from lightning_meta.search.space import Dimension, exists
 
 
 def make_scheduler(options: Search, space: list[Dimension], epochs: int) -> TrialScheduler:
@@ -34,9 +37,10 @@ def make_scheduler(options: Search, space: list[Dimension], epochs: int) -> Tria
 
 
 def mutations(kind: type[PopulationBasedTraining], space: list[Dimension]) -> dict[str, Any]:
-    """What a population may change: all that varies; of PB2, whose Gaussian process needs bounds, the ranges."""
+    """What a population may change: all that varies but classes, which a member takes over with the weights and the
+    optimiser's state that belong to them; of PB2, whose Gaussian process needs bounds, the ranges."""
     if not issubclass(kind, PB2):
-        return {"hyperparam_mutations": {one.key: one.mutation() for one in space}}
+        return {"hyperparam_mutations": {one.key: one.mutation() for one in space if not one.chooses_classes}}
     if any(not one.is_range for one in space):
         listed = ", ".join(one.key for one in space if not one.is_range)
         raise InputError(
@@ -48,18 +52,13 @@ def mutations(kind: type[PopulationBasedTraining], space: list[Dimension]) -> di
 
 def clip(values: dict[str, Any], space: list[Dimension]) -> dict[str, Any]:
     """Values within their ranges: a population multiplies them by a factor."""
-    return values | {one.key: one.clip(values[one.key]) for one in space}
+    return values | {one.key: one.clip(values[one.key]) for one in space if one.key in values}
 
 
 def make_searcher(options: Search, space: list[Dimension]) -> Searcher | SearchAlgorithm:
     """The searcher of `options`, which begins at `start`."""
-    keys = {one.key for one in space}
-    for point in options.start:
-        if unknown := point.keys() - keys:
-            raise InputError(
-                f"search.start has {', '.join(sorted(unknown))}, which is not in search.space: {', '.join(sorted(keys))}"
-            )
-    points = list(islice(cycle(options.start), options.trials)) if options.start else None
+    begin = [point(space, given) for given in options.start]
+    points = list(islice(cycle(begin), options.trials)) if begin else None
     if options.searcher is None:
         return BasicVariantGenerator(points_to_evaluate=points, random_state=options.seed)
     if any(one.kind == "grid" for one in space):
@@ -73,7 +72,31 @@ def make_searcher(options: Search, space: list[Dimension]) -> Searcher | SearchA
     for name, value in {"seed": options.seed, "points_to_evaluate": points}.items():
         if name in legal and value is not None:
             given.setdefault(name, value)
+    if by_run(kind, space):
+        given |= {"space": partial(propose, space=space)}
+        if len(options.objectives) == 1:
+            given |= {"metric": options.objectives[0], "mode": "min"}
     return attempt("searcher", kind, given)
+
+
+def by_run(kind: type[Any], space: list[Dimension]) -> bool:
+    """Whether a searcher is asked for one key after the other, so that it learns of those that exist only under some choice
+    from the trials that had them. The others draw each key for each trial, and its value is passed over where it is none."""
+    return issubclass(kind, OptunaSearch) and any(one.under for one in space)
+
+
+def propose(trial: Any, space: list[Dimension]) -> None:
+    """Ask Optuna for the keys that exist, one after the other."""
+    values: dict[str, Any] = {}
+    for one in space:
+        if not exists(one, values):
+            continue
+        if not one.is_range:
+            values[one.key] = trial.suggest_categorical(one.key, one.values)
+        elif one.kind.endswith("randint"):
+            values[one.key] = trial.suggest_int(one.key, *one.values, log=one.is_log)
+        else:
+            values[one.key] = trial.suggest_float(one.key, *one.values, log=one.is_log)
 
 
 def described(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], dict[str, Any]]:
@@ -86,7 +109,8 @@ def described(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], d
             f"search.{what}: {spec['class_path']!r} is no {base.__name__} that Python finds; ray.tune.schedulers and"
             " ray.tune.search have some"
         )
-    given, legal = dict(spec.get("init_args") or {}), [*inspect.signature(kind).parameters]
+    given = {name: built(what, value) for name, value in (spec.get("init_args") or {}).items()}
+    legal = [*inspect.signature(kind).parameters]
     for name in given:
         if name not in legal:
             close = difflib.get_close_matches(name, legal, n=1)
@@ -95,6 +119,11 @@ def described(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], d
                 f"Choose from {', '.join(legal)}"
             )
     return kind, given
+
+
+def built(what: str, value: Any) -> Any:
+    """An argument; where it describes an object itself, such as Optuna's sampler, that object."""
+    return attempt(what, *described(what, value, object)) if is_description(value) else value
 
 
 def attempt(what: str, kind: type[Any], given: dict[str, Any]) -> Any:

@@ -1,7 +1,6 @@
 """What a search is told."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from lightning_meta.core import InputError
 
@@ -12,7 +11,8 @@ class Search:
 
     Args:
         space: what varies: dotted keys of the configuration, and for each where its values come from: `uniform`,
-            `loguniform`, `randint` or `lograndint: [low, high]`, both included, `choice: [...]` or `grid: [...]`.
+            `loguniform`, `randint` or `lograndint: [low, high]`, both included, `choice: [...]` or `grid: [...]`. A choice
+            may be between classes, each a `class_path` with its `init_args`; what is a range in there exists only under it.
         trials: how many configurations are tried, of a population all at once; with `grid`, how many times each point is.
         start: configurations to begin with, each some keys of the space and their values; the trials take them in turn.
         scheduler: who stops, pauses or changes a trial, by `class_path` and `init_args`: any of ray.tune.schedulers, such
@@ -31,11 +31,11 @@ class Search:
         storage: folder or URL that all nodes see, for the checkpoints of the trials; by default the search's own folder.
     """
 
-    space: dict[str, dict[str, Any]]
+    space: dict[str, dict]  # plain dictionaries, of which the parser makes no objects
     trials: int = 8
-    start: list[dict[str, Any]] = field(default_factory=list)
-    scheduler: dict[str, Any] | None = None
-    searcher: dict[str, Any] | None = None
+    start: list[dict] = field(default_factory=list)
+    scheduler: dict | None = None
+    searcher: dict | None = None
     objective: str | list[str] = "meta_val/error"
     cpus: float = 1.0
     gpus: float = 0.0

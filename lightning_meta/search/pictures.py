@@ -38,9 +38,11 @@ def picture(
         style = {"color": f"C{i % 10}", "linewidth": 3 if trial == winner else 1}
         over_time.plot([line["seconds"] for line in own], scores, marker=".", **style)
         for axes, other, one in zip(paths, against, space, strict=True):
-            values = [place(one, line["values"][one.key]) for line in own]
-            axes.plot([line["epoch"] for line in own], values, drawstyle="steps-post", marker=".", **style)
-            other.scatter(values, scores, color=style["color"], s=36 if trial == winner else 9)
+            having = [line for line in own if one.key in line["values"]]
+            values = [place(one, line["values"][one.key]) for line in having]
+            axes.plot([line["epoch"] for line in having], values, drawstyle="steps-post", marker=".", **style)
+            there = [score(line, kind) for line in having]
+            other.scatter(values, there, color=style["color"], s=36 if trial == winner else 9)
     label = {"accuracy": "accuracy (%)", "mse": "mean squared error"}.get(kind, kind)
     finish(over_time, f"meta-validation, {len(trials)} trials, {winner} bold", "seconds of search", label)
     if kind == "mse":

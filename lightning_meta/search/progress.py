@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lightning_meta.search.report import brief, in_a_line, objective, plain
-from lightning_meta.search.space import short_names
+from lightning_meta.search.space import Dimension, existing, short_names
 from lightning_meta.search.storage import Reserve, append, mend, no_space, trouble
 
 HISTORY = "history.jsonl"
@@ -26,8 +26,9 @@ class Narrator(Callback):
     a disk is full the search ends with an OSError, its state saved in the room of `reserve`.
     """
 
-    def __init__(self, folder: Path, keys: list[str], objectives: list[str], epochs: int, reserve: Reserve):
-        self.history, self.names, self.objectives, self.epochs = folder / HISTORY, short_names(keys), objectives, epochs
+    def __init__(self, folder: Path, space: list[Dimension], objectives: list[str], epochs: int, reserve: Reserve):
+        self.history, self.space, self.objectives, self.epochs = folder / HISTORY, space, objectives, epochs
+        self.names = short_names([one.key for one in space])
         self.reserve, self.trouble = reserve, ""
         self.began, self.best = time.time(), float("inf")
         self.display: Progress | None = None
@@ -48,14 +49,15 @@ class Narrator(Callback):
             self.display.start()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Trial, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
-        failed, values = result.get("failed"), result["config"]  # trial.config may be the next one already
+        failed = result.get("failed")
+        values = existing(self.space, result["config"])  # trial.config may be the next one already
         if failed and self.failed.get(str(trial)) == failed:
             return  # it waits
         self.failed[str(trial)] = failed
         line = {
             "trial": str(trial),
             "seconds": round(time.time() - self.began, 3),
-            "values": {key: values[key] for key in self.names},
+            "values": values,
             "checkpoint": result.get("checkpoint_dir_name"),
             "failed": failed,
             "metrics": {
@@ -111,7 +113,7 @@ class Narrator(Callback):
             raise OSError(self.trouble)
 
     def show(self, trial: Trial, values: dict[str, Any], epoch: int, said: str) -> None:
-        shown = ", ".join(f"{name} {brief(values[key])}" for key, name in self.names.items())
+        shown = ", ".join(f"{self.names[key]} {brief(value)}" for key, value in existing(self.space, values).items())
         text = f"{trial}  {shown}  {said}"
         if not self.display:
             print(f"{text}  ({epoch}/{self.epochs})", flush=True)

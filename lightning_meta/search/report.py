@@ -27,8 +27,11 @@ class Row(NamedTuple):
     front: bool = False  # no other trial is as good in all objectives and better in one
 
 
-def rows(history: list[dict[str, Any]], objectives: list[str], errors: dict[str, str | None]) -> list[Row]:
-    """A row for each trial, the best first. `errors`: all trials, and why Ray gave one up."""
+def rows(
+    history: list[dict[str, Any]], objectives: list[str], errors: dict[str, str | None], trainer: dict[str, Any]
+) -> list[Row]:
+    """A row for each trial, the best first. `errors`: all trials, and why Ray gave one up; `trainer`: its arguments, which
+    tell how long a whole trial is."""
     found = []
     for trial, error in errors.items():
         reports = [line for line in history if line["trial"] == trial]
@@ -50,11 +53,18 @@ def rows(history: list[dict[str, Any]], objectives: list[str], errors: dict[str,
                 metrics.get(f"meta_val/{kind}_ci95"),
                 best["epoch"] if best else None,
                 best["checkpoint"] if best else None,
-                f"failed: {failed}" if failed else "done",
+                f"failed: {failed}" if failed else "done" if whole(reports[-1], trainer) else "stopped",
             )
         )
     found.sort(key=lambda row: float("inf") if row.objective is None else row.objective)
     return [row._replace(front=not any(dominates(other, row) for other in found)) for row in found]
+
+
+def whole(line: dict[str, Any], trainer: dict[str, Any]) -> bool:
+    """Whether a trial came to the last validation that its trainer makes, as that report of it tells."""
+    epochs, every, steps = (trainer.get(key) or -1 for key in ("max_epochs", "check_val_every_n_epoch", "max_steps"))
+    last = epochs - epochs % max(every, 1) if epochs > 0 else float("inf")
+    return (line["epoch"] or 0) >= last or 0 < steps <= (line["step"] or 0)
 
 
 def dominates(one: Row, other: Row) -> bool:
@@ -84,7 +94,7 @@ def table(found: list[Row], space: list[Dimension], kind: str, objectives: list[
     lines = [["trial", *names.values(), kind, *heads, "at epoch", "epochs", "ended"]]
     for row in found:
         score = "" if row.score is None else shown(row.score, row.ci95, kind)
-        values = [brief(row.values.get(key, "")) for key in names]
+        values = [brief(row.values.get(key, "-")) for key in names]
         each = [f"{value:.4f}" for value in row.objectives] or [""] * len(objectives)
         judged = [*each, "*" * row.front] if several else []
         lines.append([row.trial, *values, score, *judged, brief(row.epoch or ""), str(row.epochs), row.status])

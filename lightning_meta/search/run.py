@@ -15,7 +15,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from lightning_meta.core import InputError
-from lightning_meta.search.algorithms import make_scheduler, make_searcher
+from lightning_meta.search.algorithms import by_run, make_scheduler, make_searcher
 from lightning_meta.search.options import Search
 from lightning_meta.search.progress import Narrator
 from lightning_meta.search.space import Dimension
@@ -103,16 +103,12 @@ class Job:
         epochs = plan.config["trainer"]["max_epochs"]
         self.scheduler: TrialScheduler = make_scheduler(options, space, epochs)
         self.searcher = make_searcher(options, space)
+        self.by_run = by_run(type(self.searcher), space)
         self.population = isinstance(self.scheduler, PopulationBasedTraining)
         self.plan, self.epochs = plan._replace(population=self.population), epochs
         self.trials = options.trials * repeats(space)
         self.places = list(dict.fromkeys((f"{self.storage}/{self.name}", str(folder))))
         self.reserve = Reserve(self.places, ROOM + self.trials * ROOM_OF_A_TRIAL)
-        if len(options.objectives) > 1 and (options.scheduler or not options.searcher):
-            raise InputError(
-                "search.objective names several: they need a searcher that weighs them,"
-                " ray.tune.search.optuna.OptunaSearch, and no scheduler"
-            )
 
     def trainable(self) -> Any:
         each = {"CPU": self.options.cpus, **({"GPU": self.options.gpus} if self.options.gpus else {})}
@@ -134,7 +130,7 @@ class Job:
         )
         return tune.Tuner(
             self.trainable(),
-            param_space={one.key: one.domain() for one in self.space},
+            param_space={} if self.by_run else {one.key: one.domain() for one in self.space},
             tune_config=tune.TuneConfig(
                 metric=one,
                 mode="min" if one else None,
@@ -153,11 +149,7 @@ class Job:
                 storage_filesystem=self.filesystem,
                 failure_config=tune.FailureConfig(max_failures=options.retries),
                 checkpoint_config=tune.CheckpointConfig(**keep),
-                callbacks=[
-                    Narrator(
-                        self.folder, [one.key for one in self.space], options.objectives, self.epochs, self.reserve
-                    )
-                ],
+                callbacks=[Narrator(self.folder, self.space, options.objectives, self.epochs, self.reserve)],
                 stop=Hopeless(self.trials, self.epochs),
                 verbose=0,
             ),

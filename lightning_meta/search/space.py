@@ -1,11 +1,13 @@
 """The space of a search: keys of a configuration and where their values come from."""
 
 import copy
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from ray import tune
 
 from lightning_meta.core import InputError
+from lightning_meta.search.names import named
 
 RANGES = {
     "uniform": tune.uniform,
@@ -16,12 +18,28 @@ RANGES = {
 LISTS = {"choice": tune.choice, "grid": tune.grid_search}
 
 
-class Dimension(NamedTuple):
-    """A key that varies. `values` are the low and the high end of a range, or the list to choose from."""
+@dataclass(frozen=True)
+class Dimension:
+    """A key that varies.
+
+    Args:
+        key: names it: its place in the configuration and, where it is written inside a choice, that choice in brackets.
+        kind: one of RANGES or LISTS.
+        values: the low and the high end of a range, or the list to choose from, where descriptions have short names.
+        described: descriptions of classes and other composite values, by their short names.
+        under: the choices under which it exists: keys of other dimensions, and the values that these must have.
+    """
 
     key: str
     kind: str
     values: list[Any]
+    described: dict[str, Any] = field(default_factory=dict)
+    under: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The dotted key of the configuration."""
+        return self.key.partition(" (")[0]
 
     @property
     def is_range(self) -> bool:
@@ -30,6 +48,14 @@ class Dimension(NamedTuple):
     @property
     def is_log(self) -> bool:
         return self.kind.startswith("log")
+
+    @property
+    def chooses_classes(self) -> bool:
+        return any(isinstance(spec, dict) and "class_path" in spec for spec in self.described.values())
+
+    def meaning(self, value: Any) -> Any:
+        """A value as the configuration holds it."""
+        return copy.deepcopy(self.described[value]) if isinstance(value, str) and value in self.described else value
 
     def domain(self) -> Any:
         """Where Ray draws from."""
@@ -43,7 +69,7 @@ class Dimension(NamedTuple):
         return min(max(value, self.values[0]), self.values[1]) if self.is_range else value
 
 
-def dimension(key: str, spec: Any) -> Dimension:
+def dimension(key: str, spec: Any, under: dict[str, list[str]] | None = None) -> Dimension:
     """InputError where the description of a dimension is none."""
     legal = [*RANGES, *LISTS]
     if not (isinstance(spec, dict) and len(spec) == 1 and next(iter(spec)) in legal):
@@ -53,30 +79,48 @@ def dimension(key: str, spec: Any) -> Dimension:
     kind, values = next(iter(spec.items()))
     if not isinstance(values, list) or not values:
         raise InputError(f"search.space: {key}: {kind} is {values}: give a list")
-    if kind in RANGES:
-        whole = kind.endswith("randint")
-        numbers = int if whole else (int, float)
-        if (
-            len(values) != 2
-            or any(isinstance(v, bool) or not isinstance(v, numbers) for v in values)
-            or values[0] >= values[1]
-        ):
-            raise InputError(
-                f"search.space: {key}: {kind} is {values}: give [low, high], {'whole ' * whole}numbers with low < high"
-            )
-        if kind.startswith("log") and values[0] <= 0:
-            raise InputError(f"search.space: {key}: {kind} is {values}: a logarithmic range begins above 0")
-    return Dimension(key, kind, values)
+    if kind in LISTS:
+        names, described = named(values)
+        return Dimension(key, kind, names, described, under or {})
+    whole = kind.endswith("randint")
+    numbers = int if whole else (int, float)
+    if (
+        len(values) != 2
+        or any(isinstance(v, bool) or not isinstance(v, numbers) for v in values)
+        or values[0] >= values[1]
+    ):
+        raise InputError(
+            f"search.space: {key}: {kind} is {values}: give [low, high], {'whole ' * whole}numbers with low < high"
+        )
+    if kind.startswith("log") and values[0] <= 0:
+        raise InputError(f"search.space: {key}: {kind} is {values}: a logarithmic range begins above 0")
+    return Dimension(key, kind, values, under=under or {})
+
+
+def exists(one: Dimension, values: dict[str, Any]) -> bool:
+    """Whether a key is there at some point of the space."""
+    return all(values.get(key) in names for key, names in one.under.items())
+
+
+def existing(space: list[Dimension], values: dict[str, Any]) -> dict[str, Any]:
+    """The values of the keys that are there."""
+    return {one.key: values[one.key] for one in space if one.key in values and exists(one, values)}
+
+
+def configured(config: dict[str, Any], space: list[Dimension], values: dict[str, Any]) -> dict[str, Any]:
+    """The configuration at a point of the space; what a choice holds comes after the choice."""
+    point = existing(space, values)
+    return settle(config, {one.place: one.meaning(point[one.key]) for one in space if one.key in point})
 
 
 def settle(config: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with other values at some dotted keys, all of which it has."""
+    """The configuration with other values at some dotted keys."""
     config = copy.deepcopy(config)
     for key, value in values.items():
         *path, last = key.split(".")
         node = config
         for part in path:
-            node = node[part]
+            node = node.setdefault(part, {})
         node[last] = value
     return config
 
@@ -106,10 +150,12 @@ def leaves(config: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def short_names(keys: list[str]) -> dict[str, str]:
-    """The last part of each key or, where that is not unique, as many of the last parts as make it so."""
+    """The last part of each key or, where that is not unique, as many of the last parts as make it so. The choice that a key
+    belongs to stays, in brackets."""
     names = {}
     for key in keys:
-        parts = key.split(".")
-        ends = (".".join(parts[-n:]) for n in range(1, len(parts) + 1))
+        place, bracket, choice = key.partition(" (")
+        parts = place.split(".")
+        ends = (".".join(parts[-n:]) + bracket + choice for n in range(1, len(parts) + 1))
         names[key] = next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1)
     return names

@@ -17,7 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from lightning_meta.core import InputError
 from lightning_meta.search.ranks import Ranks
-from lightning_meta.search.space import settle, short_names
+from lightning_meta.search.space import Dimension, configured, existing, short_names
 from lightning_meta.search.storage import in_place
 from lightning_meta.search.takeover import TakeOver
 from lightning_meta.training.finite import diverged
@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     """What all trials of a search share. It travels to their workers."""
 
     config: dict[str, Any]  # complete; a trial's values go over it
+    space: list[Dimension]
     objectives: list[str]
     folder: str  # of the search: the curves of a trial go below it
     cwd: str  # relative paths of the configuration are meant from here
@@ -53,7 +54,7 @@ def run_trial(values: dict[str, Any], plan: Plan) -> None:
         with ExitStack() as stack:
             ranks = stack.enter_context(Ranks(plan, config, checkpoint)) if plan.workers > 1 else None
             path = Path(stack.enter_context(checkpoint.as_directory()), CHECKPOINT) if checkpoint else None
-            reporter = Reporter(plan.objectives, values, tune.report)
+            reporter = Reporter(plan.objectives, existing(plan.space, values), tune.report)
             try:
                 run(plan, config if ranks is None else ranks.config(0), [reporter], path)
             except Exception as error:
@@ -89,7 +90,7 @@ def fail(plan: Plan, reason: str) -> None:
 
 def trial_config(values: dict[str, Any], plan: Plan, name: str) -> dict[str, Any]:
     """The trial's configuration: quiet, its curves in a folder of its own, its checkpoints left to Ray."""
-    config = settle(plan.config, values)
+    config = configured(plan.config, plan.space, values)
     trainer = config["trainer"] | SILENT
     wanted = [one for one in trainer.get("callbacks") or [] if not one["class_path"].endswith(UNWANTED)]
     trainer["callbacks"] = wanted

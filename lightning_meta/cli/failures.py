@@ -1,0 +1,91 @@
+"""Classes of a configuration that cannot be imported or made: which, where it is named, and why."""
+
+import inspect
+import re
+from typing import Any, NamedTuple
+
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from lightning_meta.cli.names import importable, in_a_line
+from lightning_meta.core import InputError
+
+
+class Failure(NamedTuple):
+    """A class that could not be made, and why."""
+
+    kind: type
+    error: Exception
+
+    def said(self, config: dict[str, Any]) -> str:
+        """Ours as it is; of others with the key where `config` names the class, and what pip installs where that is it."""
+        if isinstance(self.error, InputError):
+            return str(self.error)
+        where = where_is(self.kind, config)
+        text = in_a_line(self.error)
+        if isinstance(self.error, ImportError):
+            wanted = re.search(r"pip install (?:-U )?'?([\w.\[\]-]+)", text)
+            package = wanted[1] if wanted else self.error.name or text
+            text = f"needs {package}, which is not installed: pip install {package}"
+        else:
+            text = f"cannot be made as told: {text}"
+        return f"{f'{where}: ' if where else ''}{self.kind.__name__} {text}"
+
+
+def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) -> Any:
+    """Make an object. Why that fails is kept, for the parser goes on to other members of a union and tells of all."""
+    try:
+        return kind(*args, **kwargs)
+    except Exception as error:
+        failures.append(Failure(kind, error))
+        raise
+
+
+def why(error: Exception, failures: list[Failure], config: dict[str, Any]) -> str | None:
+    """Why a configuration came to nothing: what our own code said, the first class that could not be made, a module that
+    cannot be imported, or what Lightning said. None where it is no fault of the configuration."""
+    root: BaseException = error
+    while root.__cause__ and not isinstance(root, InputError):
+        root = root.__cause__
+    if isinstance(root, InputError):
+        return str(root)
+    if failures:
+        return failures[0].said(config)
+    for where, path in class_paths(config):
+        _, problem = importable(path) if "." in path else (None, None)
+        if problem:
+            return f"{where}: {problem}"
+    of_lightning = (ValueError, TypeError, MisconfigurationException, ImportError)
+    return " ".join(str(root).split())[:380] if isinstance(error, of_lightning) else None
+
+
+def class_paths(config: Any, where: str = "") -> list[tuple[str, str]]:
+    """The keys at which a configuration names classes, as on the command line, and the classes' paths."""
+    found = []
+    if isinstance(config, dict):
+        if isinstance(path := config.get("class_path"), str):
+            found.append((where, path))
+        for key, value in config.items():
+            found += class_paths(value, where if key == "init_args" else f"{where}.{key}".lstrip("."))
+    elif isinstance(config, list):
+        for i, part in enumerate(config):
+            found += class_paths(part, f"{where}[{i}]")
+    elif (
+        isinstance(config, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", config) and "class_path" not in where
+    ):
+        found.append((where, config))
+    return found
+
+
+def annotate(config: dict[str, Any]) -> None:
+    """Let the parser take a function that does not say what it returns for one that makes a module, where the arguments of
+    the learner name it: it goes by annotations alone."""
+    for where, path in class_paths(config):
+        found = importable(path)[0] if where.startswith("model.learner.") and "." in path else None
+        if inspect.isfunction(found):
+            found.__annotations__.setdefault("return", nn.Module)
+
+
+def where_is(kind: type, config: dict[str, Any]) -> str | None:
+    """The key at which a configuration names a class."""
+    return next((where for where, path in class_paths(config) if path.rpartition(".")[2] == kind.__name__), None)
