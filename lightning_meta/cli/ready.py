@@ -10,8 +10,8 @@ from clusters.job import Job
 from clusters.secret_names import secret_settings
 from lightning_meta.cli.checks import rehearse, require
 from lightning_meta.cli.configs import combine, split_argv
+from lightning_meta.cli.lightning_cli import MetaCLI, TestCLI, parse
 from lightning_meta.cli.quiet import quiet
-from lightning_meta.cli.train import MetaCLI, TestCLI, parse
 from lightning_meta.core import InputError
 from lightning_meta.training.run_folder import home, locate
 

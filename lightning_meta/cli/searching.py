@@ -12,9 +12,9 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from lightning_meta.cli import trial
 from lightning_meta.cli.checks import rehearse
+from lightning_meta.cli.lightning_cli import MetaCLI, parse
 from lightning_meta.cli.names import no_key
 from lightning_meta.cli.outcome import conclude
-from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.core import InputError, MetaRLLearner
 from lightning_meta.core.files import whole
 from lightning_meta.core.signals import StoppedError

@@ -9,10 +9,10 @@ from pytorch_lightning import Callback
 
 from lightning_meta.cli.checks import check_trainer
 from lightning_meta.cli.ending import leave_group
+from lightning_meta.cli.lightning_cli import MetaCLI, parse
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.cli.quiet import quiet
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
-from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.training.checkpoint import load_weights, origin, read
 
 
