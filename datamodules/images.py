@@ -39,10 +39,13 @@ class ImageTasks(Tasks):
         ways, shots, queries = size.largest()
         pool = self._pool(split)
         if ways > len(pool.records):
+            sizes = {name: len(self._pool(name).records) for name in self.shards.index.splits}
+            listed = ", ".join(f"{name} {count}" for name, count in sizes.items())
             raise InputError(
                 f"{ways} ways were asked of split {split!r} of {self.shards.root}, which has"
                 f" {len(pool.records)} classes to draw from: ask for {len(pool.records)} ways or fewer"
-                f"{f' ({report})' if (report := self.report()) else ''}"
+                f"{f' ({report})' if (report := self.report()) else ''}. {min(sizes.values())} or fewer suit every split"
+                f" ({listed}); ways sets those of training, eval_ways those of validation and test"
             )
         needed = shots + queries
         smallest = min(pool.records.tolist(), key=self.shards.count)
@@ -158,11 +161,15 @@ class ImageEpisodes(EpisodeData):
     Args:
         root: folder or fsspec URL of the shards.
         ways: classes of a training episode, a number or a range [first, last].
-        shots: support examples a class; `queries`, query examples a class; numbers or ranges.
-        eval_ways: the same for validation and test, with `eval_shots` and `eval_queries`; by default as in training.
+        shots: support examples of each class, a number or a range.
+        queries: query examples of each class, a number or a range.
+        eval_ways: classes of a validation or test episode; by default as in training.
+        eval_shots: support examples of each class in validation and test; by default as in training.
+        eval_queries: query examples of each class in validation and test; by default as in training.
         meta_batch: tasks in a meta-batch, over all devices.
         epoch_batches: meta-batches of an epoch.
-        val_episodes: episodes of one validation; `test_episodes`, of the test.
+        val_episodes: episodes of one validation.
+        test_episodes: episodes of the test.
         splits: names of the meta-train, meta-validation and meta-test splits.
         seed: names the sequence of episodes, the frozen ones too.
         on_error: damaged records end the run (`raise`), or are passed over and counted (`skip`).

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from webdataset.writer import TarWriter
 from datamodules.index import FILE, Blob, Index, Record, Shard
 from datamodules.preprocess import Preprocess
 from lightning_meta.core import InputError
+from lightning_meta.core.files import check_writable, storage_errors, whole
 
 
 class ClassImages(NamedTuple):
@@ -31,9 +33,12 @@ class ClassImages(NamedTuple):
 
 
 def check_out(out: Path) -> None:
-    """InputError where the folder to write exists already."""
-    if out.exists():
+    """InputError where the folder to write exists already or cannot be written."""
+    with storage_errors(out):
+        exists = out.exists() or out.is_symlink()
+    if exists:
         raise InputError(f"{out} exists: nothing is overwritten. Choose another --out, or remove it first")
+    check_writable(out)
 
 
 def write_shards(
@@ -47,34 +52,35 @@ def write_shards(
     """Write `classes` to the folder `out` and return the index.
 
     Every split gets shards of its own, closed once they pass `shard_megabytes`. `extra_splits` name further splits over
-    the same classes, by class names. Everything is written to `out.partial` and renamed at the end, so a
-    killed writer leaves nothing that reads. The same input gives the same bytes.
+    the same classes, by class names. Everything is written aside and renamed at the end: a killed writer leaves nothing
+    that reads, and one that fails, on a full disk say, leaves nothing. The same input gives the same bytes.
     """
     check_out(out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    writer = _Writer(partial, shard_megabytes)
-    encoded = False
-    try:
-        for item in classes:
-            encoded = not isinstance(item.images, np.ndarray)
-            writer.add(item)
-    except BaseException:
-        writer.close()
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    writer.close()
-    shards, records = scan(partial, writer.paths, writer.written)
+    with whole(out) as partial:
+        shutil.rmtree(partial, ignore_errors=True)  # of a writer that was killed
+        partial.mkdir()
+        writer = _Writer(partial, shard_megabytes)
+        try:
+            for item in classes:
+                writer.add(item)
+            writer.close()
+        finally:
+            writer.let_go()
+        index = _index(partial, title, preprocess, writer, extra_splits or {})
+        (partial / FILE).write_text(index.to_json())
+    return index
+
+
+def _index(
+    folder: Path, title: str, preprocess: Preprocess, writer: "_Writer", extra_splits: dict[str, set[str]]
+) -> Index:
+    shards, records = scan(folder, writer.paths, writer.written)
     splits: dict[str, list[int]] = {}
     for number, item in enumerate(writer.written):
         splits.setdefault(item.split, []).append(number)
-    for name, members in (extra_splits or {}).items():
+    for name, members in extra_splits.items():
         splits[name] = [number for number, item in enumerate(writer.written) if item.name in members]
-    index = Index(title, preprocess, encoded, tuple(shards), tuple(records), splits, tuple(writer.same))
-    (partial / FILE).write_text(index.to_json())
-    partial.rename(out)
-    return index
+    return Index(title, preprocess, writer.encoded, tuple(shards), tuple(records), splits, tuple(writer.same))
 
 
 class Written(NamedTuple):
@@ -95,10 +101,11 @@ class _Writer:
         self.paths: list[str] = []
         self.written: list[Written] = []
         self.same: list[tuple[int, int]] = []
+        self.encoded = False
         self.open: dict[str, tuple[int, TarWriter]] = {}
 
     def add(self, item: ClassImages) -> None:
-        count = len(item.images)
+        count, self.encoded = len(item.images), not isinstance(item.images, np.ndarray)
         key, shard = f"{len(self.written):06d}", self.shard(item.split)
         about = {"name": item.name, "split": item.split, "count": count, "source": item.source}
         if item.same_as is not None:
@@ -111,17 +118,32 @@ class _Writer:
     def shard(self, split: str) -> int:
         """Number of the split's open shard; a full one is closed and the next begun."""
         if split in self.open and self.open[split][1].tarstream.offset > self.limit:
-            self.open.pop(split)[1].close()
+            self.open[split][1].close()
+            del self.open[split]
         if split not in self.open:
             path = f"{split}-{sum(p.startswith(split + '-') for p in self.paths):06d}.tar"
-            writer = TarWriter(str(self.folder / path), encoder=False, mtime=0, user="", group="")
-            self.open[split] = (len(self.paths), writer)
+            self.open[split] = (len(self.paths), tar_writer(self.folder / path))
             self.paths.append(path)
         return self.open[split][0]
 
     def close(self) -> None:
         for _, writer in self.open.values():
             writer.close()
+
+    def let_go(self) -> None:
+        for _, writer in self.open.values():
+            let_go(writer)
+
+
+def tar_writer(path: Path) -> TarWriter:
+    return TarWriter(str(path), encoder=False, mtime=0, user="", group="")
+
+
+def let_go(writer: TarWriter) -> None:
+    """Close the files of a writer that failed, which would else fail again when it is collected."""
+    for close in (writer.close, writer.stream.close):
+        with suppress(OSError):
+            close()
 
 
 def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]]) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.entrants import Entrant, entrants
 from lightning_meta.cli.pictures import comparison
 from lightning_meta.core import Episode, Examples, InputError
-from lightning_meta.core.files import whole, write_json
+from lightning_meta.core.files import check_writable, whole, write_json
 from lightning_meta.training.evaluation import Summary, measure, score_name
 
 ENDINGS = (".md", ".json", ".png")
@@ -42,6 +42,7 @@ def compare(
     for option, value in {"episodes": episodes, "batch": batch}.items():
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
+    check_writable(*files(out))
     field = entrants(checkpoints, names, trust or ())
     known_names = [entrant.name for entrant in field]
     if against is not None and against not in known_names:
@@ -131,13 +132,17 @@ def report(out: Path, protocol: dict[str, Any], field: list[Entrant], rounds: li
         for round in rounds
         for name, cell in round.cells.items()
     ]
-    paths = [out.with_name(out.name + ending) for ending in ENDINGS]
+    paths = files(out)
     with whole(paths[0]) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8", errors="surrogateescape")
     write_json(paths[1], {"protocol": protocol, "learners": facts, "results": results})
     with whole(paths[2]) as aside:
         comparison(facts, rounds, aside)
     print(f"{text}\n{', '.join(map(str, paths))}")
+
+
+def files(out: Path) -> list[Path]:
+    return [out.with_name(out.name + ending) for ending in ENDINGS]
 
 
 def run(argv: list[str]) -> None:

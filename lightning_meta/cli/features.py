@@ -32,8 +32,11 @@ def features(
     std: list[float] | None = None,
     batch: int = 64,
 ) -> None:
-    """Write a shard set of features, float32 vectors in the place of images; every learner trains and tests on it. After
-    a kill the same command goes on after the last whole shard. See `lightning_meta.nn.Frozen`.
+    """Write a shard set of features, float32 vectors in the place of images, by a frozen backbone.
+
+    Every learner trains and tests on it; one that is its backbone's features alone, such as ProtoNet, has nothing to
+    train. `adapt` reads images: it takes no checkpoint that was trained on features, but one of
+    `lightning_meta.nn.Frozen`. After a kill the same command goes on after the last whole shard.
 
     Args:
         root: folder or URL of the images' shards.
@@ -43,7 +46,8 @@ def features(
         drop: name of the part to leave out, its classifier (fc in torchvision's ResNets).
         weights: file with the backbone's state_dict; without one it stays as it was built.
         size: side of the square that images are resized to.
-        mean: of each channel of its training images, in 0..1 (by default ImageNet's); `std` likewise.
+        mean: mean of each channel of its training images, in 0..1; by default ImageNet's.
+        std: standard deviation of each channel of its training images, in 0..1; by default ImageNet's.
         batch: images at a time.
     """
     if batch < 1:
@@ -74,3 +78,4 @@ def features(
 
         index = write_features(source, out, extract, Features(frozen.out_features, json.dumps(about)))
     finish(out, index)
+    print("`adapt` takes no checkpoint trained on features: to classify images, train with lightning_meta.nn.Frozen")

@@ -1,5 +1,7 @@
 """lightning-meta shards: write, verify and look at sharded image sets."""
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from PIL import Image
 from rich.progress import track
 
 from datamodules import folder, glyphs, omniglot
+from datamodules.image_files import is_clutter
 from datamodules.preprocess import Preprocess
 from datamodules.shards import ShardSet
 from datamodules.write import ClassImages, check_out, write_shards
@@ -16,6 +19,7 @@ from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.features import features
 from lightning_meta.cli.task_file import finish
 from lightning_meta.core import InputError
+from lightning_meta.core.files import check_writable, whole
 
 
 def write_glyphs(out: Path = Path("shards/glyphs"), classes: int = 1000, drawings: int = 20, seed: int = 0) -> None:
@@ -120,6 +124,7 @@ def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes
         images: columns.
     """
     require(1, classes=classes, images=images)
+    check_writable(out)
     shards = open_images(root)
     rows = []
     for record in shards.index.split(split)[:classes]:
@@ -129,8 +134,8 @@ def sheet(root: str, out: Path = Path("sheet.png"), split: str = "test", classes
     picture = np.concatenate(rows, axis=1).transpose(1, 2, 0)
     if shards.index.preprocess.invert:
         picture = 255 - picture
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture.squeeze()).resize((picture.shape[1] * 2, picture.shape[0] * 2)).save(out, "PNG")
+    with whole(out) as aside:
+        Image.fromarray(picture.squeeze()).resize((picture.shape[1] * 2, picture.shape[0] * 2)).save(aside, "PNG")
     print(out)
 
 
@@ -165,20 +170,32 @@ def export(
             f"{classes} classes of {support} + {query} images were asked of split {split!r} of {root}, which has {len(records)}"
             f" classes of {fewest} images or more: ask for as many or fewer"
         )
-    for record in rng.choice(records, classes, replace=False):
-        name = shards.index.records[record].name.replace("/", "_")
-        pictures = shards.images(int(record), rng.permutation(shards.count(int(record)))[: support + query])
-        pictures = pictures.astype(np.uint8, copy=False)
-        for i, picture in enumerate(255 - pictures if shards.index.preprocess.invert else pictures):
-            path = out / "support" / name / f"{i}.png" if i < support else out / "query" / f"{name}-{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(path)
+    drawn = rng.choice(records, classes, replace=False).tolist()
+    with whole(out) as aside:
+        for record, name in zip(drawn, file_names([shards.index.records[i].name for i in drawn]), strict=True):
+            pictures = shards.images(record, rng.permutation(shards.count(record))[: support + query])
+            pictures = pictures.astype(np.uint8, copy=False)
+            for i, picture in enumerate(255 - pictures if shards.index.preprocess.invert else pictures):
+                path = aside / "support" / name / f"{i}.png" if i < support else aside / "query" / f"{name}-{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture.transpose(1, 2, 0).squeeze()).save(path)
     print(f"{out}/support, {out}/query")
 
 
 def some(names: list[str]) -> str:
     """The first few of them, and how many there are more."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def file_names(names: list[str]) -> list[str]:
+    """The names of classes as those of files: different, in one folder, not hidden, and of a length that a disk takes."""
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[/\\\0]", "_", name).encode("utf-8", "surrogateescape")[:150]
+        text = os.fsdecode(plain)
+        text = f"_{text}" if not text or is_clutter(text) else text
+        found.append(text if text not in found else f"{text}_{len(found)}")
+    return found
 
 
 def open_images(root: str) -> ShardSet:

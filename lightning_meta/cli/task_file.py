@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from datamodules.index import Index
+from lightning_meta.core.files import whole
 
 
 def task_yaml(root: Path, index: Index) -> str:
@@ -27,12 +28,14 @@ def task_yaml(root: Path, index: Index) -> str:
         },
         "trainer": {"max_epochs": 20},
     }
-    return f"# {index.title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
+    title = index.title.encode("ascii", "backslashreplace").decode()  # a folder's name may be no UTF-8
+    return f"# {title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
 
 
 def finish(out: Path, index: Index) -> None:
     """Put a task file beside the shards, so that `fit` needs no further settings, and say what was written."""
-    (out / "task.yaml").write_text(task_yaml(out, index))
+    with whole(out / "task.yaml") as aside:
+        aside.write_text(task_yaml(out, index))
     sizes = ", ".join(f"{name} {len(records)}" for name, records in index.splits.items())
     megabytes = sum(shard.bytes for shard in index.shards) / 1e6
     print(f"{out}: {len(index.records)} classes ({sizes}), {len(index.shards)} shards, {megabytes:.1f} MB")

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
@@ -11,6 +13,7 @@ from typing import Any
 
 from lightning_meta.core.errors import InputError
 
+BLOCK = 4096  # bytes that a disk which is not full takes
 REMEDIES = {
     ENOSPC: "make room or choose another folder",
     EDQUOT: "make room within the quota or choose another folder",
@@ -33,15 +36,47 @@ def whole(path: Path) -> Iterator[Path]:
     Raises InputError where the disk is full or the place cannot be written to.
     """
     aside = path.with_name(f"{path.stem}.partial{path.suffix}")  # the ending tells a plotter the format
+    made: list[Path] = []
     try:
         with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            made = make_parent(path)
             yield aside
             aside.replace(path)
     except BaseException:
         with suppress(OSError):
             shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
+            remove(made)
         raise
+
+
+def check_writable(*paths: Path) -> None:
+    """Raise InputError now where `whole(path)` would do so in the end: the disk is full, or the place cannot be written
+    to. Leaves nothing."""
+    for path in paths:
+        made: list[Path] = []
+        try:
+            with storage_errors(path):
+                if path.is_dir():
+                    raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+                made = make_parent(path)
+                with tempfile.TemporaryFile(dir=path.parent, buffering=0) as file:
+                    file.write(bytes(BLOCK))
+        finally:
+            with suppress(OSError):
+                remove(made)
+
+
+def make_parent(path: Path) -> list[Path]:
+    """Make the folder that `path` is in; those that were not there before, the innermost first."""
+    missing = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove(folders: list[Path]) -> None:
+    """Remove folders that are empty; OSError at the first that is not."""
+    for folder in folders:
+        folder.rmdir()
 
 
 @contextmanager
