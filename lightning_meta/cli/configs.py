@@ -1,6 +1,7 @@
 """Configuration files: bare names, merging, and where a run lives."""
 
 import difflib
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 from lightning_meta.core import InputError
 
 PACKAGED = Path(str(files("lightning_meta.configs")))
+LONGEST = 200  # bytes of a run's name: file systems take 255, and jobs and files are named after runs
 FOLDERS = ("tasks", "learners", "agents", "search", "reproduce")
 
 
@@ -24,9 +26,15 @@ def resolve(name: str) -> Path:
         wanted = rest
     if wanted in packaged:
         return packaged[wanted]
-    close = difflib.get_close_matches(wanted, packaged, n=3, cutoff=0.4)
+    close = near(name) or difflib.get_close_matches(wanted, packaged, n=3, cutoff=0.4)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise InputError(f"no configuration {name!r}, neither here nor packaged.{hint} `lightning-meta configs` lists them")
+
+
+def near(name: str) -> list[str]:
+    """The YAML files in the folder that a path names, whose names are like its own."""
+    files = {path.name: str(path) for path in Path(name).parent.glob("*.y*ml")}
+    return [files[one] for one in difflib.get_close_matches(Path(name).name, files, n=3, cutoff=0.6)]
 
 
 def list_configs() -> str:
@@ -96,7 +104,9 @@ def combine(names: list[str]) -> dict[str, Any]:
     """
     config = read(PACKAGED / "base.yaml")
     if names:
-        config["trainer"]["logger"]["init_args"]["name"] = "-".join(map(short, names))
+        name = run_name(names)
+        config["trainer"]["logger"]["init_args"]["name"] = name
+        config["trainer"]["default_root_dir"] = f"runs/{name}"
     for name in names:
         file = written(name, "--config") if "\n" in name else read(resolve(name))
         for_task = file.pop("for_task", None) or {}
@@ -104,6 +114,13 @@ def combine(names: list[str]) -> dict[str, Any]:
         for other in names:
             config = merge(config, for_task.get(short(other), {}))
     return config
+
+
+def run_name(names: list[str]) -> str:
+    """The names of the configuration files in one; where a file system could not take that, cut short, with a digest."""
+    name = "-".join(map(short, names))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name.encode()) <= LONGEST else f"{name.encode()[: LONGEST - 9].decode(errors='ignore')}-{digest}"
 
 
 def short(name: str) -> str:

@@ -15,6 +15,7 @@ from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read
 from lightning_meta.training.evaluation import batch_statistics, predictions, protocols
+from lightning_meta.training.run_folder import run_of
 
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
@@ -104,21 +105,15 @@ def chosen(paths: list[Path], names: list[str] | None) -> list[str]:
 
 def run_parts(path: Path) -> list[str]:
     """Run, version and file of runs/RUN/VERSION/checkpoints/FILE.ckpt; of another path, the file and its folders."""
-    folder = run_folder(path)
-    return (
-        [folder.parent.name, folder.name, path.stem] if folder else [path.stem, *reversed(path.resolve().parts[1:-1])]
-    )
-
-
-def run_folder(path: Path) -> Path | None:
-    folder = path.resolve().parent
-    return folder.parent if folder.name == "checkpoints" else None
+    run = run_of(path.resolve())
+    own = [run.path.parent.name, run.path.name, path.stem] if run else []
+    return own or [path.stem, *reversed(path.resolve().parts[1:-1])]
 
 
 def validation(path: Path) -> Curve:
     """The validation score against training steps, as the event files of the checkpoint's run have it."""
-    folder, points = run_folder(path), dict[int, float]()
-    for file in sorted(folder.glob("events*")) if folder else ():
+    run, points = run_of(path), dict[int, float]()
+    for file in sorted(run.path.glob("events*")) if run else ():
         events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
         for tag in {"meta_val/accuracy", "meta_val/mse"} & set(events.Tags()["scalars"]):
             points |= {

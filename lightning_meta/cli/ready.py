@@ -10,8 +10,10 @@ from clusters.job import Job
 from clusters.secret_names import secret_settings
 from lightning_meta.cli.checks import rehearse, require
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.train import MetaCLI, TestCLI, parse, place, quiet
+from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.train import MetaCLI, TestCLI, parse
 from lightning_meta.core import InputError
+from lightning_meta.training.run_folder import home, locate
 
 HERE = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"
 
@@ -59,7 +61,8 @@ def ready(job: Job, here: bool) -> Ready:
     if here:
         try_here(command, config, rest, job.nodes * job.tasks_per_node)
     if command in ("validate", "test") and here:  # of the run that is the newest now, not when the job starts
-        cli.config.ckpt_path = place(cli.config.ckpt_path, cli.config.trainer.logger)
+        found = locate(cli.config.ckpt_path, home(cli.config.trainer), "last" if command == "fit" else "best")
+        cli.config.ckpt_path = str(found) if found else None
     kept = cli.parser.dump(cli.config, skip_none=False)
     for key in secret_settings(yaml.safe_load(kept)):
         raise InputError(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from datamodules.episodes import EpisodeData
 from datamodules.meta_batches import Key
@@ -13,12 +12,13 @@ from datamodules.stream import EpisodeSize
 from datamodules.task_data import TaskData
 from lightning_meta.cli.checks import rehearse
 from lightning_meta.cli.pictures import Line, against_shots
-from lightning_meta.cli.report import result, text
+from lightning_meta.cli.report import keep_result, result, text
 from lightning_meta.cli.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.core import InputError
-from lightning_meta.core.files import whole, write_json
+from lightning_meta.core.files import whole
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
+from lightning_meta.training.monitor import boards
 
 
 def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
@@ -45,16 +45,18 @@ def evaluate_sizes(
     data: LightningDataModule,
     sizes: list[EpisodeSize],
     origin: Origin,
+    folder: Path,
 ) -> list[dict[str, Any]]:
     """Test the model as it is at every size, after all were found possible. Print each result and, of several, a table at
-    the end; write a JSON file for each and the score against shots as a curve and a picture. Returns the results."""
+    the end; write a JSON file for each into `folder`, and the score against shots as a curve and a picture. Returns the
+    results."""
     for size in sizes or [None]:
         if size:
             set_size(data, size)
         rehearse("test", model, data, trainer)
     tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
     stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
-    folder, found = trainer.log_dir, []
+    found = []
     for size in sizes or [None]:
         if size:
             set_size(data, size)
@@ -64,8 +66,7 @@ def evaluate_sizes(
         if trainer.is_global_zero:
             found.append(result("meta_test", model.test_name, trainer, data, model.learner, origin))
             print(text(found[-1]))
-            if folder:
-                write_json(Path(folder, f"{stage}{size_name(found[-1]['protocol'])}.json"), found[-1], indent=1)
+            keep_result(folder, stage, found[-1])
     if trainer.is_global_zero and len(sizes) > 1:
         print(table(found))
         show_curve(stage, found, trainer, folder)
@@ -97,7 +98,7 @@ def interval(score: tuple[float, float | None], percent: bool) -> str:
     return number(mean, percent) + ("" if ci95 is None else f" +- {number(ci95, percent)}")
 
 
-def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder: str | None) -> None:
+def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder: Path) -> None:
     """The score against shots, a line for each number of ways: in TensorBoard, where a step is a shot, and as a picture."""
     kind = "accuracy" if "accuracy" in found[0]["scores"] else "mse"
     lines: dict[str, Line] = {}
@@ -109,12 +110,10 @@ def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder
             label = "" if kind == "mse" else f"{shown(ways)}-way"
             label += f" {way['predictions']}" if one["other"] else ""
             lines.setdefault(label.strip() or one["learner"], []).append((shots, *way["scores"][kind]))
-    if isinstance(trainer.logger, TensorBoardLogger):
-        board = trainer.logger.experiment
+    for board in boards(trainer):
         for label, points in lines.items():
             for shots, mean, _ in points:
                 board.add_scalar(f"{stage}/{kind}_by_shots/{label}", mean, shots)
         board.flush()
-    if folder:
-        with whole(Path(folder, f"{stage}_by_shots.png")) as aside:
-            against_shots(lines, kind, f"{found[0]['learner']} on {found[0]['protocol']['data']}", aside)
+    with whole(folder / f"{stage}_by_shots.png") as aside:
+        against_shots(lines, kind, f"{found[0]['learner']} on {found[0]['protocol']['data']}", aside)

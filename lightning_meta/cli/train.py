@@ -1,6 +1,5 @@
 """fit, validate and test: LightningCLI over merged configuration files."""
 
-import logging
 import os
 import shlex
 import sys
@@ -11,27 +10,38 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]  # documented, though not in __all__
+from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # documented, though not in __all__
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning import LightningDataModule, Trainer
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.ending import leave_group, told_by_one
+from lightning_meta.cli.ending import leave_group, said, told_by_one
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
-from lightning_meta.cli.report import after_fit, result, text, without_checkpoint
+from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.report import after_fit, keep_result, result, text, without
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
-from lightning_meta.cli.tables import size_name
 from lightning_meta.cli.trainer_checks import check_fit
 from lightning_meta.core import InputError
-from lightning_meta.core.files import write_json
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.training.base import MetaModule
-from lightning_meta.training.checkpoint import Origin, load_weights, origin, read, trained_with, unlike
+from lightning_meta.training.checkpoint import load_weights, origin, read, trained_with, unlike
 from lightning_meta.training.preemption import PreemptedError, own_signals
+from lightning_meta.training.resume import (
+    Apply,
+    Change,
+    changes,
+    check_changes,
+    check_outer,
+    complete,
+    configuration_of,
+)
+from lightning_meta.training.run_folder import RunFolder, home, is_first_process, locate, place
+from lightning_meta.training.safeguards import guarded, whole_files
+from lightning_meta.training.start import Start, results_of, start_of_fit
 
 USES = {
     "fit": "Meta-train a learner on a distribution of tasks, or an agent on one of decision processes.",
@@ -47,10 +57,12 @@ class Parser(Complaining, LightningArgumentParser):
 
 
 class MetaCLI(LightningCLI):
-    """LightningCLI for MetaTraining or MetaRL on any data module."""
+    """LightningCLI for MetaTraining or MetaRL on any data module. As it is, for a rehearsal; it has no run folder."""
 
     model: MetaModule
     ckpt_path: str | None
+    folder: RunFolder | None = None
+    goes_on = False
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = Parser(**kwargs)
@@ -63,7 +75,7 @@ class MetaCLI(LightningCLI):
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
-            help="A checkpoint file, or best or last: of the newest run of these --config.",
+            help="A checkpoint file, the folder of a run, or best or last: of the newest run of these --config.",
         )
         self.linked: dict[str, Any] = {}
         for name in OF_DATA[self.model_class]:  # type: ignore[index]
@@ -71,11 +83,23 @@ class MetaCLI(LightningCLI):
             parser.link_arguments("data", key, compute_fn=compute, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:
-        self.ckpt_path, self.config.ckpt_path = place(self.config.ckpt_path, self.config.trainer.logger), None
+        found = locate(self.config.ckpt_path, home(self.config.trainer), "last")
+        self.begin_with(found)
+
+    def begin_with(self, checkpoint: Path | None) -> None:
+        """Fix the checkpoint, and keep the configuration as it was given."""
+        self.ckpt_path, self.config.ckpt_path = str(checkpoint) if checkpoint else None, None
+        self.written = self.parser.dump(self.config, skip_none=False)
+        self.given = yaml.safe_load(self.written)
 
     def instantiate_classes(self) -> None:
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except BaseException:
+            if self.folder:
+                self.folder.abandon()
+            raise
         own_signals(self.trainer)
         model, learner = self.config_dump["model"], self.model.learner
         for name, value in self.linked.items():
@@ -83,6 +107,13 @@ class MetaCLI(LightningCLI):
             if name in signature(type(learner)).parameters:
                 model["learner"]["init_args"][name] = value
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """What keeps a run safe is beside the callbacks and plugins that are configured, not in their place."""
+        given = self.config_init["trainer"]
+        saves = self.folder and given["enable_checkpointing"] is not False and not given["fast_dev_run"]
+        callbacks = guarded(given["callbacks"], self.given, self.folder if saves else None, self.goes_on)
+        return super().instantiate_trainer(callbacks=callbacks, plugins=whole_files(given["plugins"]), **kwargs)
 
     def link(self, name: str, data: LightningDataModule) -> Any:
         """What the data, or the checkpoint's training data, say of an argument of the learner; where they say nothing, 1."""
@@ -94,21 +125,48 @@ class MetaCLI(LightningCLI):
 
 
 class FitCLI(MetaCLI):
-    """Under a scheduler, in a folder of the job's name (LIGHTNING_META_RUN), where it goes on when started again."""
+    """In a folder of the run's own; under a scheduler, of the job's name (LIGHTNING_META_RUN), where it goes on when started
+    again."""
 
     def before_instantiate_classes(self) -> None:
-        run, logger = os.environ.get("LIGHTNING_META_RUN"), self.config.trainer.logger
-        saves = isinstance(logger, Namespace) and "save_dir" in logger.init_args
-        if run and saves and self.config.ckpt_path not in ("best", "last"):
-            args = logger.init_args
-            args.version = run if args.version is None else args.version
-            last = Path(args.save_dir, args.name, str(args.version), "checkpoints", "last.ckpt")
-            if last.is_file():
-                self.config.ckpt_path = str(last)
-        super().before_instantiate_classes()
+        trainer = self.config.trainer
+        start = start_of_fit(self.config.ckpt_path, trainer, os.environ.get("LIGHTNING_META_RUN"))
+        self.begin_with(start.checkpoint)
+        self.changes, self.goes_on = self.compared(start), start.goes_on
+        if trainer.fast_dev_run:
+            return
+        self.folder = start.made(trainer)
+        step = read(start.checkpoint)["global_step"] if start.checkpoint and start.goes_on else None
+        place(trainer, self.folder, step)
+        trainer.default_root_dir = str(self.folder.path)
+
+    def compared(self, start: Start) -> list[Change]:
+        """What differs from the configuration of the checkpoint, or of a job that was stopped before it had one. InputError
+        where the run cannot go on with it."""
+        before: dict[str, Any] = {}
+        if start.checkpoint:
+            before = configuration_of(read(start.checkpoint))
+        elif start.folder and start.folder.config.is_file():
+            before = yaml.safe_load(start.folder.config.read_text())
+        found = changes(self.given, before)
+        check_changes(found, start)
+        return found
 
 
-class TestCLI(MetaCLI):
+class ScoreCLI(MetaCLI):
+    """In the folder of the run that the checkpoint is of."""
+
+    def before_instantiate_classes(self) -> None:
+        trainer = self.config.trainer
+        found = locate(self.config.ckpt_path, home(trainer), "best")
+        self.begin_with(found)
+        if found:
+            self.folder = results_of(found, trainer)
+            place(trainer, self.folder)
+            trainer.default_root_dir = str(self.folder.path)
+
+
+class TestCLI(ScoreCLI):
     """With several sizes of episode."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -133,25 +191,37 @@ def run(command: str, argv: list[str]) -> None:
         quiet()
         cli = parse(command, config, rest, FitCLI if command == "fit" else None)
         try:
-            execute(command, cli, argv)
+            begin(command, cli, argv)
             leave_group()
         except PreemptedError as told:
             leave_group()
             if told.saved and told.code not in (0, AGAIN):
-                print(f"resume:     lightning-meta fit {shlex.join(without_checkpoint(argv))} --ckpt_path {told.saved}")
+                print(
+                    f"resume:     lightning-meta fit {shlex.join(without(argv, 'ckpt_path'))} --ckpt_path {told.saved}"
+                )
             raise
         except Exception as error:
             raise told_by_one(error, cli.trainer) from error
 
 
+def begin(command: str, cli: MetaCLI, argv: list[str]) -> None:
+    """Run. A folder that was made and stays empty goes again; further processes start from the same checkpoint."""
+    if cli.ckpt_path:
+        sys.argv[1:] = [command, *without(argv, "ckpt_path"), "--ckpt_path", cli.ckpt_path]
+    try:
+        execute(command, cli, argv)
+    finally:
+        if cli.folder:
+            cli.folder.abandon()
+
+
 def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[MetaCLI] | None = None) -> MetaCLI:
     """Trainer, model and data as configured; `--help` and `--print_config` end here."""
     try:
-        return (kind or (TestCLI if command == "test" else MetaCLI))(
+        return (kind or {"test": TestCLI, "validate": ScoreCLI}.get(command, MetaCLI))(
             module(config, rest),
             LightningDataModule,
-            save_config_callback=SaveConfigCallback if command == "fit" else None,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             run=False,
@@ -171,85 +241,56 @@ def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[Meta
         raise InputError(said(error)) from error
 
 
-def said(error: BaseException) -> str:
-    """What our own code complained of, where the parser wrapped it, else what this error says."""
-    inner = error.__cause__
-    while inner and not isinstance(inner, InputError):
-        inner = inner.__cause__
-    return str(inner or error)
-
-
 def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     """Check the checkpoint, run, report."""
     model, data, trainer = cli.model, cli.datamodule, cli.trainer
     check_trainer(cli.config.trainer.precision, trainer, model)
     sizes = sizes_asked(data, cli.config.ways, cli.config.shots) if command == "test" else []
-    found = None
+    checkpoint, found = {}, None
     if cli.ckpt_path:
         checkpoint = read(cli.ckpt_path)
         load_weights(model.learner, checkpoint, cli.ckpt_path)
         check_images(cli.ckpt_path, checkpoint, data)
         found = origin(cli.ckpt_path, checkpoint)
-        for line in unlike(model.hparams["learner"], checkpoint):
-            rank_zero_info(f"the checkpoint differs: {line}")
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
-    if command == "test" and found:
-        evaluate_sizes(model, trainer, data, sizes, found)
+    if isinstance(cli, FitCLI):
+        check_outer(model, cli.changes, checkpoint)
+        rehearse(command, model, data, trainer)
+        check_fit(trainer, model, data)
+        fit(cli, checkpoint)
+        after_fit(trainer, argv, cli.folder)
+        return
+    assert found
+    assert cli.folder
+    for line in unlike(model.hparams["learner"], checkpoint):
+        rank_zero_info(f"the checkpoint differs: {line}")
+    if command == "test":
+        evaluate_sizes(model, trainer, data, sizes, found, cli.folder.path)
         return
     rehearse(command, model, data, trainer)
-    if command == "fit":
-        check_fit(trainer, model, data)
-        parameters = sum(w.numel() for w in model.learner.parameters())
-        rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
-        trainer.fit(model, datamodule=data, ckpt_path=cli.ckpt_path, weights_only=True)
-        after_fit(trainer, argv)
-    elif found:
-        trainer.validate(model, datamodule=data, verbose=False)  # theta is there
-        after_validation(trainer, data, model, found)
-
-
-def after_validation(trainer: Trainer, data: LightningDataModule, model: MetaModule, origin: Origin) -> None:
-    """Print the scores and write them into the run."""
-    folder = trainer.log_dir  # asked of every process, for they agree on it
+    trainer.validate(model, datamodule=data, verbose=False)  # theta is there
     if trainer.is_global_zero:
-        found = result("meta_val", "meta_val", trainer, data, model.learner, origin)
-        print(text(found))
-        if folder:
-            write_json(Path(folder, f"meta_val{size_name(found['protocol'])}.json"), found, indent=1)
+        scores = result("meta_val", "meta_val", trainer, data, model.learner, found)
+        print(text(scores))
+        keep_result(cli.folder.path, "meta_val", scores)
 
 
-def place(ckpt: str | None, logger: Any) -> str | None:
-    """Resolve `best` and `last` to the newest run of this name that has one, and let the run go on in its folder."""
-    if ckpt not in ("best", "last"):
-        return ckpt
-    if not (isinstance(logger, Namespace) and "save_dir" in logger.init_args):
-        raise InputError(f"--ckpt_path {ckpt} looks in the logger's folder, but there is no logger: give a file")
-    runs = Path(logger.init_args.save_dir, logger.init_args.name)
-    found = sorted(runs.glob(f"*/checkpoints/{ckpt}.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(
-            f"no {ckpt} checkpoint below {runs}: run `lightning-meta fit` with the same --config files first"
+def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
+    """Train, unless the run is complete. From here on the run's configuration is this one."""
+    model, trainer = cli.model, cli.trainer
+    parameters = sum(w.numel() for w in model.learner.parameters())
+    rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
+    told = print if trainer.is_global_zero else lambda _: None
+    for change in cli.changes:
+        told(f"changed: {change}")
+    if limit := complete(checkpoint, trainer):
+        told(
+            f"this run is complete: {limit} is reached, and nothing is left to train. A larger one goes on; without"
+            " --ckpt_path, or as a job of another name, a new run begins"
         )
-    logger.init_args.version = found[-1].parts[-3]
-    return str(found[-1])
-
-
-def quiet() -> None:
-    """Keep off the screen what tells a user nothing: an advertisement, and warnings between libraries."""
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(worth_reading)
-    for noise in (
-        "LightningCLI's args parameter",
-        ".*LeafSpec",
-        "Your `IterableDataset` has `__len__` defined",  # every loader worker reads its own meta-batches
-        ".*does not have many workers",  # speed/waiting tells whether more would help
-        "The number of training batches",  # of a short run
-        "The `srun` command is available",  # on a machine of a cluster, though outside of its jobs
-        "Checkpoint directory .* exists",  # a resumed run goes on in its own
-        "The dirpath has changed",  # a checkpoint file is tested in a run of its own
-    ):
-        warnings.filterwarnings("ignore", noise)
-
-
-def worth_reading(record: logging.LogRecord) -> bool:
-    return not any(noise in record.getMessage() for noise in ("litlogger", "TPU available"))
+        return
+    if cli.folder and is_first_process():
+        cli.folder.keep_config(cli.written, checkpoint.get("global_step", 0))
+    trainer.callbacks.append(Apply(cli.changes))  # type: ignore[attr-defined]
+    trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)

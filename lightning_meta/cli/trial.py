@@ -10,8 +10,9 @@ from pytorch_lightning import Callback
 from lightning_meta.cli.checks import check_trainer
 from lightning_meta.cli.ending import leave_group
 from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.cli.quiet import quiet
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
-from lightning_meta.cli.train import MetaCLI, parse, quiet
+from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.training.checkpoint import load_weights, origin, read
 
 
@@ -37,7 +38,9 @@ def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -
         checkpoint = read(ckpt)
         load_weights(cli.model.learner, checkpoint, ckpt)
         sizes = sizes_asked(cli.datamodule, None, shots)
-        return evaluate_sizes(cli.model, cli.trainer, cli.datamodule, sizes, origin(ckpt, checkpoint))
+        assert cli.folder
+        made = origin(ckpt, checkpoint)
+        return evaluate_sizes(cli.model, cli.trainer, cli.datamodule, sizes, made, cli.folder.path)
 
 
 def prepared(command: str, config: dict[str, Any], ckpt: str | None) -> MetaCLI:

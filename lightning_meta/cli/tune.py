@@ -8,7 +8,8 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from lightning_meta.cli.checks import require
 from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.train import MetaCLI, parse, quiet
+from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.train import MetaCLI, parse
 from lightning_meta.core import InputError
 from lightning_meta.search.options import Search
 

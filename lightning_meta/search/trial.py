@@ -18,9 +18,10 @@ from torch.utils.tensorboard.summary import hparams
 from lightning_meta.core import InputError
 from lightning_meta.search.ranks import Ranks
 from lightning_meta.search.space import settle, short_names
-from lightning_meta.search.storage import in_place
+from lightning_meta.search.storage import in_place, is_local
 from lightning_meta.search.takeover import TakeOver
 from lightning_meta.training.finite import diverged
+from lightning_meta.training.run_folder import RunFolder, loggers, place
 
 CHECKPOINT = "trial.ckpt"
 WORST = 1e9  # what a failed trial reports: schedulers and searchers need a finite number
@@ -93,8 +94,12 @@ def trial_config(values: dict[str, Any], plan: Plan, name: str) -> dict[str, Any
     trainer = config["trainer"] | SILENT
     wanted = [one for one in trainer.get("callbacks") or [] if not one["class_path"].endswith(UNWANTED)]
     trainer["callbacks"] = wanted
-    if isinstance(trainer.get("logger"), dict) and "save_dir" in trainer["logger"].get("init_args", {}):
-        trainer["logger"]["init_args"] |= {"save_dir": plan.folder, "name": name, "version": ""}
+    if is_local(plan.folder):
+        place(trainer, RunFolder(Path(plan.folder, name)))
+    else:
+        for logger in loggers(trainer):
+            if "save_dir" in logger["init_args"]:
+                logger["init_args"] |= {"save_dir": plan.folder, "name": name, "version": ""}
     return {**config, "trainer": trainer}
 
 

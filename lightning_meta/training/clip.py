@@ -9,7 +9,6 @@ from jaxtyping import Float
 from lightning_utilities.core.rank_zero import rank_zero_info
 from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[attr-defined]  # made by protobuf
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from lightning_meta.core import InputError, MDPs, MetaRLLearner, Moved, Policy, 
 from lightning_meta.envs.mujoco import Running
 from lightning_meta.rl.memory_based import MemoryBased
 from lightning_meta.training.base import MetaModule
+from lightning_meta.training.monitor import boards
 
 METRE, WIDTH, HEIGHT, GROUND = 90, 480, 170, 30  # pixels; GROUND from the lower edge
 DEPTH = 0.35  # how far along the picture's axes a metre away from the viewer is
@@ -49,8 +49,7 @@ class Clip(Callback):
     ) -> None:
         if batch_idx or not (isinstance(batch, MDPs) and isinstance(batch.world, Running)):
             return
-        folder = trainer.log_dir  # asked of every process, for they agree on it
-        if not (folder and trainer.is_global_zero):
+        if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, MetaModule)
         assert isinstance(pl_module.learner, MetaRLLearner)
@@ -58,13 +57,13 @@ class Clip(Callback):
         frames = states[:, :: self.every]
         seconds = float((frames[0, 1:2, 0] - frames[0, 0, 0]).sum())  # none where an episode is one frame long
         gif = animated(names, pictures(batch.world, names, frames), seconds)
-        path = Path(folder, f"{pl_module.test_name}_clip.gif")
+        path = Path(trainer.default_root_dir, f"{pl_module.test_name}_clip.gif")
         path.write_bytes(gif)
         rank_zero_info(f"clip: {path}")
-        if isinstance(trainer.logger, TensorBoardLogger):
-            image = Summary.Image(height=HEIGHT * len(names), width=WIDTH, colorspace=3, encoded_image_string=gif)
-            value = Summary.Value(tag=f"{pl_module.test_name}/clip", image=image)
-            trainer.logger.experiment._get_file_writer().add_summary(Summary(value=[value]), trainer.global_step)
+        image = Summary.Image(height=HEIGHT * len(names), width=WIDTH, colorspace=3, encoded_image_string=gif)
+        value = Summary.Value(tag=f"{pl_module.test_name}/clip", image=image)
+        for board in boards(trainer):
+            board._get_file_writer().add_summary(Summary(value=[value]), trainer.global_step)
 
 
 def shown(mdps: MDPs) -> MDPs:

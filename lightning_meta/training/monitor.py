@@ -58,8 +58,8 @@ def counted(batch: Episode | Examples | MDPs, outputs: Any, processes: int) -> t
     if isinstance(batch, MDPs):
         return "steps", float(outputs["steps"])
     if isinstance(batch, Episode):
-        return "episodes", len(batch.query.x) * processes
-    return "examples", batch.x.shape[:2].numel() * processes
+        return "episodes", float(len(batch.query.x) * processes)
+    return "examples", float(batch.x.shape[:2].numel() * processes)
 
 
 class Cost(Callback):
@@ -96,15 +96,15 @@ class EpisodePictures(Callback):
         batch: Episode | Examples | MDPs,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        board = _board(trainer)
-        if not (board and trainer.global_step == 0 and isinstance(batch, Episode)):
+        if trainer.global_step or not isinstance(batch, Episode):
             return
         shape = batch.query.x.shape
         if len(shape) == 5 and shape[2] in (1, 3):
-            board.add_image("episode", sheet(batch), 0)
+            for board in boards(trainer):
+                board.add_image("episode", sheet(batch), 0)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if board := _board(trainer):
+        for board in boards(trainer):
             stage = getattr(pl_module, "test_name", "meta_test")
             names = dict.fromkeys(("steps", "updates", "episode"), "adaptation_curve")
             curves = {f"{stage}/{unit}": name for unit, name in {**names, "presentation": "presentation_curve"}.items()}
@@ -118,7 +118,9 @@ class RunSummary(Callback):
     """HParams: the run's configuration beside the best validation score it reached."""
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(trainer.logger, TensorBoardLogger):
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):
+                continue
             seen = trainer.callback_metrics
             names = {
                 "hparams/loss": "meta_val/loss",
@@ -128,7 +130,7 @@ class RunSummary(Callback):
             best = getattr(trainer.checkpoint_callback, "best_model_score", None)
             if best is not None:
                 scores["hparams/best_error"] = float(best)
-            trainer.logger.log_hyperparams(dict(pl_module.hparams), scores)
+            logger.log_hyperparams(dict(pl_module.hparams), scores)
 
 
 def sheet(episode: Episode, rows: int = 10, columns: int = 16) -> Tensor:
@@ -145,7 +147,7 @@ def sheet(episode: Episode, rows: int = 10, columns: int = 16) -> Tensor:
     return torch.cat([support, rule, query], dim=2)
 
 
-def _board(trainer: Trainer) -> Any:
-    """TensorBoard's writer on the process that logs, or None."""
-    logger = trainer.logger
-    return logger.experiment if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero else None
+def boards(trainer: Trainer) -> list[Any]:
+    """TensorBoard's writers, on the process that logs."""
+    found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return [logger.experiment for logger in found] if trainer.is_global_zero else []

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 from lightning_meta.core.signals import AGAIN, BY_SCHEDULER, BY_USER, preemptible
+from lightning_meta.training.run_checkpoints import LastCheckpoint
 
 
 class PreemptedError(SystemExit):
@@ -142,7 +143,7 @@ def own_signals(trainer: Trainer) -> None:
     trainer._signal_connector.register_signal_handlers = nothing  # type: ignore[method-assign]
     trainer._checkpoint_connector._parse_ckpt_path = as_given  # type: ignore[method-assign]
     if SLURMEnvironment.detect():
-        for left in sorted(Path(trainer.default_root_dir).glob("hpc_ckpt_*.ckpt")):
+        for left in sorted(Path().glob("hpc_ckpt_*.ckpt")):
             rank_zero_info(f"{left} is not used: Lightning's Slurm handlers left it there, and it may go")
 
 
@@ -161,6 +162,7 @@ def leave_at_once(trainer: Trainer) -> None:
 
 
 def last_checkpoint(trainer: Trainer) -> Path:
-    """Where `--ckpt_path last` looks."""
-    folders = [c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath]
+    """Where `--ckpt_path last` looks: the run's own last.ckpt; without a run, beside the trainer's checkpoints."""
+    found = sorted(trainer.checkpoint_callbacks, key=lambda one: not isinstance(one, LastCheckpoint))
+    folders = [one.dirpath for one in found if isinstance(one, ModelCheckpoint) and one.dirpath]
     return Path(folders[0] if folders else Path(trainer.default_root_dir, "checkpoints"), "last.ckpt")
