@@ -15,7 +15,7 @@ from runs import curve, write_yaml
 from lightning_meta.cli.configs import run_name
 from lightning_meta.training.run_folder import claim, home
 
-pytestmark = pytest.mark.usefixtures("recwarn")  # Lightning warns of what a short run is
+pytestmark = pytest.mark.usefixtures("recwarn", "no_type_checker")  # Lightning warns of what a short run is
 REMOTE = "--trainer.logger remote_logger.RemoteLogger"
 CSV = "--trainer.logger CSVLogger"
 NAME = Path("runs/sinusoid-maml")

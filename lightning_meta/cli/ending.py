@@ -37,6 +37,14 @@ def told_by_one(error: Exception, trainer: Trainer) -> Exception:
     return error
 
 
+def said(error: BaseException) -> str:
+    """What our own code complained of, where the parser wrapped it, else what this error says."""
+    inner = error.__cause__
+    while inner and not isinstance(inner, InputError):
+        inner = inner.__cause__
+    return str(inner or error)
+
+
 def leave_group() -> None:
     """gloo's threads abort an interpreter that ends before them."""
     if torch.distributed.is_initialized():
