@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,7 @@ def test_broken_records_are_told_of_and_hide_no_job(somewhere: Path, capsys: pyt
 def test_a_search_gets_the_gpus_that_its_job_reserves(somewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("jsonschema")
     line = f"submit kubernetes --profile k8s --nodes 4 --gpus-per-node 8 --time 4h --dry-run {TUNE}"
-    main(line.split())
+    main(shlex.split(line))
     assert r"\n  gpus: 1.0\n" in capsys.readouterr().out
     assert somewhere.exists()
 
@@ -123,7 +125,6 @@ def test_a_search_gets_the_gpus_that_its_job_reserves(somewhere: Path, capsys: p
 def test_a_full_disk_leaves_no_half_a_job(
     somewhere: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subprocess
 
     small = somewhere / "small"
     small.mkdir()
