@@ -19,6 +19,7 @@ from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune
 from lightning_meta.search.run import Job
 from lightning_meta.search.space import configured
 from lightning_meta.search.trial import CHECKPOINT
+from lightning_meta.training.run_folder import loggers, told
 
 
 def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> None:
@@ -54,8 +55,7 @@ def keep(job: Job, found: list[Row]) -> dict[str, Any]:
     """Write the winner's configuration and checkpoint into the search's folder; the configuration."""
     winner = found[0]
     best = configured(job.plan.config, job.space, winner.values)
-    if isinstance(best["trainer"].get("logger"), dict):
-        best["trainer"]["logger"]["init_args"]["name"] += "-best"
+    name_best(best["trainer"])
     with whole(job.folder / "best.yaml") as aside:
         write_best(aside, best, found, job.options.objectives)
     stored = tune.Checkpoint(f"{job.plan.folder}/{winner.trial}/{winner.checkpoint}")
@@ -64,12 +64,18 @@ def keep(job: Job, found: list[Row]) -> dict[str, Any]:
     return best
 
 
+def name_best(trainer: dict[str, Any]) -> None:
+    """Name the runs of the winner's configuration after the search."""
+    trainer["default_root_dir"] = f"{trainer.get('default_root_dir') or 'runs/run'}-best"
+    for logger in loggers(trainer):
+        if (name := told(logger, "name")) is not None:
+            logger["init_args"]["name"] = f"{name}-best"
+
+
 def meta_test(job: Job, best: dict[str, Any]) -> list[dict[str, Any]]:
     """Test the winner on the cluster, with the room of a process of a trial: a result for each of `val_shots`."""
     config = copy.deepcopy(best)
     config["trainer"]["enable_progress_bar"] = False
-    if isinstance(config["trainer"].get("logger"), dict):
-        config["trainer"]["logger"]["init_args"] |= {"save_dir": str(job.folder), "name": "best", "version": ""}
     shots = config["data"].get("init_args", {}).get("val_shots")
     test = ray.remote(trial.test).options(num_cpus=job.options.cpus, num_gpus=job.options.gpus)
     return ray.get(test.remote(config, str(job.folder / "best.ckpt"), shots, os.getcwd()))

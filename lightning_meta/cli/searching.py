@@ -27,6 +27,8 @@ from lightning_meta.search.space import Dimension, configured, dimension, exists
 from lightning_meta.search.storage import stored
 from lightning_meta.search.trial import Plan
 from lightning_meta.training import MetaRL
+from lightning_meta.training.resume import changes
+from lightning_meta.training.run_folder import RunFolder, claim, home, versions
 
 OWN = ("search", "address", "resume", "ckpt_path", "config")  # keys that are not of a trial
 
@@ -34,11 +36,11 @@ OWN = ("search", "address", "resume", "ckpt_path", "config")  # keys that are no
 def search(cli: MetaCLI, argv: list[str]) -> None:
     """Check all that can be known to fail, search, report."""
     config, options, space = checked(cli)
-    place = runs_of(config)
+    place = home(config["trainer"]).resolve()
     earlier = gone_on_with(place, config, vars(options)) if cli.config.resume else None
     join_cluster(cli.config.address)
     check_room(options)
-    folder = earlier or claimed(place)
+    folder = earlier or claimed(place, config, vars(options))
     plan = Plan(
         config,
         space,
@@ -159,42 +161,37 @@ def corner(space: list[Dimension], values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def runs_of(config: dict[str, Any]) -> Path:
-    """The folder of all searches of these configurations."""
-    logger = config["trainer"].get("logger")
-    args = logger["init_args"] if isinstance(logger, dict) else {"save_dir": "runs", "name": "run"}
-    return Path(args["save_dir"], args["name"]).resolve()
-
-
-def claimed(runs: Path) -> Path:
+def claimed(runs: Path, config: dict[str, Any], options: dict[str, Any]) -> Path:
     """The folder of a new search, made here, so that none that starts at the same time gets it; the job's own where a
-    scheduler starts a preempted search again."""
+    scheduler starts a preempted search again. InputError where that holds another search."""
     if job := os.environ.get("LIGHTNING_META_RUN"):
-        (runs / job).mkdir(parents=True, exist_ok=True)
-        return runs / job
-    while True:
-        folder = runs / f"version_{max(versions(runs), default=-1) + 1}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:  # since we looked
-            continue
-        return folder
-
-
-def versions(runs: Path) -> list[int]:
-    return [int(path.name[8:]) for path in runs.glob("version_*") if path.name[8:].isdigit()]
+        folder = RunFolder(runs / job)
+        check_same(folder.path, config, options)
+        return folder.make().path
+    return claim(runs).path
 
 
 def gone_on_with(runs: Path, config: dict[str, Any], options: dict[str, Any]) -> Path:
     """The folder of the newest search of these configurations, which must be the same."""
-    if job := os.environ.get("LIGHTNING_META_RUN"):
-        return runs / job
+    if os.environ.get("LIGHTNING_META_RUN"):
+        return claimed(runs, config, options)
     for version in sorted(versions(runs), reverse=True):
-        file = runs / f"version_{version}" / "search.yaml"
-        if file.is_file():
-            if yaml.safe_load(file.read_text()) != yaml.safe_load(yaml.safe_dump({**config, "search": options})):
-                raise InputError(
-                    f"--resume goes on with {file.parent}, but its configuration differs from this one: see {file}"
-                )
-            return file.parent
+        folder = runs / f"version_{version}"
+        if check_same(folder, config, options):
+            return folder
     raise InputError(f"--resume: no search below {runs}; start one without --resume")
+
+
+def check_same(folder: Path, config: dict[str, Any], options: dict[str, Any]) -> bool:
+    """Whether a folder holds a search. InputError where it is of another configuration."""
+    file = folder / "search.yaml"
+    if not file.is_file():
+        return False
+    before, now = (yaml.safe_load(text) for text in (file.read_text(), yaml.safe_dump({**config, "search": options})))
+    if before != now:
+        differ = [str(change) for change in changes(now, before)]
+        raise InputError(
+            f"{folder} holds a search, but its configuration differs from this one: {'; '.join(differ) or f'see {file}'}. Start a new one"
+            " without --resume, as a job under another name"
+        )
+    return True
