@@ -93,7 +93,9 @@ def test_a_world_that_holds_itself_has_settings() -> None:
     assert flat(Settings(world).value)["of"] == "itself"
 
 
-@pytest.mark.parametrize("world", [Bandits(), envs.Told(envs.Navigation()), envs.TwoArms("hard")], ids=str)
+@pytest.mark.parametrize(
+    "world", [Bandits(), envs.Told(envs.Navigation()), envs.TwoArms("hard")], ids=lambda world: type(world).__name__
+)
 def test_a_report_holds_all_settings_as_json(world: Any) -> None:
     found = json.loads(json.dumps(Worlds(world).protocol("test")["world"]))
     assert found["horizon"] == world.horizon
