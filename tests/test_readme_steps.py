@@ -9,7 +9,9 @@ import yaml
 from lightning_meta.cli.configs import PACKAGED
 
 README = (Path(__file__).parents[1] / "README.md").read_text().partition("## Measured")[2]
-STEPS = re.compile(r"(of the file's )?([\d,]+)( of [\d,]+| of the paper's [\d,]+)? (meta-batches|episodes of \d+-way|iterations)")
+STEPS = re.compile(
+    r"(of the file's )?([\d,]+)( of [\d,]+| of the paper's [\d,]+)? (meta-batches|episodes of \d+-way|iterations)"
+)
 
 
 def claims() -> list[tuple[str, int]]:
@@ -32,4 +34,6 @@ def test_a_row_was_trained_as_its_file_trains(name: str, count: int) -> None:
 
 
 def test_the_rows_are_found() -> None:
-    assert {"omniglot_maml", "omniglot_reptile", "omniglot_r2d2", "omniglot_snail", "omniglot_anil"} <= {n for n, _ in claims()}
+    assert {"omniglot_maml", "omniglot_reptile", "omniglot_r2d2", "omniglot_snail", "omniglot_anil"} <= {
+        n for n, _ in claims()
+    }
