@@ -175,13 +175,13 @@ def test_damaged_classes_are_skipped_and_reported_at_the_end(workplace: Path, tm
     data = bytearray(shard.read_bytes())
     data[3000:3400] = bytes(400)  # within the first class
     shard.write_bytes(data)
-    assert "glyph00000" in run(workplace, f"shards verify {tmp_path}/glyphs", status=2)
+    assert "glyph0-00000" in run(workplace, f"shards verify {tmp_path}/glyphs", status=2)
     sizes = f"--data.root {tmp_path}/glyphs --data.ways 32 --data.eval_ways 2"  # every class of the split
     said = run(tmp_path, f"fit {GLYPHS} {QUICK} {sizes} --data.num_workers 2", status=2)
-    assert "glyph00000" in said
+    assert "glyph0-00000" in said
     assert "Traceback" not in said
     said = run(
         tmp_path,
         f"fit {GLYPHS} {QUICK} {sizes.replace('ways 32', 'ways 30')} --data.on_error skip --data.num_workers 2",
     )
-    assert f"1 of 40 classes of {tmp_path}/glyphs are damaged and were skipped: glyph00000" in said
+    assert f"1 of 40 classes of {tmp_path}/glyphs are damaged and were skipped: glyph0-00000" in said

@@ -145,7 +145,7 @@ def turned(orientation: int, kind: str, **options: Any) -> tuple[NDArray[np.uint
 def test_a_photo_is_turned_whatever_is_wrong_with_its_other_tags(kind: str, orientation: int) -> None:
     for options in ({}, {"order": ">"}, {"make": (9999, 2**31)}, {"make": (2**32 - 1, 3)}, {"kind": 4}):
         found, photo = turned(orientation, kind, exif=exif(orientation, **options))
-        assert np.abs(found.astype(int) - photo).mean() < 8, options
+        assert np.abs(found.astype(int) - photo).mean() < 12, options
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 2**15])
@@ -158,7 +158,7 @@ def test_an_orientation_in_xmp_or_as_imagemagick_writes_it_counts_too() -> None:
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     for kind in ("JPEG", "WEBP"):
         found, photo = turned(6, kind, xmp=xmp)
-        assert np.abs(found.astype(int) - photo).mean() < 8
+        assert np.abs(found.astype(int) - photo).mean() < 12
     digits = exif(6).hex()
     for text, orientation in ((f"\nexif\n{len(digits) // 2:8}\n{digits}\n", 6), ("\nexif\n 4\nzz\n", 1), ("", 1)):
         profile = PngInfo()

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from users_backbones import Centred, Follows, FunctionalNorm, Noise, NoStatistics, Own, Shares
 
 from lightning_meta.cli import main
-from lightning_meta.core import Episode, InputError
+from lightning_meta.core import Episode, FewShotLearner, InputError
 from lightning_meta.learners import CNP, MAML, R2D2, ProtoNet
 from lightning_meta.nn import MLP, Conv4
 from lightning_meta.training.evaluation import observe, predictions, protocols
@@ -27,7 +27,7 @@ def episode(seed: int = 0) -> Episode:
     return separable_episode(3, 5, 2, 3, SHAPE, seed)
 
 
-def learner_of(name: str, backbone: type[Own], **options: object) -> nn.Module:
+def learner_of(name: str, backbone: type[Own], **options: object) -> FewShotLearner:
     spec = {"class_path": f"users_backbones.{backbone.__name__}", "init_args": {"pixels": 36}}
     if name in BATCH_STATS:
         options = {"batch_stats": "transductive", "test_steps": 2} | options
@@ -81,7 +81,7 @@ class Tracks(Own):
         self.register_buffer("var", torch.ones(8))
 
     def after(self, z: torch.Tensor) -> torch.Tensor:
-        return nn.functional.batch_norm(z, self.mean, self.var, training=True).tanh()
+        return nn.functional.batch_norm(z, self.get_buffer("mean"), self.get_buffer("var"), training=True).tanh()
 
 
 def test_adapting_writes_no_statistics_in_evaluation_mode() -> None:

@@ -13,6 +13,7 @@ from runs import GLYPHS, QUICK
 from test_laws import IMAGE, SPECS, make, regression
 from test_laws import MLP as FLAT
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.testing import assert_close
 from users_backbones import Lazy, Output, Own, Pair
 
@@ -119,9 +120,9 @@ def test_a_part_that_was_frozen_has_no_learned_rate() -> None:
 def test_pruned_weights_are_adapted() -> None:
     learner = MAML(Own(36), 3, vectorize="vmap")
     batch = separable_episode(2, 3, 2, 1, (1, 6, 6))
-    nn.utils.prune.l1_unstructured(learner.network.get_submodule("backbone.linear"), "weight", amount=0.5)
+    prune.l1_unstructured(learner.network.get_submodule("backbone.linear"), "weight", amount=0.5)
     learner.loss(batch).loss.backward()
-    nn.utils.prune.l1_unstructured(learner.network.get_submodule("backbone.linear"), "weight", amount=0.5)
+    prune.l1_unstructured(learner.network.get_submodule("backbone.linear"), "weight", amount=0.5)
     learner.loss(batch).loss.backward()
 
 

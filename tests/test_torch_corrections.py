@@ -14,7 +14,9 @@ from meta_gradients import slopes
 from test_laws import IMAGE, make, map_tensors
 from torch import Tensor, nn
 from torch.testing import assert_close
-from torch_sweep import NAMES, NOT_SWEPT, OTHERS, SWEPT, Part
+from torch_functions import OTHERS
+from torch_parts import Part
+from torch_sweep import NAMES, NOT_SWEPT, SWEPT
 from users_backbones import Branches, Cell, OldWeightNorm, Own, Spectral
 
 from lightning_meta.core import Episode, Examples, InputError

@@ -39,7 +39,9 @@ def write_glyphs(out: Path = Path("shards/glyphs"), classes: int = 1000, drawing
     def characters() -> Iterator[ClassImages]:
         for i in track(range(classes), "characters"):
             split = "train" if i < 0.8 * classes else "val" if i < 0.85 * classes else "test"
-            yield ClassImages(f"glyph{i:05d}", split, glyphs.draw_class(seed, i, drawings)[:, None], f"seed {seed}")
+            yield ClassImages(
+                f"glyph{seed}-{i:05d}", split, glyphs.draw_class(seed, i, drawings)[:, None], f"seed {seed}"
+            )
 
     finish(out, write_shards(out, "glyphs", Preprocess(28, 1, invert=True), characters()))
 
