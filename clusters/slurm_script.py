@@ -131,7 +131,7 @@ def ending(job: Job) -> list[str]:
         f'  if [ "$RESTARTS" -ge {most(job)} ]; then',
         f'    echo "preempted, and restarted {most(job)} times already: giving up" >&2',
         '  elif [ "$(timeout 60 squeue --noheader --format=%T --jobs "$JOB" 2>/dev/null)" = RUNNING ] \\',
-        "    && (trap '' USR1 TERM; timeout 300 scontrol requeue \"$JOB\"); then  # which Slurm signals before it has told",
+        "    && (trap '' USR1 TERM; scontrol requeue \"$JOB\"); then  # which Slurm signals before it has told",
         '    echo "preempted: requeued"',
         '    sleep 300 & wait; exit "$code"',
         "  else",

@@ -6,3 +6,7 @@
 The floors, from the bottom: `core` (the formula as types), `nn` (backbones, inner loop), `learners` (the algorithms),
 `training` (Lightning), `datamodules` (streams of tasks), `cli` (one command). Imports go down only.
 """
+
+from lightning_meta.mismatch import watch
+
+watch()

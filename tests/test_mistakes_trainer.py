@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from mistakes import ends_with_one_message
 
+from lightning_meta.cli import main
+
 FIT = "fit --config sinusoid.yaml --config maml.yaml --trainer.accelerator cpu --trainer.max_epochs 2"
 FIT += " --data.epoch_batches 6 --data.val_episodes 8 --data.meta_batch 2 --trainer.enable_progress_bar false"
 CALLBACK = "--trainer.callbacks+=pytorch_lightning.callbacks"
@@ -37,6 +39,7 @@ MISTAKES = {
     "--trainer.limit_train_batches 0": ["limit_train_batches is 0"],
     "--trainer.num_sanity_val_steps -3": ["num_sanity_val_steps is -3"],
     "--model.optimizer torch.optim.SparseAdam": ["outer optimizer cannot step", "does not support dense gradients"],
+    f"{CALLBACK}.ModelPruning --trainer.callbacks.pruning_fn l1_unstructured": ["ModelPruning", "vectorize loop"],
     f"{CALLBACK}.LearningRateFinder": ["LearningRateFinder", "lightning-meta tune"],
     "--trainer.min_epochs 4": ["min_epochs is 4", "max_epochs 2"],
     "--trainer.min_epochs -1": ["min_epochs is -1"],
@@ -59,3 +62,11 @@ def test_a_trainer_that_cannot_be_ends_with_one_message(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lightning-meta"])
     ends_with_one_message(f"{FIT} {mistake}", MISTAKES[mistake], tmp_path, capfd)
+
+
+@pytest.mark.usefixtures("no_type_checker", "recwarn")
+def test_a_timer_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning-meta"])
+    main([*FIT.split(), *f"{CALLBACK}.Timer --trainer.callbacks.duration 00:00:01:00".split()])
+    assert (tmp_path / "runs/sinusoid-maml/version_0/checkpoints/best.ckpt").exists()

@@ -150,7 +150,7 @@ def test_what_slurm_knows_is_refused_before(user: User) -> None:
     fit = user.fit("refused", [])
     said = user("submit", "slurm", "--sbatch=--hold", "--gpus-per-node", "2", *fit, status=2)
     assert "no node has more than 0" in said
-    assert "--nodes is 5, and a job in main gets 2 at most" in user("submit", "slurm", "--nodes", "5", *fit, status=2)
+    assert "--nodes is 4, and a job in main gets 2 at most" in user("submit", "slurm", "--nodes", "4", *fit, status=2)
     partition = {**PROFILES, "wrong": {"partition": "lwo"}}
     write_yaml(user.folder / "profiles.yaml", partition)
     assert "no partition 'lwo': choose from high, low, main" in user(

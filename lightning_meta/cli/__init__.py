@@ -26,7 +26,7 @@ Learn from many small tasks to learn a new one from a few examples.
   submit     send any of these to a scheduler                lightning-meta submit slurm --nodes 2 -- fit --config ...
   jobs       list, follow and cancel what was submitted      lightning-meta jobs list | status ID | logs ID [-f] | cancel ID
   adapt      adapt to new classes from a folder of examples  lightning-meta adapt --ckpt best.ckpt --support DIR --query DIR
-  configs    list the packaged configurations
+  configs    list the packaged configurations, or print one   lightning-meta configs maml.yaml
   demo       all of the above on made-up handwriting, in minutes
 
 `lightning-meta COMMAND --help` tells more. Any option of a configuration can be given on the command line, for example
@@ -122,14 +122,16 @@ def run(command: str, argv: list[str]) -> None:
 
         jobs(argv)
     elif command == "configs":
-        from lightning_meta.cli.configs import list_configs
+        from lightning_meta.cli.configs import run as configs
 
-        print(list_configs())
+        configs(argv)
     elif command == "demo":
         from lightning_meta.cli.demo import run as demo
 
         demo(argv)
     elif command == "--version":
+        if argv:
+            raise InputError(f"--version takes nothing more, and {' '.join(argv)} came")
         from importlib.metadata import version
 
         print(f"lightning-meta {version('lightning-meta')}")

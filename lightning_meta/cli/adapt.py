@@ -14,7 +14,7 @@ from torch import Tensor
 from datamodules.image_files import class_folders, list_images
 from datamodules.index import Features
 from datamodules.preprocess import Preprocess
-from lightning_meta.cli.checks import add_trust, images_of
+from lightning_meta.cli.checks import add_trust, images_of, try_task
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import Episode, Examples, InputError
@@ -55,6 +55,7 @@ def adapt(
     skipped: list[str] | None = [] if skip else None
     names, examples = read_support(support, preprocess, skipped)
     paths = list_images(query)
+    try_task(learner, Episode(examples, Examples(examples.x[:, :2], examples.y[:, :2])))
     with whole(out) as aside, aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("image", "class", "probability"))

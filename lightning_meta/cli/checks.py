@@ -19,6 +19,7 @@ from datamodules.meta_batches import Key
 from datamodules.preprocess import Preprocess
 from datamodules.task_data import TaskData
 from datamodules.worlds import Worlds, WorldStream
+from lightning_meta.cli.spelling import shown
 from lightning_meta.core import (
     Episode,
     Examples,
@@ -43,7 +44,7 @@ def require(config: dict[str, Any], rest: list[str]) -> None:
     """A run needs a task and a learner, in the configuration files or among the arguments `rest`."""
     for key in ("trainer", "model"):
         if not isinstance(config.get(key, {}), dict):
-            raise InputError(f"{key} is {config[key]!r}: give it keys (--print_config shows them)")
+            raise InputError(f"{key} is {shown(config[key])}: give it keys (--print_config shows them)")
     for key, kind, example in (("data", "task", "glyphs.yaml"), ("model.learner", "learner", "protonet.yaml")):
         node: Any = config
         for part in key.split("."):

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ def resolve(name: str) -> Path:
     """The file that `--config name` means: a path if there is one, else a packaged file of that name."""
     if Path(name).is_file():
         return Path(name)
+    if Path(name).is_dir():
+        inside = sorted(path.name for path in Path(name).glob("*.yaml"))
+        raise InputError(
+            f"--config {name} is a folder: give a file{f', {Path(name, inside[0])} say' if inside else ''}"
+        )
     packaged = {path.name: path for folder in FOLDERS for path in (PACKAGED / folder).glob("*.yaml")}
     wanted = name if name.endswith(".yaml") else f"{name}.yaml"
     folder, _, rest = wanted.rpartition("/")
@@ -39,13 +45,49 @@ def near(name: str) -> list[str]:
 
 def list_configs() -> str:
     """The packaged files, a line each: name and the comment on its first line."""
+    paths = {folder: sorted((PACKAGED / folder).glob("*.yaml")) for folder in FOLDERS}
+    width = max(len(path.name) for each in paths.values() for path in each) + 2
     lines = []
-    for folder in FOLDERS:
+    for folder, each in paths.items():
         lines.append(f"{folder}:")
-        for path in sorted((PACKAGED / folder).glob("*.yaml")):
+        for path in each:
             first = path.read_text().splitlines()[0]
-            lines.append(f"  {path.name:28}{first.removeprefix('#').strip() if first.startswith('#') else ''}")
+            lines.append(
+                f"  {path.name:{width}}{first.removeprefix('#').strip() if first.startswith('#') else ''}".rstrip()
+            )
     return "\n".join(lines)
+
+
+def run(argv: list[str]) -> None:
+    """List the packaged files, or print those that `argv` names."""
+    if options := [arg for arg in argv if arg.startswith("-") and arg not in ("-h", "--help")]:
+        raise InputError(
+            f"configs has no option {options[0]}: `configs` lists the packaged files, `configs NAME` prints one"
+        )
+    if {"-h", "--help"} & set(argv):
+        print("usage: lightning-meta configs [NAME ...]\n\nList the packaged configurations, or print the named ones.")
+        return
+    print("\n".join(resolve(name).read_text().rstrip() for name in argv) if argv else list_configs())
+
+
+class Strict(yaml.SafeLoader):
+    """YAML in which a key stands once, and 1e-3 is a number, as in Python."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -60,12 +102,26 @@ def read(path: Path) -> dict[str, Any]:
 def written(text: str, where: object) -> dict[str, Any]:
     """YAML as a dictionary; InputError, which names `where` it stands, where it is none."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{where} holds no configuration: it must be YAML with keys such as model, data and trainer")
-    return content
+        content = yaml.load(text, Strict)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{where} is not YAML: {place(error)}") from error
+    if isinstance(content, dict):
+        return content
+    came = "is empty" if content is None else f"is {'a list' if isinstance(content, list) else repr(content)[:40]}"
+    colon = ": a space is missing after a colon" if isinstance(content, str) and ":" in content else ""
+    raise InputError(
+        f"{where} {came}{colon}; it holds no configuration: it must be YAML with keys such as model, data and trainer"
+    )
+
+
+def place(error: Exception) -> str:
+    """What YAML complains of, and the line and column."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error).splitlines()[0]
+    said = str(getattr(error, "problem", "")) or "it ends here"
+    tab = " (indent with spaces, not with tabs)" if "\\t" in said else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}{tab}"
 
 
 def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

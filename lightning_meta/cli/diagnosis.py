@@ -60,6 +60,8 @@ def put(node: Any, path: list[str], value: Any, add: bool) -> None:
     first, *rest = path
     if "class_path" in node and first not in SPEC:
         node = node.setdefault("init_args", {})
+    if not isinstance(node, dict):
+        return  # a fault of its own
     if not rest:
         old = node.get(first)
         if add:

@@ -14,7 +14,7 @@ from lightning_meta.cli.checks import classes_of, images_of
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
-from lightning_meta.training.checkpoint import origin, read
+from lightning_meta.training.checkpoint import data_arguments, origin, read
 from lightning_meta.training.evaluation import batch_statistics, predictions
 from lightning_meta.training.run_folder import run_of
 
@@ -59,8 +59,9 @@ def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = 
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
         checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
-        options = (checkpoint.get("hyper_parameters", {}).get("data") or {}).get("init_args") or {}
+        options = data_arguments(checkpoint)
         meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
+        flat_batch = flat_batch if isinstance(flat_batch, int) else 0
         made = origin(path, checkpoint)
         minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
         episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None

@@ -14,6 +14,7 @@ from datamodules.features import write_features
 from datamodules.index import Features
 from datamodules.shards import Images, ShardSet
 from datamodules.write import check_out
+from lightning_meta.cli.names import importable
 from lightning_meta.cli.task_file import finish
 from lightning_meta.core import InputError
 from lightning_meta.nn.build import build
@@ -56,13 +57,16 @@ def features(
     source = ShardSet(root)
     norm = {name: value for name, value in {"mean": mean, "std": std}.items() if value is not None}
     spec = {"class_path": backbone, "init_args": arguments or {}}
+    _, problem = importable(backbone)
+    if problem:
+        raise InputError(f"backbone: {problem}")
     torch.manual_seed(0)  # a backbone without weights of its own is the same each time, too
     try:
         frozen = Frozen(build(spec), drop, weights and str(weights), size, **norm)
     except (TypeError, RuntimeError) as error:  # of its constructor, or shapes that do not go together
         raise InputError(f"{backbone} cannot be built as told, or reads no images of --size {size}: {error}") from error
     if not weights:
-        print(f"no --weights: {backbone} is as it was built")
+        print(f"no --weights: {backbone} is as it was built; unless it loads weights itself, they are random")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
     about = spec | {"drop": drop, "weights_sha256": digest, "size": size} | norm
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

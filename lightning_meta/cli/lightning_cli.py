@@ -129,7 +129,7 @@ class FitCLI(MetaCLI):
         if trainer.fast_dev_run:
             return
         self.folder = start.made(trainer)
-        step = read(start.checkpoint)["global_step"] if start.checkpoint and start.goes_on else None
+        step = read(start.checkpoint).get("global_step", 0) if start.checkpoint and start.goes_on else None
         place(trainer, self.folder, step, job)
         trainer.default_root_dir = str(self.folder.path)
 

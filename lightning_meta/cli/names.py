@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning_meta.mismatch import MismatchError
+
 
 def importable(path: str) -> tuple[Any, str | None]:
     """What a dotted path names, or in a line why Python does not find it."""
@@ -16,6 +18,8 @@ def importable(path: str) -> tuple[Any, str | None]:
         return None, f"{path!r} is no path of a class, as package.module.Class"
     try:
         found = importlib.import_module(module)
+    except MismatchError as error:
+        return None, str(error)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             outer = module.rpartition(".")[0]

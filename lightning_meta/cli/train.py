@@ -25,6 +25,7 @@ from lightning_meta.training.resume import (
     check_outer,
     complete,
 )
+from lightning_meta.training.trust import brief
 
 
 def run(command: str, argv: list[str]) -> None:
@@ -114,4 +115,12 @@ def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
         )
         return
     trainer.callbacks.append(Apply(cli.changes))  # type: ignore[attr-defined]
-    trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
+    try:
+        trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, InputError) or not trainer._checkpoint_connector._loaded_checkpoint:
+            raise
+        raise InputError(  # Lightning lets go of the checkpoint when all is restored
+            f"{cli.ckpt_path} cannot be gone on from ({type(error).__name__}: {brief(error)}): its states are damaged, or of"
+            " other settings than these. Without --ckpt_path a new training begins"
+        ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
-from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder
+from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
 from torch.optim.lr_scheduler import OneCycleLR
 
 from datamodules.task_data import TaskData
@@ -34,7 +34,7 @@ def check_fit(trainer: Trainer, model: MetaModule, data: LightningDataModule) ->
     check_places(trainer)
     check_numbers(trainer)
     check_step(model)
-    check_callbacks(trainer)
+    check_callbacks(trainer, model)
     if isinstance(data, TaskData):
         check_schedule(trainer, model, data)
         check_monitors(trainer, logged(data))
@@ -118,14 +118,20 @@ def logged(data: TaskData) -> list[str]:
     return [*means, *(f"{name}_ci95" for name in means), "meta_val/error", *(f"meta_train/{kind}" for kind in kinds)]
 
 
-def check_callbacks(trainer: Trainer) -> None:
-    """InputError for callbacks of Lightning's that look for an attribute which no learner has."""
+def check_callbacks(trainer: Trainer, model: MetaModule) -> None:
+    """InputError for callbacks of Lightning's that look for an attribute which no learner has, or change weights in a way that
+    an inner loop over all tasks at once does not follow."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for one in callbacks:
         if isinstance(one, LearningRateFinder | BatchSizeFinder):
             raise InputError(
                 f"{type(one).__name__} finds nothing to set here: search over model.optimizer.init_args.lr or data.meta_batch"
                 " with `lightning-meta tune`"
+            )
+        if isinstance(one, ModelPruning) and getattr(model.learner, "vectorize", "loop") != "loop":
+            raise InputError(
+                "ModelPruning changes weights beneath the inner loop, which takes all tasks at once: set"
+                " --model.learner.init_args.vectorize loop"
             )
 
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from lightning_meta.core import InputError
 from lightning_meta.rl.processes import from_all_processes
 
+STATE = ("lives", "length", "written")
+DAMAGED = "the checkpoint's replay is damaged: go on from another one, or start anew without --ckpt_path"
+
 
 class Replay(nn.Module):
     """The latest `capacity` lives of each of `rows` tasks. A life is one stretch of time, an episode or a whole trial: for
@@ -107,20 +110,29 @@ class Replay(nn.Module):
 
     def get_extra_state(self) -> dict[str, Tensor | None]:
         """No more of lives than there ever was of a task."""
-        used = int(self.written.max().clamp(max=self.capacity))
-        kept = None if self.lives is None else self.lives[:, :used].clone()  # a view would be saved whole
+        kept = self.lives
+        if kept is not None:
+            kept = kept[:, : int(self.written.max().clamp(max=self.capacity))].clone()  # a view would be saved whole
         return {"lives": kept, "length": self.length, "written": self.written}
 
     def set_extra_state(self, state: Any) -> None:
         """Copies, for what is kept changes in place. `add` brings them to its device."""
-        if state["length"].shape != self.length.shape:
+        lives, length, written = (state.get(name) if isinstance(state, dict) else None for name in STATE)
+        if not (isinstance(length, Tensor) and isinstance(written, Tensor)) or written.shape != length.shape[:1]:
+            raise InputError(DAMAGED)
+        if length.shape != self.length.shape:
             raise InputError(
-                f"the checkpoint's replay holds (tasks, lives) {tuple(state['length'].shape)}, this agent's"
+                f"the checkpoint's replay holds (tasks, lives) {tuple(length.shape)}, this agent's"
                 f" {tuple(self.length.shape)}: build it with the settings that it was trained with"
             )
-        self.lives = None if state["lives"] is None else state["lives"].clone()
-        self.length, self.written = state["length"].clone(), state["written"].clone()
-        self.left_out = self.lives is None and bool(self.written.any())
+        most = int(written.max().clamp(max=self.capacity))
+        if lives is not None and not (
+            isinstance(lives, Tensor) and lives.ndim == 4 and lives.shape[:2] == (self.rows, most)
+        ):
+            raise InputError(DAMAGED)
+        self.lives = None if lives is None else lives.clone()
+        self.length, self.written = length.clone(), written.clone()
+        self.left_out = lives is None and most > 0
 
 
 def without_lives(state: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,12 @@ class WholeFiles(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """As `read` does, so that what Lightning resumes from was checked. Raises InputError."""
-        return super().load_checkpoint(path, map_location, weights_only) if "://" in str(path) else read(path)
+        if "://" in str(path):
+            return super().load_checkpoint(path, map_location, weights_only)
+        checkpoint = read(path)
+        if not {"pytorch-lightning_version", "loops"} <= checkpoint.keys():
+            raise InputError(f"{path} holds weights and no state of a training: there is nothing to go on with")
+        return checkpoint
 
 
 def load(path: str | Path, learner: Any = None, trust: Sequence[str] = ()) -> Any:
@@ -117,7 +122,7 @@ def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
     data = checkpoint.get("hyper_parameters", {}).get("data")
     source = None
     if isinstance(data, dict) and isinstance(data.get("class_path"), str):
-        args = data.get("init_args") or {}
+        args = data_arguments(checkpoint)
         world = args.get("world")
         made = world if isinstance(world, dict) and isinstance(world.get("class_path"), str) else data
         source = args["root"] if isinstance(args.get("root"), str) else made["class_path"].rpartition(".")[2]
@@ -135,6 +140,12 @@ def _world(checkpoint: dict[str, Any]) -> dict[str, Any] | None:
             except (TypeError, ValueError, RecursionError):
                 return None
     return None
+
+
+def data_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the data that a checkpoint was trained on; empty where it does not tell."""
+    data = checkpoint.get("hyper_parameters", {}).get("data")
+    return (data.get("init_args") or {}) if isinstance(data, dict) else {}
 
 
 def trained_with(path: str | Path, name: str, otherwise: Any) -> Any:

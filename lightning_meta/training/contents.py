@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from lightning_meta.core import InputError
@@ -83,6 +84,14 @@ def check_contents(checkpoint: Any) -> None:
             raise ValueError(f"{name} is {brief(value)}")
     for state in checkpoint.get("callbacks", {}).values():
         check_paths(state)
+    for name, parts in {"optimizer_states": {"state": dict, "param_groups": list}, "lr_schedulers": {}}.items():
+        for state in checkpoint.get(name, []):
+            if not isinstance(state, dict) or not all(
+                isinstance(state.get(part), kind) for part, kind in parts.items()
+            ):
+                raise ValueError(f"{name} holds {brief(state)}")
+    if "pytorch-lightning_version" in checkpoint and Version(checkpoint["pytorch-lightning_version"]) < Version("2.0"):
+        raise ValueError(f"it is of Lightning {checkpoint['pytorch-lightning_version']}")
     for name in READ:
         check_description(checkpoint.get("hyper_parameters", {}).get(name), name)
 
