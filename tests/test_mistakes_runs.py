@@ -7,6 +7,7 @@ from commands import SINES, Commands
 from mistakes import ends_with_one_message
 
 RUN = "runs/sinusoid-maml/version_0"
+OTHER = SINES.replace("maml.yaml", "cnp.yaml").replace("--model.learner.init_args.test_steps 1", "")
 MISTAKES = {
     f"fit {SINES} --ckpt_path runs": ["runs is a folder without checkpoints/last.ckpt", "a run's folder"],
     f"test {SINES} --ckpt_path nowhere": ["no checkpoint at nowhere"],
@@ -23,7 +24,7 @@ MISTAKES = {
     f"fit {SINES} --ckpt_path {RUN} --data.shots 3": ["data.shots is 3, was 10"],
     f"fit {SINES} --ckpt_path {RUN}/checkpoints/best.ckpt --data.seed 3": ["data.seed is 3, was 0"],
     f"fit {SINES} --config fomaml.yaml --ckpt_path {RUN}": ["cannot go on", "model.learner.first_order"],
-    f"fit {SINES} --config cnp.yaml --ckpt_path {RUN}": ["of another learner, MAML, than CNP"],
+    f"fit {OTHER} --ckpt_path {RUN}": ["of another learner, MAML, than CNP"],
     f"fit {SINES} --trainer.logger.init_args.version 0": [f"{RUN} holds a run already", f"--ckpt_path {RUN}"],
     f"fit {SINES} --trainer.logger.init_args.save_dir taken": ["taken", "is a file", "choose another folder"],
     f"fit {SINES} --trainer.logger.init_args.name {'n' * 300}": ["choose a shorter name"],

@@ -108,7 +108,8 @@ def rates(save: Path, lr: float, schedule: Any, steps: int, apply: list[Change] 
     module = MetaTraining(learner, partial(torch.optim.Adam, lr=lr), schedule)
     data = Sinusoid(meta_batch=2, epoch_batches=20)
     callbacks = [LambdaCallback(on_train_batch_start=note), *([Apply(apply)] if apply else [])]
-    trainer = pl.Trainer(**SILENT | {"limit_val_batches": 0, "max_epochs": 2}, max_steps=steps, callbacks=callbacks)
+    options: dict[str, Any] = SILENT | {"limit_val_batches": 0, "max_epochs": 2, "max_steps": steps}
+    trainer = pl.Trainer(**options, callbacks=callbacks)
     trainer.fit(module, datamodule=data, ckpt_path=save if apply else None, weights_only=True)
     trainer.save_checkpoint(save)
     return seen

@@ -13,6 +13,7 @@ from commands import SINES, Commands, line
 from runs import curve, write_yaml
 
 from lightning_meta.cli.configs import run_name
+from lightning_meta.cli.entrants import validation
 from lightning_meta.training.run_folder import claim, home
 
 pytestmark = pytest.mark.usefixtures("recwarn", "no_type_checker")  # Lightning warns of what a short run is
@@ -114,6 +115,7 @@ def test_a_job_that_is_started_again_goes_on_with_every_logger(do: Commands, mon
         do(f"fit {SINES} --trainer.max_epochs 2 {logger}")
         assert trained(folder / "checkpoints/last.ckpt") == 6
         assert len(list(folder.parent.iterdir())) == 1
+        assert [path.name for path in Path().rglob("remote/*")] in ([], ["job-1.txt"])
         shutil.rmtree(folder)
 
 
@@ -145,6 +147,8 @@ def test_curves_survive_going_on_validating_and_testing(do: Commands) -> None:
         do(f"{command} {SINES} {csv_there} --ckpt_path best")
     losses = [int(row["step"]) for row in rows(Path("r")) if row.get("meta_train/loss")]
     assert losses == [0, 1, 2, 3, 4, 5]
+    curve_of = validation(Path("r/sinusoid-maml/version_0/checkpoints/best.ckpt"))
+    assert [step for step, _ in curve_of if step] == [3, 6]
     assert sum(bool(row.get("meta_test/mse")) for row in rows(Path("r"))) == 2
 
 

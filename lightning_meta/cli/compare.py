@@ -51,6 +51,8 @@ def compare(
     }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     field = judged(configured, list(streams.values()), device)
+    for path in dict.fromkeys(entrant.path for entrant in field if not entrant.validation):
+        print(f"{path}: its run holds no validation curve, so the picture shows none")
     known_names = [entrant.name for entrant in field]
     if against is not None and against not in known_names:
         raise InputError(f"--against {against} is none of the learners: choose from {', '.join(known_names)}")

@@ -1,5 +1,6 @@
 """Who takes part in a comparison: the learners of checkpoints, by name, and what is known of their training."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from lightning_meta.training.checkpoint import data_arguments, origin, read
 from lightning_meta.training.evaluation import batch_statistics, predictions
 from lightning_meta.training.run_folder import run_of
 
+VALIDATED = {"meta_val/accuracy", "meta_val/mse"}
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
 
@@ -100,12 +102,15 @@ def run_parts(path: Path) -> list[str]:
 
 
 def validation(path: Path) -> Curve:
-    """The validation score against training steps, as the event files of the checkpoint's run have it."""
+    """The validation score against training steps, as the event files and metrics.csv of the checkpoint's run have it; empty
+    where its loggers wrote neither."""
     run, points = run_of(path), dict[int, float]()
-    for file in sorted(run.path.glob("events*")) if run else ():
+    for file in sorted(run.path.rglob("events*")) if run else ():
         events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
-        for tag in {"meta_val/accuracy", "meta_val/mse"} & set(events.Tags()["scalars"]):
-            points |= {
-                event.step + 1: event.value for event in events.Scalars(tag)
-            }  # a step is logged by its number from 0
+        for tag in VALIDATED & set(events.Tags()["scalars"]):
+            points |= {event.step + 1: event.value for event in events.Scalars(tag)}  # steps are logged from 0
+    for file in sorted(run.path.rglob("metrics.csv")) if run else ():
+        with file.open() as lines:
+            for row in csv.DictReader(lines):
+                points |= {int(row["step"]) + 1: float(row[tag]) for tag in VALIDATED if row.get(tag)}
     return sorted(points.items())

@@ -81,8 +81,7 @@ class MetaCLI(LightningCLI):
     def begin_with(self, checkpoint: Path | None) -> None:
         """Fix the checkpoint, and keep the configuration as it was given."""
         self.ckpt_path, self.config.ckpt_path = str(checkpoint) if checkpoint else None, None
-        self.written = self.parser.dump(self.config, skip_none=False)
-        self.given = yaml.safe_load(self.written)
+        self.given = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         self.parser.add_instantiator(partial(construct, self.failures), object)
 
     def instantiate_classes(self) -> None:
@@ -104,8 +103,8 @@ class MetaCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """What keeps a run safe is beside the callbacks and plugins that are configured, not in their place."""
         given = self.config_init["trainer"]
-        saves = self.folder and given["enable_checkpointing"] is not False and not given["fast_dev_run"]
-        callbacks = guarded(given["callbacks"], self.given, self.folder if saves else None, self.goes_on)
+        saves = given["enable_checkpointing"] is not False and not given["fast_dev_run"]
+        callbacks = guarded(given["callbacks"], self.given, self.folder, self.goes_on, saves)
         return super().instantiate_trainer(callbacks=callbacks, plugins=whole_files(given["plugins"]), **kwargs)
 
     def link(self, name: str, data: LightningDataModule) -> Any:
@@ -123,14 +122,15 @@ class FitCLI(MetaCLI):
 
     def before_instantiate_classes(self) -> None:
         trainer = self.config.trainer
-        start = start_of_fit(self.config.ckpt_path, trainer, os.environ.get("LIGHTNING_META_RUN"))
+        job = os.environ.get("LIGHTNING_META_RUN")
+        start = start_of_fit(self.config.ckpt_path, trainer, job)
         self.begin_with(start.checkpoint)
         self.changes, self.goes_on = self.compared(start), start.goes_on
         if trainer.fast_dev_run:
             return
         self.folder = start.made(trainer)
         step = read(start.checkpoint).get("global_step", 0) if start.checkpoint and start.goes_on else None
-        place(trainer, self.folder, step)
+        place(trainer, self.folder, step, job)
         trainer.default_root_dir = str(self.folder.path)
 
     def compared(self, start: Start) -> list[Change]:

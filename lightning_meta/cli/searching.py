@@ -189,9 +189,9 @@ def check_same(folder: Path, config: dict[str, Any], options: dict[str, Any]) ->
         return False
     before, now = (yaml.safe_load(text) for text in (file.read_text(), yaml.safe_dump({**config, "search": options})))
     if before != now:
-        differ = "; ".join(str(change) for change in changes(now, before)) or f"see {file}"
+        differ = "; ".join(map(str, changes(now, before))) or f"see {file}"
         raise InputError(
-            f"{folder} holds a search, but its configuration differs from this one: {differ}. Start a new one without --resume,"
-            " as a job under another name"
+            f"{folder} holds a search, but its configuration differs from this one: {differ}. Start a new one"
+            " without --resume, as a job under another name"
         )
     return True

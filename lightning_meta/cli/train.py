@@ -25,7 +25,6 @@ from lightning_meta.training.resume import (
     check_outer,
     complete,
 )
-from lightning_meta.training.run_folder import is_first_process
 from lightning_meta.training.trust import brief
 
 
@@ -102,7 +101,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
 
 
 def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
-    """Train, unless the run is complete. From here on the run's configuration is this one."""
+    """Train, unless the run is complete."""
     model, trainer = cli.model, cli.trainer
     parameters = sum(w.numel() for w in model.learner.parameters())
     rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
@@ -115,8 +114,6 @@ def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
             " --ckpt_path, or as a job of another name, a new run begins"
         )
         return
-    if cli.folder and is_first_process():
-        cli.folder.keep_config(cli.written, checkpoint.get("global_step", 0))
     trainer.callbacks.append(Apply(cli.changes))  # type: ignore[attr-defined]
     try:
         trainer.fit(model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)

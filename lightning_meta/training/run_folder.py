@@ -142,15 +142,18 @@ def told(logger: Any, name: str) -> Any:
     return None if name in legal and legal[name].default == value else value
 
 
-def place(trainer: Any, folder: RunFolder, purge_step: int | None = None) -> None:
+def place(trainer: Any, folder: RunFolder, purge_step: int | None = None, job: str | None = None) -> None:
     """Let the loggers that write files, TensorBoard's and CSVLogger, write into the run's folder; those told another
     save_dir, into a folder of the run's name there. A CSVLogger deletes the metrics.csv that it finds: where there is
     one, it gets a folder `part_N` beside it. A run that goes on from `purge_step` takes over TensorBoard's curve from there.
+    A service's logger takes up its run again by the name of a `job` that is started again.
     """
     home_of_run, taken = home(trainer), set[Path]()
     for logger in loggers(trainer):
         kind, args = find(logger["class_path"]), logger["init_args"]
         if not issubclass(kind, (TensorBoardLogger, CSVLogger)):
+            if job and "version" in args and args["version"] is None:
+                args["version"] = job
             continue
         name = told(logger, "name")
         own = Path(args["save_dir"], home_of_run.name if name is None else name)

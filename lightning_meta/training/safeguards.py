@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import yaml
 from lightning_fabric.plugins import CheckpointIO
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 
 from lightning_meta.training.checkpoint import WholeFiles
@@ -14,27 +15,35 @@ from lightning_meta.training.run_folder import RunFolder
 
 
 class Configuration(Callback):
-    """Lets each checkpoint carry the whole resolved configuration that it was trained with."""
+    """Lets each checkpoint carry the whole resolved configuration that it was trained with, and keeps it in the run's folder
+    from the moment that training begins."""
 
-    def __init__(self, config: dict[str, Any]):
-        self.config = config
+    def __init__(self, config: dict[str, Any], folder: RunFolder | None):
+        self.config, self.folder = config, folder
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's signature
+        if self.folder and trainer.is_global_zero:
+            self.folder.keep_config(yaml.safe_dump(self.config, sort_keys=False), trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return self.config
 
 
 def guarded(
-    configured: list[Callback] | Callback | None, config: dict[str, Any], folder: RunFolder | None, goes_on: bool
+    configured: list[Callback] | Callback | None,
+    config: dict[str, Any],
+    folder: RunFolder | None,
+    goes_on: bool,
+    saves: bool,
 ) -> list[Callback]:
     """The callbacks of a run: those configured, whose checkpoints lie in the run's folder unless told otherwise, and beside
-    them what keeps it safe; without a folder, but for the checkpoints. What is configured of these classes stays as it is."""
+    them what keeps it safe; checkpoints only where it has a folder and `saves`. What is configured of these classes stays
+    as it is."""
     own = several(configured)
-    if config["trainer"]["logger"] is False:
-        own = [
-            one for one in own if not isinstance(one, LearningRateMonitor)
-        ]  # Lightning refuses it where nothing logs
-    safe: list[Callback] = [Preemption(), Cost(), Configuration(config)]
-    if folder:
+    if config["trainer"]["logger"] in (False, []):  # Lightning refuses to monitor where nothing logs
+        own = [one for one in own if not isinstance(one, LearningRateMonitor)]
+    safe: list[Callback] = [Preemption(), Cost(), Configuration(config, folder)]
+    if folder and saves:
         safe += [BestCheckpoint(folder, goes_on), LastCheckpoint(folder, True), LastCheckpoint(folder, False)]
         for callback in own:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
