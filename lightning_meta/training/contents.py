@@ -30,6 +30,7 @@ FIELDS = {  # of Lightning's
     "hyper_parameters": dict,
     "pytorch-lightning_version": str,
 }
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # of a ModelCheckpoint
 READ = ("learner", "optimizer", "scheduler", "data")  # of the hyper-parameters
 
 
@@ -90,8 +91,12 @@ def check_contents(checkpoint: Any) -> None:
                 isinstance(state.get(part), kind) for part, kind in parts.items()
             ):
                 raise ValueError(f"{name} holds {brief(state)}")
+            if not all(isinstance(moments, dict) for moments in state.get("state", {}).values()):
+                raise ValueError(f"{name} holds moments that are none")
     if "pytorch-lightning_version" in checkpoint and Version(checkpoint["pytorch-lightning_version"]) < Version("2.0"):
         raise ValueError(f"it is of Lightning {checkpoint['pytorch-lightning_version']}")
+    check_description(checkpoint.get("callbacks", {}).get("Configuration"), "configuration")
+    check_progress(checkpoint.get("loops", {}))
     for name in READ:
         check_description(checkpoint.get("hyper_parameters", {}).get(name), name)
 
@@ -109,12 +114,24 @@ def check_tensors(checkpoint: dict[str, Any]) -> None:
                 raise ValueError(f"a tensor claims the shape {list(part.shape)}, and its numbers are not there")
 
 
+def check_progress(loops: Any) -> None:
+    """How far the loops of a training are is counted in whole numbers."""
+    check_description(loops, "loops")
+    queue = [loops]
+    while queue:
+        for name, value in queue.pop().items():
+            if name in ("ready", "started", "processed", "completed", "position") and type(value) is not int:
+                raise ValueError(f"{name} of a loop is {brief(value)}")
+            if isinstance(value, dict):
+                queue.append(value)
+
+
 def check_paths(state: Any) -> None:
     """A callback's state holds paths of checkpoints, which a resumed run may delete as it writes better ones."""
     if not isinstance(state, dict):
         raise ValueError(f"a callback's state is {brief(state)}")
     kept = state.get("best_k_models")
-    paths = [value for name, value in state.items() if str(name).endswith("_path") and value is not None]
+    paths = [state[name] for name in PATHS if state.get(name) is not None]
     for path in [*paths, *(kept if isinstance(kept, dict) else ())]:
         if not isinstance(path, str) or ".." in PurePath(path).parts or "://" in path:
             raise ValueError(f"a callback's state names {brief(path)}, no file of its run")
