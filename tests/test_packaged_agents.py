@@ -35,4 +35,4 @@ def test_every_agent_takes_every_world_on_two_processes_or_says_what_it_needs(
         with pytest.raises(SystemExit) if wanted else nullcontext():
             main(shlex.split(f"submit slurm --dry-run --nodes 2 -- {run}"))
         said = capfd.readouterr()
-        assert (wanted or "--trainer.num_nodes=2") in said.err + said.out, (agent, said)
+        assert (wanted or "#SBATCH --nodes=2") in said.err + said.out, (agent, said)
