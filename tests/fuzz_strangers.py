@@ -111,7 +111,7 @@ def use_checkpoint(path: Path) -> None:
     origin(path, checkpoint)
     unlike(PROTONET, checkpoint)
     for name in ("classes", "tasks"):
-        trained_with(path, name, 1)
+        trained_with(path, name)
     load(path, trust=["hostile"])
     with redirect_stdout(io.StringIO()):
         adapt(path, path.parent / "support", path.parent / "query", path.parent / "out.csv", trust=["hostile"])

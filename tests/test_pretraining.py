@@ -200,7 +200,7 @@ def test_the_command_line_pretrains_and_tests_on_other_data(shard_root: Path, tm
         (
             lambda: Pretraining(MLP([784, 8]), 16, features=9),
             8,
-            "Pretraining as configured cannot learn from a flat batch",
+            "Pretraining with MLP as configured cannot take a training step",
         ),
         (lambda: Pretraining(MLP([784, 8]), 4), 64, r"a label is \d+, but the head is over 4 classes"),
     ],

@@ -109,9 +109,11 @@ class MetaCLI(LightningCLI):
 
     def link(self, name: str, data: LightningDataModule) -> Any:
         """What the data, or the checkpoint's training data, say of an argument of the learner; where they say nothing, 1."""
-        found = getattr(data, name, 1)
+        found = None
         if name in OF_TRAINING_DATA and self.ckpt_path:  # the data at hand may have no training split
-            found = trained_with(self.ckpt_path, name, found)
+            found = trained_with(self.ckpt_path, name)
+        if found is None:
+            found = getattr(data, name, 1)
         self.linked[name] = found
         return self.linked[name]
 

@@ -148,13 +148,13 @@ def data_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return (data.get("init_args") or {}) if isinstance(data, dict) else {}
 
 
-def trained_with(path: str | Path, name: str, otherwise: Any) -> Any:
+def trained_with(path: str | Path, name: str) -> int | None:
     """How many there are of something, as the arguments of a checkpoint's learner say: 1 where it has no such argument,
-    `otherwise` where the checkpoint tells of no learner. InputError where it is more than the weights are long."""
+    None where the checkpoint tells of no learner. InputError where it is more than the weights are long."""
     checkpoint = read(path)
     spec = _spec(checkpoint)
     if not spec:
-        return otherwise
+        return None
     number = arguments(spec).get(name, 1)
     if number is not None and not (type(number) is int and 1 <= number <= _longest(checkpoint["state_dict"])):
         raise InputError(f"{path} says {name} {brief(number)} of its learner, which are not as many as its weights")
