@@ -6,9 +6,10 @@ from conftest import separable_episode
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lightning_meta.core import Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
+from lightning_meta.training.evaluation import observe
 
 # Two tasks with the same classes: three examples of class 0, one of class 1, in another order.
 SUPPORT = Examples(
@@ -59,7 +60,8 @@ def test_in_evaluation_mode_a_query_does_not_see_the_others():
     phi = learner.eval().adapt(support)
     changed = torch.cat([query.x[:, :1], torch.randn_like(query.x[:, 1:])], dim=1)
     assert torch.equal(phi(query.x)[:, 0], phi(changed)[:, 0])
-    assert not learner.transductive
+    observe(learner, Episode(support, query))
+    assert learner.transductive is False
 
 
 def test_trained_on_five_ways_it_classifies_twenty():
