@@ -100,7 +100,7 @@ def planned_steps(trainer: Trainer, data: TaskData) -> int | float:
     """Steps of the optimiser in the whole training, as far as it is told by their number."""
     epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
     steps = epochs * math.ceil(batches(trainer, data) / trainer.accumulate_grad_batches)
-    return steps if trainer.max_steps < 0 else min(steps, trainer.max_steps)
+    return float(steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
 
 
 def batches(trainer: Trainer, data: TaskData) -> int:
