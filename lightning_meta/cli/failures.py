@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from typing import Any, NamedTuple
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -82,8 +83,13 @@ def annotate(config: dict[str, Any]) -> None:
     the learner name it: it goes by annotations alone."""
     for where, path in class_paths(config):
         found = importable(path)[0] if where.startswith("model.learner.") and "." in path else None
-        if inspect.isfunction(found):
-            found.__annotations__.setdefault("return", nn.Module)
+        if inspect.isfunction(found) and "return" not in found.__annotations__:
+            found.__annotations__["return"] = nn.Module
+            print(
+                f"{where}: {path} does not say what it returns: taken for a module. Annotate it, `-> nn.Module`, so that"
+                " `adapt` and `compare` can load it with --trust",
+                file=sys.stderr,
+            )
 
 
 def where_is(kind: type, config: dict[str, Any]) -> str | None:

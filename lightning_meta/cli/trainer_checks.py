@@ -96,7 +96,7 @@ def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
         )
 
 
-def planned_steps(trainer: Trainer, data: TaskData) -> int | float:
+def planned_steps(trainer: Trainer, data: TaskData) -> float:
     """Steps of the optimiser in the whole training, as far as it is told by their number."""
     epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
     steps = epochs * math.ceil(batches(trainer, data) / trainer.accumulate_grad_batches)

@@ -64,7 +64,10 @@ def load(path: str | Path, learner: Any = None, trust: Sequence[str] = ()) -> An
         return learner.eval()
     spec = _spec(checkpoint)
     if not spec:
-        raise InputError(f"{path} does not say which learner it holds: call load(path, learner) with one built like it")
+        raise InputError(
+            f"{path} does not say which learner it holds, as one that was saved from Python: build the learner as it was"
+            " built to be trained, and call load(path, learner)"
+        )
     try:
         learner = restored(spec, _weights(checkpoint), trusted)
     except InputError as error:
