@@ -20,5 +20,5 @@ def ends_with_one_message(command: str, parts: list[str], folder: Path, capfd: p
     assert len(message) == 1
     assert "Traceback" not in printed.err
     for part in parts:
-        assert part in printed.err
+        assert part in printed.err, printed.err
     assert sorted(folder.rglob("*")) == before, "a mistake leaves no files"
