@@ -48,7 +48,7 @@ def met(world: HalfCheetahDirection | HalfCheetahVelocity | AntDirection, tasks:
 def test_a_test_leaves_a_film_before_forward_backward(tmp_path: Path) -> None:
     world = HalfCheetahDirection(horizon=24)
     logger = TensorBoardLogger(tmp_path, name="", version="run")
-    trainer = pl.Trainer(**{**SILENT, "logger": logger}, callbacks=[Clip(every=3)])
+    trainer = pl.Trainer(**{**SILENT, "logger": logger}, default_root_dir=tmp_path / "run", callbacks=[Clip(every=3)])
     trainer.test(MetaRL(agent(world)), datamodule=Worlds(world, meta_batch=2, test_tasks=4), verbose=False)
     logger.finalize("done")
     gif = Image.open(BytesIO((tmp_path / "run/meta_test_clip.gif").read_bytes()))

@@ -182,7 +182,13 @@ def test_classes_that_were_trained_on_are_not_called_held_out(
         protocol = data.protocol("test")
         assert protocol.get("classes_trained_on", 0) == met
         one = {"protocol": protocol, "stage": "meta_test", "checkpoint": {"trained_on": str(shard_root)}, "cost": None}
-        one |= {"learner": "ProtoNet", "predictions": "inductive", "batch_statistics": None, "other": None}
+        one |= {
+            "learner": "ProtoNet",
+            "predictions": "inductive",
+            "batch_statistics": None,
+            "noisy": False,
+            "other": None,
+        }
         said = text(one | {"scores": {"accuracy": (0.5, 0.1)}})
         assert ("not held out: 16 classes of split train were trained on" in said) == bool(met)
 

@@ -39,8 +39,8 @@ MISTAKES = {
         "val_tasks is 3, which 2 processes cannot share",
         "multiple of 2",
     ],
-    f"{PEARL} {BY_LAST} --data.world.init_args.horizon 7": ["lives of 5 steps", "some of 7", "start anew"],
-    f"{PEARL} {BY_LAST} --model.learner.init_args.capacity 31": ["(4, 31)"],
+    f"{PEARL} {BY_LAST} --data.world.init_args.horizon 7": ["data.world.horizon is 7, was 5", "start a new run"],
+    f"{PEARL} {BY_LAST} --model.learner.init_args.capacity 31": ["capacity is 31, was 30", "start a new run"],
     f"{PEARL} {BY_BEST}": ["holds no replay", "--ckpt_path last"],
 }
 
