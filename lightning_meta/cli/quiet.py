@@ -2,6 +2,10 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LIGHTNING = ("pytorch_lightning", "lightning_fabric")
 
 
 def quiet() -> None:
@@ -19,6 +23,19 @@ def quiet() -> None:
         "The dirpath has changed",  # of a run that was moved, or that a new one begins from
     ):
         warnings.filterwarnings("ignore", noise)
+
+
+@contextmanager
+def only_errors(*names: str, level: int = logging.ERROR) -> Iterator[None]:
+    """Keep what these loggers say below `level` off the screen, meanwhile."""
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(level)
+        yield
+    finally:
+        for name, was in before.items():
+            logging.getLogger(name).setLevel(was)
 
 
 def worth_reading(record: logging.LogRecord) -> bool:

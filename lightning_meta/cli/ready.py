@@ -1,7 +1,6 @@
 """What can be known of a command before it is sent elsewhere: it parses, fits its data, and suits the job's size."""
 
 import copy
-import logging
 from typing import Any, NamedTuple
 
 import yaml
@@ -11,7 +10,7 @@ from clusters.secret_names import secret_settings
 from lightning_meta.cli.checks import rehearse, require
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.lightning_cli import MetaCLI, TestCLI, parse
-from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.core import InputError
 from lightning_meta.training.run_folder import home, locate
 
@@ -42,8 +41,12 @@ def ready(job: Job, here: bool) -> Ready:
             raise InputError(f"{command} is one process: give it one node, and no more than one GPU")
         return Ready(job.command, None, 0)
     quiet()
-    for library in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    with only_errors(*LIGHTNING):
+        return configured(job, command, argv, here)
+
+
+def configured(job: Job, command: str, argv: list[str], here: bool) -> Ready:
+    """The same, of a command that has a configuration."""
     names, rest = split_argv(argv)
     config = combine(names)
     require(config, rest)

@@ -18,6 +18,7 @@ from lightning_meta.core import InputError
 from lightning_meta.core.files import whole
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
+from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.monitor import boards
 
 
@@ -56,6 +57,7 @@ def evaluate_sizes(
         rehearse("test", model, data, trainer)
     tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
     stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
+    log_at(trainer, origin.steps)
     found = []
     for size in sizes or [None]:
         if size:

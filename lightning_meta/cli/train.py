@@ -1,5 +1,6 @@
 """fit, validate and test: check, run, report."""
 
+import os
 import shlex
 import sys
 import warnings
@@ -19,12 +20,14 @@ from lightning_meta.cli.trainer_checks import check_fit
 from lightning_meta.core import InputError
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.training.checkpoint import load_weights, origin, read, unlike
+from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.preemption import PreemptedError
 from lightning_meta.training.resume import (
     Apply,
     check_outer,
     complete,
 )
+from lightning_meta.training.start import FOLDER
 from lightning_meta.training.trust import brief
 
 
@@ -61,6 +64,7 @@ def begin(command: str, cli: MetaCLI, argv: list[str], asked: dict[str, Any]) ->
             raise InputError(fault)
         execute(command, cli, argv)
     finally:
+        os.environ.pop(FOLDER, None)  # a next run of this process has a folder of its own
         if cli.folder:
             cli.folder.abandon()
 
@@ -93,6 +97,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         evaluate_sizes(model, trainer, data, sizes, found, cli.folder.path)
         return
     rehearse(command, model, data, trainer)
+    log_at(trainer, found.steps)
     trainer.validate(model, datamodule=data, verbose=False)  # theta is there
     if trainer.is_global_zero:
         scores = result("meta_val", "meta_val", trainer, data, model.learner, found)

@@ -1,6 +1,5 @@
 """Runs of `fit` and `test` inside the workers of a search."""
 
-import logging
 import os
 import warnings
 from typing import Any
@@ -11,14 +10,14 @@ from lightning_meta.cli.checks import check_trainer
 from lightning_meta.cli.ending import leave_group
 from lightning_meta.cli.lightning_cli import MetaCLI, parse
 from lightning_meta.cli.memory import keep_freed_memory
-from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.training.checkpoint import load_weights, origin, read
 
 
 def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> None:
     """Run a complete configuration with more callbacks, from a checkpoint if one is given."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), only_errors(*LIGHTNING):
         cli = prepared("fit", config, ckpt)
         trainer = cli.trainer
         trainer.callbacks += callbacks  # type: ignore[attr-defined]
@@ -33,7 +32,7 @@ def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -
     """What a checkpoint reaches in meta-test, a result for each of `shots`; relative paths are meant from `cwd`."""
     if os.path.isdir(cwd):
         os.chdir(cwd)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), only_errors(*LIGHTNING):
         cli = prepared("test", config, ckpt)
         checkpoint = read(ckpt)
         load_weights(cli.model.learner, checkpoint, ckpt)
@@ -46,6 +45,4 @@ def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -
 def prepared(command: str, config: dict[str, Any], ckpt: str | None) -> MetaCLI:
     keep_freed_memory()
     quiet()
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     return parse(command, config, ["--ckpt_path", ckpt] if ckpt else [])

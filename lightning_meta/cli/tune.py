@@ -8,7 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 from lightning_meta.cli.checks import require
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.lightning_cli import MetaCLI, parse
-from lightning_meta.cli.quiet import quiet
+from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.core import InputError
 from lightning_meta.search.options import Search
 
@@ -41,10 +41,8 @@ def run(argv: list[str]) -> None:
             )
     with warnings.catch_warnings():
         quiet()
-        for name in ("pytorch_lightning", "lightning_fabric", "optuna"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module="sklearn")  # PB2's Gaussian process, of bounds that it reaches
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of a trial's death it prints the whole traceback
         from lightning_meta.cli.searching import search  # needs Ray
 
-        search(parse("tune", config, rest, TuneCLI), argv)
+        with only_errors(*LIGHTNING, "optuna"), only_errors("ray.tune", level=logging.CRITICAL):
+            search(parse("tune", config, rest, TuneCLI), argv)  # ray.tune prints the whole traceback of a trial's death

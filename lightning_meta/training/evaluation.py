@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, FewShotLearner, judged, prediction_loss, score
@@ -175,3 +176,9 @@ class Summary:
         """Mean and ci95 by name, over all processes; the ece, one number of all queries, has no interval."""
         found: dict[str, tuple[Tensor, Tensor | None]] = {name: mean.compute() for name, mean in self.means.items()}
         return found | {name: (error.compute(), None) for name, error in self.calibration.items()}
+
+
+def log_at(trainer: Trainer, steps: int | None) -> None:
+    """Let an evaluation log its scores at the last of the `steps` that its checkpoint was trained for, as the training's own
+    validation did, which counts from 0; otherwise Lightning logs them at step 0."""
+    trainer.fit_loop.epoch_loop.on_load_checkpoint({"_batches_that_stepped": max(0, (steps or 0) - 1)})

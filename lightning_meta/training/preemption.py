@@ -165,4 +165,5 @@ def last_checkpoint(trainer: Trainer) -> Path:
     """Where `--ckpt_path last` looks: the run's own last.ckpt; without a run, beside the trainer's checkpoints."""
     found = sorted(trainer.checkpoint_callbacks, key=lambda one: not isinstance(one, LastCheckpoint))
     folders = [one.dirpath for one in found if isinstance(one, ModelCheckpoint) and one.dirpath]
-    return Path(folders[0] if folders else Path(trainer.default_root_dir, "checkpoints"), "last.ckpt")
+    path = Path(folders[0] if folders else Path(trainer.default_root_dir, "checkpoints"), "last.ckpt")
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
