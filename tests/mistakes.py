@@ -8,9 +8,9 @@ import pytest
 from lightning_meta.cli import main
 
 
-def ends_with_one_message(command: str, parts: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def ends_with_one_message(command: str, parts: list[str], folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
     """Run `lightning-meta COMMAND`: it ends with status 2 and one message, which holds all `parts`, and changes nothing
-    below `folder`."""
+    below `folder`. Returns what it printed beside."""
     before = sorted(folder.rglob("*"))
     with pytest.raises(SystemExit) as ended:
         main(shlex.split(command))
@@ -22,3 +22,4 @@ def ends_with_one_message(command: str, parts: list[str], folder: Path, capfd: p
     for part in parts:
         assert part in printed.err, printed.err
     assert sorted(folder.rglob("*")) == before, "a mistake leaves no files"
+    return printed.out

@@ -68,6 +68,15 @@ def test_a_fit_ends_in_one_message(room: int, small: Path, capfd: pytest.Capture
         read(path)
 
 
+def test_results_that_could_not_be_kept_are_not_worked_for(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main([*FIT.split(), "small/runs"])
+    capfd.readouterr()
+    leave(small, 0)
+    test = f"test {FIT.removeprefix('fit ')} small/runs --ckpt_path best"
+    said = ends_with_one_message(test, ["meta_test.json", "No space left on device", "make room"], small, capfd)
+    assert "mse" not in said
+
+
 def test_a_place_that_takes_no_runs_is_told_before_any_work(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (small / "file").write_text("")
     ends_with_one_message(f"{FIT} small/file", ["small/file", "is a file", "choose another folder"], small, capfd)

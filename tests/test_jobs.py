@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from runs import lightning_meta, write_yaml
 from test_submit import FIT, cli, ended, job, jobs
 
@@ -170,3 +172,23 @@ def test_two_jobs_of_one_second_and_of_one_id(tmp_path: Path) -> None:
         folder.find("try")
     folder.discard(second)
     assert folder.find("try").folder == first, "the only one of its name"
+
+
+@pytest.mark.slow
+def test_a_fit_that_meets_its_time_limit_can_go_on(tmp_path: Path) -> None:
+    sent = json.loads(
+        cli(tmp_path, "submit", "local", "--time", "60s", "--json", "--", *FIT, "--trainer.max_epochs=9999")
+    )
+    status = ended(sent["id"], Path(sent["folder"]), seconds=120)
+    assert (status.state, status.detail) == ("failed", "it met its time limit of 60 seconds")
+    last = f"runs/sinusoid-maml/{sent['id']}/checkpoints/last.ckpt"
+    done = torch.load(tmp_path / last, weights_only=True)["global_step"]
+    assert f"told to stop: saved step {done} in {last}" in cli(tmp_path, "jobs", "logs", sent["id"])
+    steps = ("--trainer.max_epochs=9999", f"--trainer.max_steps={done + 2}", "--ckpt_path", last)
+    cli(tmp_path, *FIT, *steps)
+    assert torch.load(tmp_path / last, weights_only=True)["global_step"] == done + 2
+    test = [*FIT[1:], "--ckpt_path", "last"]
+    sent = json.loads(cli(tmp_path, "submit", "local", "--json", "--", "test", *test))
+    kept = yaml.safe_load((Path(sent["folder"]) / "config.yaml").read_text())
+    assert kept["ckpt_path"] == last, "which run is the newest is known now, and may not be when a job starts"
+    assert ended(sent["id"], Path(sent["folder"])).state == "succeeded"

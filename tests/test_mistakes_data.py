@@ -189,6 +189,17 @@ def test_a_name_that_a_terminal_cannot_show_ends_no_command(tmp_path: Path) -> N
     assert "skipped: cannot decode the image" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "command", ["adapt --ckpt", "fit --config", "compare", "shards write folder", "submit local -- fit"]
+)
+def test_a_path_that_is_no_text_is_told_by_its_bytes(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = os.fsdecode(b"caf\xe9.ckpt")
+    ends_with_one_message(f"{command} {path}", [r"b'caf\xe9.ckpt' is no text in utf-8", "rename"], tmp_path, capfd)
+
+
 def test_exported_classes_keep_apart_and_in_their_folder() -> None:
     names = ["a/b", "a_b", "..", "", ".hidden", "../../x", "a\0b", "\udcff", "y" * 999]
     found = file_names(names)

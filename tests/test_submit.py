@@ -161,6 +161,46 @@ def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.Mon
         Slurm().check(job(tmp_path))
 
 
+def executable(path: Path, script: str) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_job_of_another_cluster_is_asked_about_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Federations need an accounting database, so that stand-ins answer here."""
+    note = f'echo "$(basename "$0") $*" >> {tmp_path}/asked; '
+    executable(tmp_path / "bin" / "sbatch", "echo '7;east'")
+    executable(tmp_path / "bin" / "squeue", note)
+    executable(tmp_path / "bin" / "sacct", note + "echo '7|COMPLETED|0:0|0'")
+    executable(tmp_path / "bin" / "scancel", note)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    what = job(tmp_path)
+    what.folder.mkdir(parents=True)
+    assert Slurm().submit(what) == "7"
+    assert Slurm().status("7", what.folder).state == "succeeded"
+    Slurm().cancel("7", what.folder)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert {line.split()[0] for line in asked} == {"squeue", "sacct", "scancel"}
+    assert all("--clusters=east" in line for line in asked)
+
+
+# this machine
+
+WAITS = "trap 'echo warned' USR1; trap 'echo stopped; exit 75' TERM; while :; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize(("command", "said"), [("fit", ["warned", "stopped"]), ("compare", ["stopped"])])
+def test_a_local_job_is_told_that_its_time_ends(command: str, said: list[str], tmp_path: Path) -> None:
+    """And what can save is told before."""
+    python = executable(tmp_path / "bin" / "waits", WAITS)
+    ended = send(job(tmp_path, command, time="4s", options={"python": python}))
+    assert ended == Status("failed", 75, detail="it met its time limit of 4 seconds")
+    log = (tmp_path / "jobs" / "try-1" / "log.txt").read_text().splitlines()
+    assert [line for line in log if line in ("warned", "stopped")] == said
+
+
 # hostile input
 
 

@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     threading.excepthook = thread_failed
     try:
         with ending_on_signals(restarted=preemptible() and argv[0] in ("fit", "validate", "test")):
+            check_text(argv)
             run(argv[0], argv[1:])
             sys.stdout.flush()
     except InputError as error:
@@ -63,6 +64,18 @@ def main(argv: list[str] | None = None) -> None:
     except StoppedError as stopped:
         print(f"lightning-meta: stopped by {stopped.signal}", file=sys.stderr)
         raise
+
+
+def check_text(argv: list[str]) -> None:
+    """InputError for an argument that configurations, which are text, could not hold. Names inside a folder may be any."""
+    for given in argv:
+        try:
+            given.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the argument {os.fsencode(given)!r} is no text in {sys.getfilesystemencoding()}, the encoding here: rename"
+                " the file, or go through a link whose name is"
+            ) from error
 
 
 def thread_failed(failed: threading.ExceptHookArgs) -> None:

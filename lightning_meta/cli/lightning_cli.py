@@ -17,6 +17,7 @@ from lightning_meta.cli.diagnosis import diagnose, with_options
 from lightning_meta.cli.failures import Failure, annotate, construct, why
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.core import InputError
+from lightning_meta.core.files import check_writable
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import read, trained_with
 from lightning_meta.training.preemption import own_signals
@@ -26,7 +27,7 @@ from lightning_meta.training.resume import (
     check_changes,
     configuration_of,
 )
-from lightning_meta.training.run_folder import RunFolder, home, locate, place
+from lightning_meta.training.run_folder import RunFolder, home, is_first_process, locate, place
 from lightning_meta.training.safeguards import guarded, whole_files
 from lightning_meta.training.start import Start, results_of, start_of_fit
 
@@ -157,6 +158,8 @@ class ScoreCLI(MetaCLI):
         self.begin_with(found)
         if found:
             self.folder = results_of(found, trainer)
+            if is_first_process():
+                check_writable(self.folder.path / "meta_test.json")
             place(trainer, self.folder)
             trainer.default_root_dir = str(self.folder.path)
 
