@@ -68,6 +68,7 @@ def test_several_sizes_in_one_call_on_another_set(workplace: Path) -> None:
         assert picture.width > 500
 
 
+@pytest.mark.slow
 def test_a_test_is_the_same_each_time(workplace: Path) -> None:
     command = f"test {GLYPHS} {QUICK} --ckpt_path last --data.test_episodes 6"
     first, second = (run(workplace, f"{command} --data.num_workers {workers}") for workers in (0, 2))
@@ -106,6 +107,7 @@ def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:
     assert all(1 / 3 <= float(row["probability"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
     from lightning_meta.cli.adapt import decode, image_preprocess, read_support, tensor
     from lightning_meta.training import load
@@ -124,6 +126,7 @@ def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
     assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_maml_knows_its_ways_and_says_it_is_transductive(workplace: Path) -> None:
     from lightning_meta.learners import MAML
     from lightning_meta.training import load
@@ -161,6 +164,7 @@ def test_print_config_shows_the_whole_and_takes_overrides(workplace: Path) -> No
     assert config["data"]["init_args"]["shots"] == [2, 7]
 
 
+@pytest.mark.slow
 def test_what_print_config_shows_runs(workplace: Path) -> None:
     (workplace / "whole.yaml").write_text(
         run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.meta_batch 3 --print_config")
@@ -169,6 +173,7 @@ def test_what_print_config_shows_runs(workplace: Path) -> None:
     assert (workplace / "runs/sinusoid-maml/version_0/checkpoints/last.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_damaged_classes_are_skipped_and_reported_at_the_end(workplace: Path, tmp_path: Path) -> None:
     run(workplace, f"shards write glyphs --classes 40 --out {tmp_path}/glyphs")
     shard = tmp_path / "glyphs/train-000000.tar"

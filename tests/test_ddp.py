@@ -9,6 +9,8 @@ from runs import python
 from test_laws import audible
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.slow  # every one, on one process and on two; test_cli.py has one of them in the default run
+
 Results = dict[str, dict[str, dict[str, torch.Tensor]]]
 
 

@@ -9,6 +9,8 @@ from every_agent import RUNS, start
 from runs import python
 from torch.testing import assert_close
 
+pytestmark = pytest.mark.slow  # every one, on one process and on two; test_cli.py has one of them in the default run
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:

@@ -193,6 +193,7 @@ def test_the_index_says_what_the_features_are(features: Path, shard_root: Path) 
     ]
 
 
+@pytest.mark.slow
 def test_learners_train_and_test_on_features(features: Path, tmp_path: Path) -> None:
     done = lightning_meta(tmp_path, "shards", "verify", str(features))
     assert done.returncode == 0, done.stderr
@@ -225,6 +226,7 @@ def test_a_killed_writer_goes_on_after_its_last_whole_shard(features: Path, shar
     assert not list((tmp_path / "features").glob("*.partial*"))
 
 
+@pytest.mark.slow
 def test_another_backbone_begins_anew(features: Path, shard_root: Path, tmp_path: Path) -> None:
     (tmp_path / "kill").touch()
     assert extract(tmp_path, shard_root, "--arguments", '{"killed": 20}').returncode == -signal.SIGKILL

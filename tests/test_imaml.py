@@ -34,6 +34,7 @@ def gradient_of(learner: IMAML, episode: Episode) -> dict[str, Tensor]:
     return {name: w.grad.clone() for name, w in learner.network.named_parameters() if w.grad is not None}
 
 
+@pytest.mark.slow
 @EITHER_WAY
 def test_on_a_quadratic_phi_and_the_meta_gradient_are_the_closed_form(vectorize):
     """With u = (w, b) and rows a = (x, 1): H = 2 A'A / n, phi = (H + lambda)^-1 (2 A't / n + lambda u)."""
@@ -53,7 +54,7 @@ def test_on_a_quadratic_phi_and_the_meta_gradient_are_the_closed_form(vectorize)
     assert_close(learner.loss(episode).loss, torch.stack(losses).mean())
 
 
-@EITHER_WAY
+@pytest.mark.parametrize("vectorize", ["vmap", pytest.param("loop", marks=pytest.mark.slow)])
 def test_it_is_the_gradient_through_very_many_inner_steps(vectorize):
     """Of a network that is no quadratic: unrolled differentiation of 300 steps, which keeps 300 steps in memory."""
     support, query = separable_episode(tasks=2, ways=3, shots=2, queries=2, shape=(1, 3, 3))

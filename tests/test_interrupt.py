@@ -58,6 +58,7 @@ def test_two_processes_stop_together_where_one_has_the_signal(tmp_path: Path) ->
     assert said.count("told to stop: saved step 5") == said.count("resume:") == 1
 
 
+@pytest.mark.slow
 def test_on_slurm_a_test_that_is_preempted_asks_for_another_start_and_leaves_nothing(tmp_path: Path) -> None:
     """Lightning's own handlers would have left hpc_ckpt_1.ckpt here, from which every later fit would have started."""
     fit(tmp_path, status=0)

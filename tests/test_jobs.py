@@ -49,6 +49,7 @@ def test_a_job_outlives_its_shell_and_is_found_from_another(tmp_path: Path) -> N
     assert "max_epochs: 1" in (where / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_run_of_an_agent_is_a_job_as_any_other(tmp_path: Path) -> None:
     sent = json.loads(cli(tmp_path, "submit", "local", "--json", "--", *AGENT))
     assert ended(sent["id"], Path(sent["folder"])) == Status("succeeded", 0)

@@ -14,7 +14,9 @@ DATA = {path.stem: read(path)["data"] for path in sorted((PACKAGED / "tasks").gl
 WORLDS = [name for name, data in DATA.items() if data["class_path"] == "datamodules.worlds.Worlds"]
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(
+    "world", [name if name == "bandits" else pytest.param(name, marks=pytest.mark.slow) for name in WORLDS]
+)
 def test_every_agent_takes_every_world_on_two_processes_or_says_what_it_needs(
     world: str,
     capfd: pytest.CaptureFixture[str],

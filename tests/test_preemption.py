@@ -40,8 +40,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
     "where",
     [
         {"step": 10, "sign": "SIGUSR1"},
-        {"step": 2 * BATCHES - 1, "sign": "SIGTERM"},  # the last of an epoch: stops before the next one
-        {"epoch": 1, "sign": "SIGTERM"},
+        # the last of an epoch: stops before the next one
+        pytest.param({"step": 2 * BATCHES - 1, "sign": "SIGTERM"}, marks=pytest.mark.slow),
+        pytest.param({"epoch": 1, "sign": "SIGTERM"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_goes_on_as_the_unbroken_one(

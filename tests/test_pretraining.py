@@ -178,6 +178,7 @@ def task(folder: Path, root: Path, name: str = "task.yaml", **data: Any) -> str:
     return write_yaml(folder / name, config)
 
 
+@pytest.mark.slow
 def test_the_command_line_pretrains_and_tests_on_other_data(shard_root: Path, tmp_path: Path) -> None:
     """The head is as wide as the training split, 16, and stays so where the split of a test has fewer classes."""
     own = task(tmp_path, shard_root)

@@ -36,6 +36,7 @@ WIN_STAY_LOSE_SHIFT = 5.796  # in closed form, the best that knows the last pull
 
 
 @pytest.mark.parametrize("make", [lambda: GRU(16), lambda: Memoryless(64)], ids=["GRU", "Memoryless"])
+@pytest.mark.slow
 def test_ppo_on_two_arms_passes_win_stay_lose_shift_if_it_remembers(make):
     torch.manual_seed(0)
     sequence, world = make(), Bandits(arms=2, horizon=10)

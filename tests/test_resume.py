@@ -67,9 +67,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("kill", "workers", "first"),
     [
         ({"step": 11}, "0", 9),  # two steps after the last that was saved
-        ({"step": 14}, "2", 12),
-        ({"epoch": 2}, "0", 2 * BATCHES),
-        ({"step": BATCHES}, "2", BATCHES),
+        pytest.param({"step": 14}, "2", 12, marks=pytest.mark.slow),
+        pytest.param({"epoch": 2}, "0", 2 * BATCHES, marks=pytest.mark.slow),
+        pytest.param({"step": BATCHES}, "2", BATCHES, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_as_the_unbroken_one(

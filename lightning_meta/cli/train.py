@@ -1,6 +1,5 @@
 """fit, validate and test: check, run, report."""
 
-import os
 import shlex
 import sys
 import warnings
@@ -27,7 +26,7 @@ from lightning_meta.training.resume import (
     check_outer,
     complete,
 )
-from lightning_meta.training.start import FOLDER
+from lightning_meta.training.start import telling_further_processes
 from lightning_meta.training.trust import brief
 
 
@@ -38,7 +37,7 @@ def run(command: str, argv: list[str]) -> None:
     if not {"-h", "--help"} & set(rest):
         require(config, rest)
     sys.argv[1:] = [command, *argv]  # what Lightning starts further processes with
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), telling_further_processes():
         quiet()
         cli = parse(command, config, rest, FitCLI if command == "fit" else None)
         try:
@@ -64,7 +63,6 @@ def begin(command: str, cli: MetaCLI, argv: list[str], asked: dict[str, Any]) ->
             raise InputError(fault)
         execute(command, cli, argv)
     finally:
-        os.environ.pop(FOLDER, None)  # a next run of this process has a folder of its own
         if cli.folder:
             cli.folder.abandon()
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +11,15 @@ from lightning_meta.core import InputError
 from lightning_meta.training.run_folder import RunFolder, claim, home, is_first_process, locate, run_of, version
 
 FOLDER = "LIGHTNING_META_FOLDER"  # tells the processes that this one starts where its run is
+
+
+@contextmanager
+def telling_further_processes() -> Iterator[None]:
+    """Let the processes that a run starts know its folder, and the next run of this process not."""
+    try:
+        yield
+    finally:
+        os.environ.pop(FOLDER, None)
 
 
 class Start(NamedTuple):
