@@ -50,9 +50,7 @@ def test_every_name_of_torch_is_swept_or_has_a_reason_not_to_be() -> None:
     assert set(SWEPT) > LOOP_ALONE | NO_SECOND | QUICK
 
 
-@pytest.mark.filterwarnings(
-    "ignore:There is a performance drop", "ignore:nn.functional.upsample", "ignore:.*weight_norm"
-)
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what is deprecated or slow there
 @pytest.mark.parametrize("name", quick_or_slow)
 def test_the_meta_gradient_is_that_of_finite_differences_by_vmap_and_by_the_loop(name: str) -> None:
     part, shape = SWEPT[name]
