@@ -3,6 +3,7 @@
 import difflib
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,7 @@ def check(job: Job) -> None:
         raise JobError(f"--memory is {job.memory!r}: give a number and K, M, G or T, such as 16G")
     if job.time is not None:
         seconds(job.time)
+    check_setup(job.setup)
     for name, value in job.environment.items():
         if not VARIABLE.fullmatch(name):
             raise JobError(f"environment: {name!r} is no name of a variable: give letters, digits and underscores")
@@ -96,15 +98,45 @@ def prologue(job: Job) -> list[str]:
 
 
 def guarded(setup: Sequence[str], depth: int) -> list[str]:
-    """A profile's lines for bash, which end the script where one fails; what fails inside a function or a file that a line
-    sources is that one's affair. `depth` is how many files are being read: 1 in a script, 0 in bash -c."""
+    """A profile's lines for bash, which end the script where one fails, a part of a pipeline or of an && list included; a
+    line that begins with a test, `[ -f FILE ] && ...`, may fail. What fails inside a function or a file that a line sources is
+    that one's affair. `depth` is how many files are being read: 1 in a script, 0 in bash -c."""
     if not setup:
         return []
-    failed = (
-        'echo "the job ends: line $((LINENO - SETUP)) of its set-up failed with status $?: $BASH_COMMAND" >&2; exit 1'
-    )
-    return [
-        f"trap '[ \"${{#BASH_SOURCE[@]}}\" -gt {depth} ] || {{ {failed}; }}' ERR; SETUP=$LINENO",
-        *setup,
-        "trap - ERR; set +eu +o pipefail  # whatever those lines asked of the shell",
+    apart = all(is_command(line) for line in setup)  # otherwise they belong together, as those of a loop
+    where = "line $((LINENO - SETUP)) of its set-up failed with status $code: $BASH_COMMAND"
+    lines = [
+        f"trap 'code=$?; [ \"${{#BASH_SOURCE[@]}}\" -gt {depth} ] || {ending(where)}' ERR; set -o pipefail; SETUP=$LINENO"
     ]
+    for number, line in enumerate(setup, 1):
+        lines.append(line)
+        if (apart or number == len(setup)) and not re.match(r"\s*(\[|test\s)", line):
+            told = (
+                f"line {number} of its set-up failed with status $code"
+                if apart
+                else "its set-up failed with status $code"
+            )
+            lines[-1] += f"\ncode=$?; [ $code -eq 0 ] || {ending(told)}; SETUP=$((SETUP + 1))"
+    return [*lines, "trap - ERR; set +eu +o pipefail  # whatever those lines asked of the shell"]
+
+
+def ending(message: str) -> str:
+    return f'{{ echo "the job ends: {message}" >&2; exit 1; }}'
+
+
+def is_command(line: str) -> bool:
+    """Whether bash takes it as a whole; nothing is run."""
+    read = subprocess.run(["bash", "-n", "-c", line], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    return read.returncode == 0 and not read.stderr
+
+
+def check_setup(setup: Sequence[str]) -> None:
+    """JobError for a line that would hide a failure: the status of `export X=$(command)` is that of export."""
+    for line in setup:
+        if found := re.search(
+            r"(?:^|[;&|]\s*)(export|declare|local|readonly|typeset)\s[^;&|]*?(\w+)=\S*(?:\$\(|`)", line
+        ):
+            raise JobError(
+                f"setup: {line!r} would go on where the command in it fails: give two lines, {found[2]}=... and"
+                f" `{found[1]} {found[2]}`"
+            )

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from datamodules.damage import DamageError
 from datamodules.image_files import read_bytes
+from datamodules.metadata import without_metadata
 from datamodules.orientation import upright
 from lightning_meta.core import InputError
 
@@ -48,11 +49,19 @@ class Preprocess(NamedTuple):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of metadata that are of no use here, or of many pixels
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    return self.array(image)
+                try:
+                    return self.decoded(data)
+                except Exception:
+                    if (bare := without_metadata(data)) == data:
+                        raise
+                    return self.decoded(bare)
         except Exception as error:  # damaged bytes make Pillow's decoders fail in many ways
             reason = str(error).partition(" <_io.BytesIO")[0] or type(error).__name__
             raise DamageError(f"cannot decode the image {name or file} ({reason}): mend or remove it") from error
+
+    def decoded(self, data: bytes) -> NDArray[np.uint8]:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return self.array(image)
 
     def array(self, image: Image.Image) -> NDArray[np.uint8]:
         """The image as uint8 [channels, size, size]."""

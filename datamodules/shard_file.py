@@ -24,7 +24,10 @@ class ShardFile:
     """
 
     def __init__(self, path: Path, size: int):
-        self.path, self.number = path, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.path, self.number = (
+            path,
+            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK),
+        )  # which a pipe would wait at
         if (length := os.fstat(self.number).st_size) != size:
             raise DamageError(f"shard {path} is {length} bytes long; the index says {size} bytes. {MEND}")
 

@@ -191,3 +191,50 @@ def test_a_file_that_cannot_be_read_is_no_damaged_image(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=rf"cannot read the image \S+ \({reason}\): mend or remove it") as raised:
             READ(tmp_path / name)
         assert not isinstance(raised.value, DamageError)
+
+
+def chunk(name: bytes, content: bytes, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(name + content) if crc is None else crc
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+PNG_METADATA = {
+    "a text of 2 MB": chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * 2_000_000)),
+    "XMP of 2 MB": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"a" * 2_000_000)),
+    "a profile of an unknown method": chunk(b"iCCP", b"k\0\5garbage"),
+    "a text with another checksum": chunk(b"tEXt", b"k\0v", crc=0),
+    "a size without numbers": chunk(b"pHYs", b"\0"),
+    "a gamma without a number": chunk(b"gAMA", b"\0"),
+    "colours without numbers": chunk(b"cHRM", b"\0\0\0"),
+    "an intent without a number": chunk(b"sRGB", b""),
+    "transparency with another checksum": chunk(b"tRNS", b"\0\1\0\1\0\1", crc=0),
+}
+
+
+@pytest.mark.parametrize("metadata", PNG_METADATA.values(), ids=PNG_METADATA)
+def test_a_png_whose_metadata_are_damaged_is_read(metadata: bytes) -> None:
+    data, number = encoded("PNG", 0, b""), 33  # after the signature and IHDR
+    assert np.array_equal(READ(data[:number] + metadata + data[number:]), READ(data))
+
+
+def test_a_png_is_turned_as_tags_of_another_checksum_say() -> None:
+    data, exif = encoded("PNG", 0, b""), tags().removeprefix(b"Exif\0\0")
+    turned = READ(data[:33] + chunk(b"eXIf", exif) + data[33:])
+    assert not np.array_equal(turned, READ(data))
+    assert np.array_equal(READ(data[:33] + chunk(b"eXIf", exif, crc=0) + data[33:]), turned)
+
+
+@pytest.mark.parametrize(
+    "metadata", [segment(0xE0, b"JFIF\0"), segment(0xEE, b"Adobe"), segment(0xED, b"Photoshop 3.0\0")]
+)
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_jpeg_whose_metadata_are_damaged_is_read_in_its_colours_and_the_right_way_up(
+    number: int, metadata: bytes
+) -> None:
+    """One of the three is CMYK, which Adobe's own note tells how to read."""
+    data = encoded("JPEG", number, tags())
+    assert np.array_equal(READ(data[:2] + metadata + data[2:]), READ(data))

@@ -10,7 +10,7 @@ import threading
 
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
-from lightning_meta.core.files import REMEDIES, cannot_write
+from lightning_meta.core.files import REMEDIES
 from lightning_meta.core.signals import StoppedError, ending_on_signals, preemptible
 
 HELP = """usage: lightning-meta COMMAND [options]
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in REMEDIES:
             raise
-        fail(cannot_write(error.filename or "the output of this command", error))
+        fail(f"cannot use {error.filename or 'the output of this command'} ({error.strerror}): {REMEDIES[error.errno]}")
     except StoppedError as stopped:
         print(f"lightning-meta: stopped by {stopped.signal}", file=sys.stderr)
         raise

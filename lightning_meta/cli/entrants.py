@@ -1,6 +1,7 @@
 """Who takes part in a comparison: the learners of checkpoints, by name, and what is known of their training."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from lightning_meta.training import load
 from lightning_meta.training.checkpoint import data_arguments, origin, read
 from lightning_meta.training.evaluation import batch_statistics, predictions
 from lightning_meta.training.run_folder import run_of
+from lightning_meta.training.trust import brief
 
 VALIDATED = {"meta_val/accuracy", "meta_val/mse"}
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
@@ -105,12 +107,20 @@ def validation(path: Path) -> Curve:
     """The validation score against training steps, as the event files and metrics.csv of the checkpoint's run have it; empty
     where its loggers wrote neither."""
     run, points = run_of(path), dict[int, float]()
-    for file in sorted(run.path.rglob("events*")) if run else ():
+    for file in readable(run.path, "events*") if run else ():
         events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
         for tag in VALIDATED & set(events.Tags()["scalars"]):
             points |= {event.step + 1: event.value for event in events.Scalars(tag)}  # steps are logged from 0
-    for file in sorted(run.path.rglob("metrics.csv")) if run else ():
-        with file.open() as lines:
-            for row in csv.DictReader(lines):
-                points |= {int(row["step"]) + 1: float(row[tag]) for tag in VALIDATED if row.get(tag)}
+    for file in readable(run.path, "metrics.csv") if run else ():
+        try:
+            with file.open(encoding="utf-8") as lines:
+                for row in csv.DictReader(lines):
+                    points |= {int(row["step"]) + 1: float(row[tag]) for tag in VALIDATED if row.get(tag)}
+        except (ValueError, LookupError, TypeError, csv.Error) as error:
+            warnings.warn(f"{file} is damaged ({brief(error)}): its curve is left out", stacklevel=2)
     return sorted(points.items())
+
+
+def readable(run: Path, name: str) -> list[Path]:
+    """The files of this name below a run's folder; no pipes, and nothing that a link leads to outside of it."""
+    return sorted(f for f in run.rglob(name) if f.is_file() and f.resolve().is_relative_to(run.resolve()))

@@ -13,11 +13,11 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from lightning_meta.cli.complaints import Complaining, ParserError
+from lightning_meta.cli.configs import read as read_config
 from lightning_meta.cli.diagnosis import diagnose, with_options
 from lightning_meta.cli.failures import Failure, annotate, construct, why
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.core import InputError
-from lightning_meta.core.files import check_writable
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import read, trained_with
 from lightning_meta.training.preemption import own_signals
@@ -27,7 +27,7 @@ from lightning_meta.training.resume import (
     check_changes,
     configuration_of,
 )
-from lightning_meta.training.run_folder import RunFolder, home, is_first_process, locate, place
+from lightning_meta.training.run_folder import RunFolder, home, locate, place
 from lightning_meta.training.safeguards import guarded, whole_files
 from lightning_meta.training.start import Start, results_of, start_of_fit
 
@@ -143,7 +143,7 @@ class FitCLI(MetaCLI):
         if start.checkpoint:
             before = configuration_of(read(start.checkpoint))
         elif start.folder and start.folder.config.is_file():
-            before = yaml.safe_load(start.folder.config.read_text())
+            before = read_config(start.folder.config)
         found = changes(self.given, before)
         check_changes(found, start)
         return found
@@ -158,8 +158,6 @@ class ScoreCLI(MetaCLI):
         self.begin_with(found)
         if found:
             self.folder = results_of(found, trainer)
-            if is_first_process():
-                check_writable(self.folder.path / "meta_test.json")
             place(trainer, self.folder)
             trainer.default_root_dir = str(self.folder.path)
 

@@ -17,7 +17,7 @@ from lightning_meta.cli import returns
 from lightning_meta.cli.configs import combine, split_argv
 from lightning_meta.cli.tables import Scores, grouped, is_elsewhere, protocol_line, rows, size_name
 from lightning_meta.core import MetaRLLearner
-from lightning_meta.core.files import write_json
+from lightning_meta.core.files import check_writable, write_json
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import Learner, Origin
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions
@@ -99,12 +99,28 @@ def without(argv: list[str], *keys: str) -> list[str]:
 
 def keep_result(folder: Path, stage: str, found: dict[str, Any]) -> None:
     """Write a result as JSON. One of another checkpoint, or under another protocol, that has this name is kept beside it."""
-    path = folder / f"{stage}{size_name(found['protocol'])}.json"
-    if path.is_file():
-        earlier = json.loads(path.read_text())
-        if any(earlier.get(key) != found[key] for key in ("checkpoint", "protocol")):
-            path.replace(unused(path))
+    path = result_file(folder, stage, found["protocol"])
+    if path.is_file() and not is_of(path, found):
+        path.replace(unused(path))
     write_json(path, found, indent=1)
+
+
+def check_result(folder: Path, stage: str, data: LightningDataModule, split: str) -> None:
+    """InputError where the result of this evaluation could not be kept."""
+    check_writable(result_file(folder, stage, data.protocol(split) if isinstance(data, TaskData) else {}))
+
+
+def result_file(folder: Path, stage: str, protocol: dict[str, Any]) -> Path:
+    return folder / f"{stage}{size_name(protocol)}.json"
+
+
+def is_of(path: Path, found: dict[str, Any]) -> bool:
+    """Whether an earlier result, if this file is one, is of the same checkpoint under the same protocol."""
+    try:
+        earlier = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(earlier, dict) and all(earlier.get(key) == found[key] for key in ("checkpoint", "protocol"))
 
 
 def result(

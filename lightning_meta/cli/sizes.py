@@ -12,10 +12,10 @@ from datamodules.stream import EpisodeSize
 from datamodules.task_data import TaskData
 from lightning_meta.cli.checks import rehearse
 from lightning_meta.cli.pictures import Line, against_shots
-from lightning_meta.cli.report import keep_result, result, text
+from lightning_meta.cli.report import check_result, keep_result, result, text
 from lightning_meta.cli.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.core import InputError
-from lightning_meta.core.files import whole
+from lightning_meta.core.files import check_writable, whole
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
 from lightning_meta.training.evaluation import log_at
@@ -51,12 +51,17 @@ def evaluate_sizes(
     """Test the model as it is at every size, after all were found possible. Print each result and, of several, a table at
     the end; write a JSON file for each into `folder`, and the score against shots as a curve and a picture. Returns the
     results."""
+    tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
+    stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
+    picture = folder / f"{stage}_by_shots.png"
+    if trainer.is_global_zero and len(sizes) > 1:
+        check_writable(picture)
     for size in sizes or [None]:
         if size:
             set_size(data, size)
+        if trainer.is_global_zero:
+            check_result(folder, stage, data, "test")
         rehearse("test", model, data, trainer)
-    tested_on = data.source if isinstance(data, TaskData) else type(data).__name__
-    stage = f"meta_test_{Path(tested_on).name}" if is_elsewhere(origin.trained_on, tested_on) else "meta_test"
     log_at(trainer, origin.steps)
     found = []
     for size in sizes or [None]:
@@ -71,7 +76,7 @@ def evaluate_sizes(
             keep_result(folder, stage, found[-1])
     if trainer.is_global_zero and len(sizes) > 1:
         print(table(found))
-        show_curve(stage, found, trainer, folder)
+        show_curve(stage, found, trainer, picture)
     return found
 
 
@@ -100,7 +105,7 @@ def interval(score: tuple[float, float | None], percent: bool) -> str:
     return number(mean, percent) + ("" if ci95 is None else f" +- {number(ci95, percent)}")
 
 
-def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder: Path) -> None:
+def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, picture: Path) -> None:
     """The score against shots, a line for each number of ways: in TensorBoard, where a step is a shot, and as a picture."""
     kind = "accuracy" if "accuracy" in found[0]["scores"] else "mse"
     lines: dict[str, Line] = {}
@@ -117,5 +122,5 @@ def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, folder
             for shots, mean, _ in points:
                 board.add_scalar(f"{stage}/{kind}_by_shots/{label}", mean, shots)
         board.flush()
-    with whole(folder / f"{stage}_by_shots.png") as aside:
+    with whole(picture) as aside:
         against_shots(lines, kind, f"{found[0]['learner']} on {found[0]['protocol']['data']}", aside)

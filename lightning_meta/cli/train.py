@@ -13,7 +13,7 @@ from lightning_meta.cli.diagnosis import misplaced_null, with_options
 from lightning_meta.cli.ending import leave_group, told_by_one
 from lightning_meta.cli.lightning_cli import LINKED, FitCLI, MetaCLI, parse
 from lightning_meta.cli.quiet import quiet
-from lightning_meta.cli.report import after_fit, keep_result, result, text, without
+from lightning_meta.cli.report import after_fit, check_result, keep_result, result, text, without
 from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
 from lightning_meta.cli.trainer_checks import check_fit
 from lightning_meta.core import InputError
@@ -94,6 +94,8 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     if command == "test":
         evaluate_sizes(model, trainer, data, sizes, found, cli.folder.path)
         return
+    if trainer.is_global_zero:
+        check_result(cli.folder.path, "meta_val", data, "val")
     rehearse(command, model, data, trainer)
     log_at(trainer, found.steps)
     trainer.validate(model, datamodule=data, verbose=False)  # theta is there

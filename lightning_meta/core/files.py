@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ENAMETOOLONG, ENOSPC, ENOTDIR, EPERM, EROFS
+from errno import EACCES, EDQUOT, EEXIST, EFBIG, EISDIR, ELOOP, ENAMETOOLONG, ENOSPC, ENOTDIR, ENXIO, EPERM, EROFS
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ REMEDIES = {
     ENAMETOOLONG: "choose a shorter name",
     ENOTDIR: "a part of this path is a file: choose another folder",
     EEXIST: "a part of this path is a file: choose another folder",
+    ELOOP: "its links lead in a circle: choose another folder",
+    ENXIO: "choose a folder that can be written to",
     EISDIR: "this is a folder: choose another name",
 }
 
@@ -32,9 +34,10 @@ REMEDIES = {
 def whole(path: Path) -> Iterator[Path]:
     """A place beside `path` to write a file or a folder to, moved to it when the block ends without an error.
 
-    Makes the parent folder. Where the block fails, what stood at `path` before is still whole and nothing else is left.
-    Raises InputError where the disk is full or the place cannot be written to.
+    Makes the parent folder. Of a link, what it leads to is written. Where the block fails, what stood at `path` before is still
+    whole and nothing else is left. Raises InputError where the disk is full or the place cannot be written to.
     """
+    path = target(path)
     aside = path.with_name(f"{path.stem}.partial{path.suffix}")  # the ending tells a plotter the format
     made: list[Path] = []
     try:
@@ -52,7 +55,7 @@ def whole(path: Path) -> Iterator[Path]:
 def check_writable(*paths: Path) -> None:
     """Raise InputError now where `whole(path)` would do so in the end: the disk is full, or the place cannot be written
     to. Leaves nothing."""
-    for path in paths:
+    for path in map(target, paths):
         made: list[Path] = []
         try:
             with storage_errors(path):
@@ -66,10 +69,29 @@ def check_writable(*paths: Path) -> None:
                 remove(made)
 
 
+def target(path: Path) -> Path:
+    """Where a link leads to. InputError for what is there and is neither a file nor a folder, such as a device, or leads
+    in a circle."""
+    with storage_errors(path):
+        path = path.resolve(strict=True) if path.exists() and path.is_symlink() else path
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"cannot write {path} (it is a device, a pipe or a socket): give the name of a file")
+    return path
+
+
+def check_regular(path: Path) -> None:
+    """Raise InputError where `path` is there and is no file: a pipe, say, which would keep its reader waiting."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file: give one, or take it away")
+
+
 def make_parent(path: Path) -> list[Path]:
     """Make the folder that `path` is in; those that were not there before, the innermost first."""
     missing = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # as below /proc, where none can be made
+        raise InputError(f"cannot write {path} ({path.parent} cannot be made): choose another folder") from error
     return missing
 
 

@@ -69,17 +69,21 @@ def same_set(now: Any, before: Any) -> bool:
     return isinstance(now, str) and isinstance(before, str) and Path(now).name == Path(before).name
 
 
-def changes(now: Any, before: Any, key: str = "") -> list[Change]:
-    """The settings that two configurations both have and that differ. Where a class does, its arguments are passed over."""
+def changes(now: Any, before: Any, key: str = "", named: bool = True) -> list[Change]:
+    """The settings that differ between two configurations. Where a class does, its arguments are passed over. Of `named`
+    arguments, those that both configurations have; a dictionary that is an argument's value differs by a key, too."""
     if not (isinstance(now, dict) and isinstance(before, dict)):
         return [] if now == before else [Change(key, now, before)]
     if now.get("class_path") != before.get("class_path"):
         return [Change(key, now, before)]
     found = []
-    for name in now.keys() & before.keys():
+    is_class = "class_path" in now
+    for name in now.keys() & before.keys() if named and not is_class else now.keys() | before.keys():
         inner = key if name == "init_args" else f"{key}.{name}".strip(".")
         if key or name not in NOT_OF_TRAINING:
-            found += changes(now[name], before[name], inner)
+            empty = {} if is_class else None
+            both = now.get(name, empty), before.get(name, empty)
+            found += changes(*both, inner, named=not key or (is_class and name == "init_args"))
     return sorted(found, key=lambda change: change.key)
 
 

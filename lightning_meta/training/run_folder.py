@@ -46,9 +46,9 @@ class RunFolder:
 
     def keep_config(self, text: str, step: int) -> None:
         """Write the configuration that trains from `step` on; another one, which trained until then, is kept beside it."""
-        if self.config.is_file() and (earlier := self.config.read_text()) != text:
+        if self.config.is_file() and (earlier := self.config.read_bytes()) != text.encode():
             with whole(self.path / f"config.until_step_{step}.yaml") as aside:
-                aside.write_text(earlier)
+                aside.write_bytes(earlier)
         with whole(self.config) as aside:
             aside.write_text(text)
 
