@@ -182,7 +182,7 @@ RUN = {
 
 
 class OneOfTwo(Line):
-    """In the second process the third meta-batch has a loss that is no number, or ends in an error."""
+    """In the second process the third meta-batch behind the rehearsal has a loss that is no number, or ends in an error."""
 
     def __init__(self, error: bool = False):
         super().__init__()
@@ -190,7 +190,7 @@ class OneOfTwo(Line):
 
     def loss(self, episode: Episode) -> Outcome:
         outcome = super().loss(episode)
-        if self.met == 3 and torch.distributed.get_rank() == 1:
+        if self.met == 4 and torch.distributed.get_rank() == 1:
             if self.error:
                 raise InputError("the third meta-batch is damaged: write it again")
             return outcome._replace(loss=outcome.loss + math.inf)

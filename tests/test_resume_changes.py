@@ -47,6 +47,29 @@ def test_a_change_is_said_by_its_key_and_both_values(now: Any, before: Any, said
     assert str(change).endswith(said)
 
 
+@pytest.mark.parametrize("given", ["init_args", "dict_kwargs"])
+@pytest.mark.parametrize(("now", "before"), [({"b": 3}, {}), ({}, {"b": 3})])
+def test_a_key_of_a_dictionary_that_is_new_or_gone_is_a_change(given: str, now: Any, before: Any) -> None:
+    inside = [
+        {"learner": {"class_path": "x.Y", "init_args": {}} | {given: {"sizes": {"a": 1} | one}}}
+        for one in (now, before)
+    ]
+    (change,) = changes(*({"model": one} for one in inside))
+    assert change.key.endswith("sizes.b")
+    assert not change.is_free
+    if given == "dict_kwargs":
+        none = {"learner": {"class_path": "x.Y", "init_args": {}}}
+        (change,) = changes({"model": none}, {"model": inside[0]})
+        assert change.key.startswith("model.learner")
+
+
+def test_an_argument_that_an_older_version_did_not_have_is_no_change() -> None:
+    assert (
+        changes({"model": {"optimizer": adam(lr=1, new=2)}, "trainer": {"x": 1}}, {"model": {"optimizer": adam(lr=1)}})
+        == []
+    )
+
+
 def test_arguments_of_another_class_are_no_changes_of_their_own() -> None:
     other = {"class_path": "torch.optim.SGD", "init_args": {"lr": 9}}
     (change,) = changes({"model": {"optimizer": other}}, {"model": {"optimizer": adam(lr=1)}})

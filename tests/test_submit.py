@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from runs import lightning_meta, write_yaml
 
-from clusters import folder, profiles, slurm_states
+from clusters import folder, profiles, shell, slurm_states
 from clusters.job import Job, JobError, Status
 from clusters.local import Local
 from clusters.partitions import gpus
@@ -184,6 +184,40 @@ def test_a_job_of_another_cluster_is_asked_about_there(tmp_path: Path, monkeypat
     asked = (tmp_path / "asked").read_text().splitlines()
     assert {line.split()[0] for line in asked} == {"squeue", "sacct", "scancel"}
     assert all("--clusters=east" in line for line in asked)
+
+
+# set-up lines
+
+FAIL = ["true", "nosuchcmd && true"], ["nosuchcmd | cat"], ["if true; then", "nosuchcmd", "fi"], ["x=$(nosuchcmd)"]
+PASS = (
+    ["[ -f nowhere ] && true"],
+    ["false || true"],
+    ["for i in 1 2; do", "[ $i = 3 ] || true", "done"],
+    ["cat <<E", "x", "E"],
+)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize(("setup", "fails"), [*((lines, True) for lines in FAIL), *((lines, False) for lines in PASS)])
+def test_a_set_up_line_that_fails_in_any_part_ends_the_script(
+    setup: list[str], fails: bool, depth: int, tmp_path: Path
+) -> None:
+    text = "\n".join([*shell.guarded(setup, depth), "echo went on"])
+    script = tmp_path / "script"
+    script.write_text(text)
+    done = subprocess.run(
+        ["bash", str(script)] if depth else ["bash", "-c", text], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "went on" in done.stdout) == ((1, False) if fails else (0, True)), done.stderr
+    assert ("failed with status 127" in done.stderr) == fails
+
+
+@pytest.mark.parametrize(
+    "line", ["export X=$(nosuchcmd)", "true; export A=1 X=`nosuchcmd`", "declare -x X=$(nosuchcmd)"]
+)
+def test_a_set_up_line_that_would_hide_a_failure_is_refused(line: str, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"give two lines, X=\.\.\."):
+        Local().render(job(tmp_path, setup=(line,)))
 
 
 # this machine

@@ -20,6 +20,7 @@ from lightning_meta.core import InputError
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.training.checkpoint import load_weights, origin, read, unlike
 from lightning_meta.training.evaluation import log_at
+from lightning_meta.training.kept_states import check_states, unusable
 from lightning_meta.training.preemption import PreemptedError
 from lightning_meta.training.resume import (
     Apply,
@@ -27,7 +28,6 @@ from lightning_meta.training.resume import (
     complete,
 )
 from lightning_meta.training.start import telling_further_processes
-from lightning_meta.training.trust import brief
 
 
 def run(command: str, argv: list[str]) -> None:
@@ -82,6 +82,8 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
     if isinstance(cli, FitCLI):
         check_outer(model, cli.changes, checkpoint)
+        if checkpoint:
+            check_states(model, trainer.callbacks, checkpoint, cli.ckpt_path)  # type: ignore[attr-defined]
         rehearse(command, model, data, trainer)
         check_fit(trainer, model, data)
         fit(cli, checkpoint)
@@ -125,7 +127,4 @@ def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, InputError) or not trainer._checkpoint_connector._loaded_checkpoint:
             raise
-        raise InputError(  # Lightning lets go of the checkpoint when all is restored
-            f"{cli.ckpt_path} cannot be gone on from ({type(error).__name__}: {brief(error)}): its states are damaged, or of"
-            " other settings than these. Without --ckpt_path a new training begins"
-        ) from error
+        raise unusable(cli.ckpt_path, error) from error  # Lightning lets go of the checkpoint when all is restored
