@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_meta.cli.names import importable, in_a_line
 from lightning_meta.core import InputError
+from lightning_meta.nn.build import check_made
 
 
 class Failure(NamedTuple):
@@ -36,7 +37,7 @@ class Failure(NamedTuple):
 def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) -> Any:
     """Make an object. Why that fails is kept, for the parser goes on to other members of a union and tells of all."""
     try:
-        return kind(*args, **kwargs)
+        return check_made(kind, kind(*args, **kwargs))
     except Exception as error:
         failures.append(Failure(kind, error))
         raise

@@ -32,7 +32,11 @@ def build(
     `find` tells what a path names, `name` what a path names that is an argument itself (an activation); it is `find` where
     it is not given. Raises InputError where a path names anything else: nothing else is called.
     """
-    return _partial(spec, find, name or find)()
+    return _make(spec, find, name or find)
+
+
+def _make(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) -> nn.Module:
+    return check_made(find(spec["class_path"]), _partial(spec, find, name)())
 
 
 def _partial(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) -> Any:
@@ -41,7 +45,7 @@ def _partial(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) 
         raise InputError(
             f"{spec['class_path']!r} is no torch module that Python finds, nor a function annotated to return one"
         )
-    makers = Makers(lambda nested: _partial(nested, find, name)(), lambda nested: _partial(nested, find, name), name)
+    makers = Makers(lambda nested: _make(nested, find, name), lambda nested: _partial(nested, find, name), name)
     return partial(found, **arguments_of(found, arguments(spec), makers))
 
 
@@ -57,3 +61,16 @@ def makes_module(found: Any) -> bool:
     except (NameError, TypeError):  # annotations that do not resolve
         return False
     return isinstance(kind, type) and issubclass(kind, nn.Module)
+
+
+def check_made(kind: Any, found: Any) -> Any:
+    """What a class or a function gave; InputError where that is no module, of a function annotated to return one."""
+    if not isinstance(found, nn.Module) and makes_module(kind):
+        what = (
+            repr(found)[:100] if isinstance(found, (type(None), bool, int, float, str)) else f"a {type(found).__name__}"
+        )
+        raise InputError(
+            f"{kind.__name__} returned {what}: a backbone is a torch Module, and a function that is named in the place of a"
+            " class has to return one"
+        )
+    return found

@@ -161,12 +161,17 @@ def names_a_file(kind: Any, name: str, value: Any, hint: Any) -> bool:
     return True
 
 
-def names_places(value: Any, hint: Any) -> bool:
-    """Whether an annotation says that a text, or one in a list or a dictionary, is the name of a file."""
+def names_places(value: Any, hint: Any, within: bool = False) -> bool:
+    """Whether an annotation says that a text, or one in a list or a dictionary, is the name of a file; `within` these, one in
+    a record as well."""
     if isinstance(value, str):
         return is_path_type(hint)
-    within = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return any(names_places(one, inner) for kind in alternatives(hint) for inner in get_args(kind) for one in within)
+    if kind := next(filter(is_record, alternatives(hint)), None):
+        given = (value.get("init_args") or {} if "class_path" in value else value) if isinstance(value, dict) else {}
+        return within and any(names_places(one, record(kind).get(name, Any), True) for name, one in given.items())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    kinds = [inner for one in alternatives(hint) for inner in get_args(one)]
+    return any(names_places(one, inner, True) for inner in kinds for one in parts)
 
 
 def is_place(value: Any, hint: Any = Any) -> bool:
