@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_meta.cli.names import importable, in_a_line
 from lightning_meta.core import InputError
-from lightning_meta.nn.build import check_made
+from lightning_meta.nn.build import check_made, makes_module
 
 
 class Failure(NamedTuple):
@@ -91,6 +91,12 @@ def annotate(config: dict[str, Any]) -> None:
                 " `adapt` and `compare` can load it with --trust",
                 file=sys.stderr,
             )
+
+
+def functions(config: dict[str, Any]) -> list[Any]:
+    """The functions that a configuration names in the place of a class."""
+    found = [importable(path)[0] for _, path in class_paths(config) if "." in path]
+    return [one for one in found if inspect.isfunction(one) and makes_module(one)]
 
 
 def where_is(kind: type, config: dict[str, Any]) -> str | None:
