@@ -93,10 +93,15 @@ def annotate(config: dict[str, Any]) -> None:
             )
 
 
-def functions(config: dict[str, Any]) -> list[Any]:
-    """The functions that a configuration names in the place of a class."""
-    found = [importable(path)[0] for _, path in class_paths(config) if "." in path]
-    return [one for one in found if inspect.isfunction(one) and makes_module(one)]
+def functions(config: Any) -> list[Any]:
+    """The functions that a configuration names in the place of a class, as `class_path`."""
+    if not isinstance(config, (dict, list)):
+        return []
+    parts = config.values() if isinstance(config, dict) else config
+    path = config.get("class_path") if isinstance(config, dict) else None
+    found = importable(path)[0] if isinstance(path, str) and "." in path else None
+    own = [found] if inspect.isfunction(found) and makes_module(found) else []
+    return own + [one for part in parts for one in functions(part)]
 
 
 def where_is(kind: type, config: dict[str, Any]) -> str | None:
