@@ -31,7 +31,7 @@ DICT = {"class_path": "torch.nn.ModuleDict", "init_args": {"modules": {"last": L
 CASES = [
     "Activated",
     "Activated --b.act torch.nn.functional.gelu",
-    "Activated --b.act torch.tanh",
+    "Unannotated --b.act torch.relu",
     "Activated --b.act users_arguments.double",
     "Unannotated",
     "Normed",
