@@ -55,7 +55,7 @@ def described(text: str) -> tuple[nn.Module, dict[str, Any]]:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--b", type=nn.Module)
     config = parser.parse_args([f"--b=users_arguments.{name}", *rest])
-    return parser.instantiate_classes(config).b, yaml.safe_load(parser.dump(config))["b"]
+    return parser.instantiate_classes(config)["b"], yaml.safe_load(parser.dump(config))["b"]
 
 
 def kept(place: Path, backbone: nn.Module, spec: dict[str, Any]) -> Path:

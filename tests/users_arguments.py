@@ -41,7 +41,7 @@ def double(x: Tensor) -> Tensor:
     return 2 * x
 
 
-def nothing() -> nn.Module:
+def nothing() -> nn.Module:  # type: ignore[return]
     """Forgets to return its module."""
 
 
@@ -149,7 +149,7 @@ class Late(Own):
     def after(self, z: Tensor) -> Tensor:
         if not hasattr(self, "position"):
             self.register_buffer("position", torch.ones(8))
-        return z * self.position
+        return z * self.get_buffer("position")
 
 
 class Wide(Own):

@@ -119,7 +119,7 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 def is_path_type(hint: Any) -> bool:
     """Whether an annotation says that a value is the name of a file or a folder."""
     kinds = [get_origin(one) or one for one in alternatives(hint)]
-    return any(isinstance(one, type) and issubclass(one, (PurePath, os.PathLike)) for one in kinds)
+    return any(one is os.PathLike or (isinstance(one, type) and issubclass(one, PurePath)) for one in kinds)
 
 
 def arguments_of(kind: Any, values: dict[str, Any], makers: Makers) -> dict[str, Any]:
@@ -217,8 +217,10 @@ def scalar(value: Any, kind: type) -> Any:
     if isinstance(value, str):
         if issubclass(kind, enum.Enum):
             return fit(kind.__members__.get(value), value in kind.__members__)
-        if kind is os.PathLike or issubclass(kind, PurePath):
-            return PurePath(value) if kind is os.PathLike else kind(value)
+        if issubclass(kind, PurePath):
+            return kind(value)
+        if kind is os.PathLike:
+            return PurePath(value)
         if kind is torch.dtype:
             found = getattr(torch, value.removeprefix("torch."), None)
             return fit(found, isinstance(found, torch.dtype))
