@@ -10,7 +10,7 @@ from runs import GLYPHS, QUICK
 from test_laws import SPECS, make, takes
 from torch import nn
 from torch.testing import assert_close
-from users_backbones import Centred, Follows, FunctionalNorm, Noise, NoStatistics, Own, Shares
+from users_backbones import Centred, CentredIfMany, Follows, FunctionalNorm, Noise, NoStatistics, Own, Shares
 
 from lightning_meta.cli import main
 from lightning_meta.core import Episode, FewShotLearner, InputError
@@ -70,6 +70,21 @@ def test_tasks_do_not_see_one_another_whatever_the_backbone_does(backbone: type[
         ]
         alone = torch.stack([learner.loss(task).loss for task in tasks]).mean()
         assert_close(learner.loss(batch).loss, alone, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["protonet", "maml", "cnp"])
+def test_as_many_rows_are_measured_as_a_task_has_queries(name: str) -> None:
+    """A backbone that mixes 75 rows, and not 15, is called so for tasks of 75; and no task sees another one's queries."""
+    learner, many = learner_of(name, CentredIfMany), separable_episode(3, 5, 2, 15, SHAPE)
+    observe(learner, episode())
+    assert predictions(learner) == "inductive"
+    observe(learner, many)
+    assert predictions(learner) == "transductive"
+    phi, middle = learner.adapt(many.support), many.query.x[:, :25]
+    alone = [
+        learner.adapt(many.support._replace(x=many.support.x[i : i + 1], y=many.support.y[i : i + 1])) for i in range(3)
+    ]
+    assert_close(phi(middle), torch.cat([alone[i](middle[i : i + 1]) for i in range(3)]), rtol=1e-3, atol=1e-4)
 
 
 class Tracks(Own):

@@ -60,7 +60,7 @@ def adapt(
         writer = csv.writer(file)
         writer.writerow(("image", "class", "probability"))
         file.flush()  # a disk that is full ends it here, before the work
-        observe(learner, Episode(examples, examples))
+        observe(learner, Episode(examples, repeated(examples, min(batch, len(paths)))))
         if learner.noisy:
             print("predictions change from call to call: the backbone draws random numbers")
         if learner.transductive:
@@ -80,6 +80,12 @@ def adapt(
     if skipped:
         print(f"{len(skipped)} images cannot be read or decoded and were skipped")
     print(f"{out}: {len(paths)} images, {len(names)} classes")
+
+
+def repeated(examples: Examples, n: int) -> Examples:
+    """So many examples, and two or more: the same over and over where there are fewer."""
+    index = torch.arange(max(n, 2)) % examples.x.shape[1]
+    return Examples(examples.x[:, index], examples.y[:, index])
 
 
 def image_preprocess(ckpt: Path) -> Preprocess:

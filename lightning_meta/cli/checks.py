@@ -31,7 +31,7 @@ from lightning_meta.core import (
     rehearse_world,
 )
 from lightning_meta.learners.fast_weights import GradientLearner
-from lightning_meta.nn.undisturbed import undisturbed
+from lightning_meta.nn.undisturbed import loadable, undisturbed
 from lightning_meta.training import MetaRL
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import observe
@@ -165,7 +165,7 @@ def rehearse(
     if not isinstance(data, TaskData):
         return
     data.trainer = trainer
-    with undisturbed(model.learner):
+    with undisturbed(model.learner), loadable(model.learner):
         rehearse_tasks(command, model.learner.eval(), data, processes)
     if isinstance(model.learner, FewShotLearner):
         for line in remarks(model.learner):

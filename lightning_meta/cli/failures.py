@@ -10,6 +10,7 @@ from torch import nn
 
 from lightning_meta.cli.names import importable, in_a_line
 from lightning_meta.core import InputError
+from lightning_meta.nn.build import check_made, makes_module
 
 
 class Failure(NamedTuple):
@@ -36,7 +37,7 @@ class Failure(NamedTuple):
 def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) -> Any:
     """Make an object. Why that fails is kept, for the parser goes on to other members of a union and tells of all."""
     try:
-        return kind(*args, **kwargs)
+        return check_made(kind, kind(*args, **kwargs))
     except Exception as error:
         failures.append(Failure(kind, error))
         raise
@@ -90,6 +91,17 @@ def annotate(config: dict[str, Any]) -> None:
                 " `adapt` and `compare` can load it with --trust",
                 file=sys.stderr,
             )
+
+
+def functions(config: Any) -> list[Any]:
+    """The functions that a configuration names in the place of a class, as `class_path`."""
+    if not isinstance(config, (dict, list)):
+        return []
+    parts = config.values() if isinstance(config, dict) else config
+    path = config.get("class_path") if isinstance(config, dict) else None
+    found = importable(path)[0] if isinstance(path, str) and "." in path else None
+    own = [found] if inspect.isfunction(found) and makes_module(found) else []
+    return own + [one for part in parts for one in functions(part)]
 
 
 def where_is(kind: type, config: dict[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from lightning_meta.cli.complaints import Complaining, ParserError
 from lightning_meta.cli.configs import read as read_config
 from lightning_meta.cli.diagnosis import diagnose, with_options
-from lightning_meta.cli.failures import Failure, annotate, construct, why
+from lightning_meta.cli.failures import Failure, annotate, construct, functions, why
 from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.core import InputError
 from lightning_meta.training.base import MetaModule
@@ -83,7 +83,8 @@ class MetaCLI(LightningCLI):
         """Fix the checkpoint, and keep the configuration as it was given."""
         self.ckpt_path, self.config.ckpt_path = str(checkpoint) if checkpoint else None, None
         self.given = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        self.parser.add_instantiator(partial(construct, self.failures), object)
+        for kind in (object, *functions(self.given)):
+            self.parser.add_instantiator(partial(construct, self.failures), kind, subclasses=kind is object)
 
     def instantiate_classes(self) -> None:
         """The checkpoint and HParams carry the configuration, so that `load` can build the learner again."""

@@ -59,6 +59,7 @@ class GradientLearner(FewShotLearner):
         features: int | None,
     ):
         super().__init__()
+        check_backbone(backbone)
         test_steps = inner_steps if test_steps is None else test_steps
         if inner_steps < 0 or test_steps < 0:
             raise InputError(f"inner_steps is {inner_steps} and test_steps {test_steps}; both must be 0 or more")
@@ -70,7 +71,6 @@ class GradientLearner(FewShotLearner):
             raise InputError(KEEPS_NONE)
         if vectorize not in ("auto", "vmap", "loop"):
             raise InputError(f"vectorize is {vectorize!r}; choose auto, vmap or loop")
-        check_backbone(backbone)
         self.network = Network(backbone, None if outputs is None else _head(backbone, features, outputs))
         self.outputs, self.inner_steps, self.test_steps = outputs, inner_steps, test_steps
         self.vectorize: Vectorize = vectorize

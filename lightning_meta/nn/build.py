@@ -3,11 +3,13 @@
 import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, get_type_hints
 
 from torch import nn
 
 from lightning_meta.core import InputError
+from lightning_meta.nn.annotated import Makers, arguments_of
 
 
 def find(class_path: str) -> Any:
@@ -19,25 +21,32 @@ def find(class_path: str) -> Any:
         return None
 
 
-def build(spec: dict[str, Any], find: Callable[[str], Any] = find) -> nn.Module:
+def build(
+    spec: dict[str, Any], find: Callable[[str], Any] = find, name: Callable[[str], Any] | None = None
+) -> nn.Module:
     """The module that a description names: `class_path`, a subclass of torch's Module or a function whose annotation says
     that it returns one (`torchvision.models.resnet18`), and `init_args` (and `dict_kwargs`, as jsonargparse calls what a
-    `**kwargs` takes), which may hold descriptions too, in lists and dictionaries as well.
+    `**kwargs` takes), which may hold descriptions too, in lists and dictionaries as well. Arguments are made what their
+    annotations say.
 
-    `find` tells what a path names. Raises InputError where it names anything else: nothing else is called.
+    `find` tells what a path names, `name` what a path names that is an argument itself (an activation); it is `find` where
+    it is not given. Raises InputError where a path names anything else: nothing else is called.
     """
+    return _make(spec, find, name or find)
 
-    def value(v: Any) -> Any:
-        if isinstance(v, dict):
-            return build(v, find) if "class_path" in v else {key: value(one) for key, one in v.items()}
-        return type(v)(map(value, v)) if isinstance(v, (list, tuple)) else v
 
+def _make(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) -> nn.Module:
+    return check_made(find(spec["class_path"]), _partial(spec, find, name)())
+
+
+def _partial(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) -> Any:
     found = find(spec["class_path"])
     if not makes_module(found):
         raise InputError(
             f"{spec['class_path']!r} is no torch module that Python finds, nor a function annotated to return one"
         )
-    return found(**{name: value(v) for name, v in arguments(spec).items()})
+    makers = Makers(lambda nested: _make(nested, find, name), lambda nested: _partial(nested, find, name), name)
+    return partial(found, **arguments_of(found, arguments(spec), makers))
 
 
 def arguments(spec: dict[str, Any]) -> dict[str, Any]:
@@ -52,3 +61,16 @@ def makes_module(found: Any) -> bool:
     except (NameError, TypeError):  # annotations that do not resolve
         return False
     return isinstance(kind, type) and issubclass(kind, nn.Module)
+
+
+def check_made(kind: Any, found: Any) -> Any:
+    """What a class or a function gave; InputError where that is no module, of a function annotated to return one."""
+    if not isinstance(found, nn.Module) and makes_module(kind):
+        what = (
+            repr(found)[:100] if isinstance(found, (type(None), bool, int, float, str)) else f"a {type(found).__name__}"
+        )
+        raise InputError(
+            f"{kind.__name__} returned {what}: a backbone is a torch Module, and a function that is named in the place of a"
+            " class has to return one"
+        )
+    return found

@@ -13,9 +13,8 @@ from lightning_meta.core import InputError
 from lightning_meta.nn.rows import measure_rows
 from lightning_meta.nn.undisturbed import unwritten
 
-FEW = 8  # rows, enough to see whether a backbone mixes them
-
-_mixing: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()  # by backbone and its mode, as measured
+_mixing: WeakKeyDictionary[nn.Module, dict[bool, tuple[int, bool]]] = WeakKeyDictionary()
+# By backbone and its mode, as measured: the most rows that were, and whether these were mixed.
 
 
 def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n d"]:
@@ -25,7 +24,8 @@ def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Ten
     task at a time, each normalised by its own statistics, and its buffers move once, to the mean of what the tasks
     would each have made of them. So a meta-batch gives the same theta however it is spread over processes. A backbone
     whose features of an example depend on the others of its batch, in whatever way, always reads one task at a time; its
-    first call measures whether they do. InputError where it gives anything but features [n, d].
+    first call, and any with more rows than before, measures whether they do. InputError where it gives anything but
+    features [n, d].
     """
     if not x.shape[1]:  # no query: few layers take an empty batch
         found, _ = read(backbone, x.new_zeros(2, *x.shape[2:]))
@@ -50,15 +50,16 @@ def read(backbone: nn.Module, rows: Shaped[Tensor, "n *shape"]) -> tuple[Float[T
 
 
 def mixes(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> bool:
-    """Whether the backbone's features of an example depend on the others of its batch, in the mode that it is in."""
+    """Whether the backbone's features of an example depend on the others of its batch, in the mode that it is in
+    and in a batch as large as this."""
     known = _mixing.setdefault(backbone, {})
-    if backbone.training not in known:
-        rows = x.detach().flatten(0, 1)
+    measured, mixed = known.get(backbone.training, (0, False))
+    rows = x.detach().flatten(0, 1)
+    if not mixed and len(rows) > measured:
         with torch.no_grad(), unwritten(backbone):
-            known[backbone.training] = measure_rows(
-                lambda some: read(backbone, some)[0], rows[:: -(-len(rows) // FEW)]
-            ).mixed
-    return known[backbone.training]
+            mixed = measure_rows(lambda some: read(backbone, some)[0], rows).mixed
+        known[backbone.training] = len(rows), mixed
+    return mixed
 
 
 def check_features(backbone: nn.Module, found: Any, n: int) -> Float[Tensor, "n d"]:
@@ -79,7 +80,12 @@ def check_features(backbone: nn.Module, found: Any, n: int) -> Float[Tensor, "n 
 
 
 def check_backbone(backbone: nn.Module) -> None:
-    """InputError where a backbone has layers that do not know their shapes yet."""
+    """InputError where a backbone is no module, or has layers that do not know their shapes yet."""
+    if not isinstance(backbone, nn.Module):
+        raise InputError(
+            f"the backbone is {repr(backbone)[:100]}, of type {type(backbone).__name__}: a backbone is a torch Module from"
+            " [n, *shape] to features [n, d]; give one, or a function that returns one"
+        )
     own = dict(backbone.named_modules())
     lazy = [name for name, tensor in (*backbone.named_parameters(), *backbone.named_buffers()) if is_lazy(tensor)]
     if lazy:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_meta.core import InputError
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -43,23 +45,58 @@ def changed(now: dict[str, Any], name: str, value: Any) -> bool:
     return name not in now or (now[name] is not value and not isinstance(now[name], PLAIN))
 
 
+def holders(part: nn.Module) -> tuple[Any, ...]:
+    """Where a module keeps its tensors and parts."""
+    return part._parameters, part._buffers, part._modules
+
+
+def put_back(now: Any, before: dict[str, Any]) -> None:
+    """Make a module's tensors, or parts, those that it had. Those of a compiled module are in no dictionary, and stay."""
+    if isinstance(now, dict):
+        for name in [name for name in now if name not in before]:
+            del now[name]
+        now.update(before)
+
+
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Take back everything that passes within change: weights, gradients, buffers, attributes, the modes of the parts, and
     the state of torch's random numbers on the CPU."""
     values = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
     gradients = [(weight, weight.grad) for weight in module.parameters()]
-    parts = [(part, part.training, dict(part._parameters), dict(part._buffers)) for part in module.modules()]
+    parts = [(part, part.training, [dict(held.items()) for held in holders(part)]) for part in module.modules()]
     with unwritten(module), torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
-            for part, training, parameters, buffers in parts:
+            for part, training, before in parts:
                 part.training = training
-                part._parameters.update(parameters)
-                part._buffers.update(buffers)
+                for now, was in zip(holders(part), before, strict=True):
+                    put_back(now, was)
             with torch.no_grad():
                 for tensor, value in values:
                     tensor.copy_(value)
             for weight, gradient in gradients:
                 weight.grad = gradient
+
+
+@contextmanager
+def loadable(module: nn.Module) -> Iterator[None]:
+    """InputError where passes within make, remove or resize what a checkpoint of the module holds: a new one could not take
+    it."""
+    before = shapes(module)
+    yield
+    now = shapes(module)
+    changed = [name for name in (*now, *before) if now.get(name, 0) != before.get(name, 0)]
+    if changed:
+        where, _, name = changed[0].rpartition(".")
+        raise InputError(
+            f"{type(module.get_submodule(where)).__name__} makes or changes {name} as it is called, which is among its"
+            " weights: its checkpoint could not be loaded again. Make parameters, buffers and layers in __init__, of the shape"
+            " that they keep"
+        )
+
+
+def shapes(module: nn.Module) -> dict[str, torch.Size | None]:
+    """What a checkpoint of a module would hold, by name; None is a state that is no tensor."""
+    return {name: getattr(w, "shape", None) for name, w in module.state_dict().items()}

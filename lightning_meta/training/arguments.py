@@ -2,14 +2,15 @@
 
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from lightning_meta.core import InputError
+from lightning_meta.nn.annotated import takes
 
 
 def check_types(kind: type, arguments: dict[str, Any], find: Callable[[str], Any]) -> None:
     """InputError where an argument is not of its annotation. `find` gives the class that a nested description names."""
-    hints = get_type_hints(kind.__init__)
+    hints = takes(kind)
     for name, value in arguments.items():
         if not fits(value, hints.get(name, Any), find):
             expected = getattr(hints[name], "__name__", None) or str(hints[name])

@@ -17,7 +17,7 @@ from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.rows import measure_rows
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
 
-QUERIES = 8  # and as many support examples, enough to see whether predictions depend on one another
+FEW = 8  # support examples, in the place of queries that an episode has not
 
 
 class Measured(NamedTuple):
@@ -59,11 +59,14 @@ def _now(x: Tensor) -> float:
 
 def observe(learner: FewShotLearner, episode: Episode, agree: Callable[[bool], bool] = bool) -> None:
     """Measure on the first task of an episode, and note on the learner, whether its predictions for a query depend on the
-    others (`transductive`) and whether they change from call to call (`noisy`). The learner is in evaluation mode. `agree`
-    makes one fact of what several processes find."""
+    others (`transductive`) and whether they change from call to call (`noisy`). All queries of the task are predicted at
+    once, for a backbone may read many rows otherwise than few. The learner is in evaluation mode. `agree` makes one fact of
+    what several processes find."""
     support, query = (Examples(part.x[:1], part.y[:1]) for part in episode)
-    rows = torch.cat([query.x[0, :QUERIES], support.x[0, :QUERIES]])
-    rows = torch.cat([rows[1:], rows[:1]]) if len(rows) > 1 else rows.expand(2, *rows.shape[1:])
+    rows = query.x[0]
+    if len(rows) < 2:
+        rows = torch.cat([support.x[0, :FEW], rows])
+        rows = rows if len(rows) > 1 else rows.expand(2, *rows.shape[1:])
     with torch.no_grad():
         phi = learner.adapt(support)
         found = measure_rows(lambda x: phi(x.unsqueeze(0))[0], rows)

@@ -1,15 +1,15 @@
 """A learner from the description in a checkpoint, which may be a stranger's."""
 
-import inspect
 import os
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
+from lightning_meta.nn.annotated import MISSING, alternatives, defaults, is_path_type, is_record, record, takes
 from lightning_meta.nn.build import arguments, build
 from lightning_meta.training.arguments import check_types
 from lightning_meta.training.trust import KNOWN, Trust, brief
@@ -18,6 +18,7 @@ Learner = FewShotLearner | MetaRLLearner
 Spec = dict[str, Any]  # class_path and init_args
 
 LARGEST = 2**34  # bytes of a tensor
+SLACK = 2**26  # bytes more than its weights that a learner may seem to have before it is built
 ENDINGS = (".bin", ".ckpt", ".csv", ".h5", ".json", ".npy", ".npz", ".onnx", ".pickle", ".pkl", ".pt", ".pth")
 ENDINGS += (".safetensors", ".tar", ".txt", ".yaml", ".yml", ".zip")
 
@@ -34,7 +35,8 @@ def restored(spec: Spec, weights: dict[str, Any], trust: Trust) -> Learner:
     try:
         spec = prepared(spec, trust)
         rehearse(spec, weights, trust)
-        learner = build(spec, trust.find)
+        learner = build(spec, trust.find, trust.name)
+        check_weights(learner, weights)
     except InputError:
         raise
     except Exception as error:  # of a constructor, which was given what the file says
@@ -49,18 +51,29 @@ def restored(spec: Spec, weights: dict[str, Any], trust: Trust) -> Learner:
 
 def rehearse(spec: Spec, weights: dict[str, Any], trust: Trust) -> None:
     """InputError where the learner would not have these weights. A class of a trusted package may need real tensors to be
-    built at all: what then fails is built without this rehearsal."""
+    built at all, or to be built as it is: what then fails, or differs and is not larger, is built without this rehearsal."""
     try:
         with torch.device("meta"), Bounded(20 * len(weights) + 2000):
-            like = build(spec, trust.find)
+            like = build(spec, trust.find, trust.name)
     except InputError:
         raise
     except Exception:
-        if trust.packages:
+        if trust.used:
             return
         raise
-    if found := differences(like, weights):
-        raise InputError(f"its {type(like).__name__} and its weights do not go together ({found})")
+    if not (trust.used and size(like.state_dict()) <= SLACK + 2 * size(weights)):
+        check_weights(like, weights)
+
+
+def size(state: dict[str, Any]) -> int:
+    """Bytes of the tensors in a state."""
+    return sum(w.numel() * w.element_size() for w in state.values() if isinstance(w, Tensor))
+
+
+def check_weights(learner: nn.Module, weights: dict[str, Any]) -> None:
+    """InputError where the learner has not these weights."""
+    if found := differences(learner, weights):
+        raise InputError(f"its {type(learner).__name__} and its weights do not go together ({found})")
 
 
 class Bounded(TorchDispatchMode):
@@ -99,17 +112,21 @@ def differences(learner: nn.Module, weights: dict[str, Any]) -> str:
     return "; ".join(found[:3]) + (", ..." if len(found) > 3 else "")
 
 
-def prepared(value: Any, trust: Trust) -> Any:
-    """A description whose classes may be built, whose arguments are of their types, and which names no file to read."""
+def prepared(value: Any, trust: Trust, hint: Any = Any) -> Any:
+    """A description whose classes may be built, whose arguments are of their types, and which names no file to read. `hint` is
+    the annotation of what it is given to."""
     if isinstance(value, (list, tuple)):
         return [prepared(one, trust) for one in value]
     if not isinstance(value, dict):
         return value
+    if kind := next(filter(is_record, alternatives(hint)), None):
+        if "class_path" not in value:
+            return fields_kept(kind, value, trust)
+        return fields_kept(kind, value.get("init_args") or {}, trust)
     if "class_path" not in value:
         return {key: prepared(one, trust) for key, one in value.items()}
     kind = trust.find(value["class_path"])
-    own = arguments(value)
-    args = {name: prepared(one, trust) for name, one in own.items() if not names_a_file(kind, name, one)}
+    args = fields_kept(kind, arguments(value), trust)
     if args.get("pretrained") is True:
         args["pretrained"] = False  # what it would fetch is in the checkpoint
     if kind in KNOWN.values():
@@ -117,28 +134,52 @@ def prepared(value: Any, trust: Trust) -> Any:
     return {"class_path": value["class_path"], "init_args": args}
 
 
-def names_a_file(kind: Any, name: str, value: Any) -> bool:
+def fields_kept(kind: Any, values: dict[str, Any], trust: Trust) -> dict[str, Any]:
+    """The arguments of a class that name no file, prepared."""
+    hints = record(kind) if is_record(kind) else takes(kind)
+    kept = {n: v for n, v in values.items() if not names_a_file(kind, n, v, hints.get(n, Any))}
+    return {name: prepared(one, trust, hints.get(name, Any)) for name, one in kept.items()}
+
+
+def names_a_file(kind: Any, name: str, value: Any, hint: Any) -> bool:
     """Whether an argument names weights to read, which are in the checkpoint: it is left out. InputError where it cannot."""
     if name == "weights" and isinstance(value, str):
         return True
-    if kind in KNOWN.values() or not is_place(value):
+    if kind in KNOWN.values() or not (is_place(value, hint) or names_places(value, hint)):
         return False
-    parameter = inspect.signature(kind).parameters.get(name)
-    if parameter is not None and parameter.default is parameter.empty:
+    default = defaults(kind).get(name)
+    if default is MISSING:
         raise InputError(
             f"its {kind.__name__} needs {name}, {brief(value)}, and what a checkpoint names is not opened: in Python,"
             " load(path, learner) takes a learner that you built"
         )
-    warnings.warn(
-        f"{name} of {kind.__name__}, {brief(value)}, is left out: no file is read that a checkpoint names", stacklevel=2
-    )
+    if default is None or str(default) != value:
+        warnings.warn(
+            f"{name} of {kind.__name__}, {brief(value)}, is left out: no file is read that a checkpoint names",
+            stacklevel=2,
+        )
     return True
 
 
-def is_place(value: Any) -> bool:
-    """Whether it looks like the name of a file, a folder or a URL, or holds one."""
+def names_places(value: Any, hint: Any, within: bool = False) -> bool:
+    """Whether an annotation says that a text, or one in a list or a dictionary, is the name of a file; `within` these, one in
+    a record as well."""
+    if isinstance(value, str):
+        return is_path_type(hint)
+    if kind := next(filter(is_record, alternatives(hint)), None):
+        given = (value.get("init_args") or {} if "class_path" in value else value) if isinstance(value, dict) else {}
+        return within and any(names_places(one, record(kind).get(name, Any), True) for name, one in given.items())
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    kinds = [inner for one in alternatives(hint) for inner in get_args(one)]
+    return any(names_places(one, inner, True) for inner in kinds for one in parts)
+
+
+def is_place(value: Any, hint: Any = Any) -> bool:
+    """Whether it looks like the name of a file, a folder or a URL, or holds one. The fields of a record are looked at one by
+    one."""
     if isinstance(value, dict):
-        return any(map(is_place, value.values())) and "class_path" not in value
+        whole = "class_path" not in value and not any(map(is_record, alternatives(hint)))
+        return whole and any(map(is_place, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(is_place, value))
     if not isinstance(value, str):

@@ -1,11 +1,14 @@
 """The classes that a checkpoint may name (docs/trust.md)."""
 
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 import lightning_meta.nn
 from lightning_meta import learners, rl
@@ -26,6 +29,13 @@ TORCH = (
     "ReflectionPad2d", "ReplicationPad1d", "ReplicationPad2d", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle",
     "Upsample", "ModuleList", "ModuleDict",
 )
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "glu", "silu", "mish", "sigmoid", "logsigmoid", "tanh",
+    "softplus", "softsign", "softmax", "log_softmax", "softmin", "hardtanh", "hardsigmoid", "hardswish", "hardshrink",
+    "softshrink", "tanhshrink", "rrelu", "normalize", "avg_pool1d", "avg_pool2d", "adaptive_avg_pool1d",
+)  # and other functions of a tensor and of numbers
+OF_NUMBERS = ("relu", "selu", "celu", "sigmoid", "tanh", "sin", "cos", "exp", "square", "abs", "sqrt", "erf", "atan")
+OF_NUMBERS += ("hardshrink",)
 # fmt: on
 
 NEVER = {*sys.stdlib_module_names, "lightning", "lightning_fabric", "pytorch_lightning", "torch"}
@@ -47,10 +57,17 @@ KNOWN = {
     **dict(listed(nn, TORCH)),
 }
 
+FUNCTIONS = {  # by the paths that a configuration calls them
+    **{f"torch.nn.functional.{name}": getattr(functional, name) for name in ACTIVATIONS},
+    **{f"torch._C._nn.{getattr(functional, name).__name__}": getattr(functional, name) for name in ACTIVATIONS},
+    **{f"torch.{name}": getattr(torch, name) for name in OF_NUMBERS},
+}
+
 
 class Trust:
     """Finds what a checkpoint names: a class on the list KNOWN or, in `packages` of a user's choice, a module's class or a
-    function annotated to return a module. Nothing else is imported to find that out."""
+    function annotated to return a module. Nothing else is imported to find that out. `used` tells whether a package's was
+    named so far."""
 
     def __init__(self, packages: Sequence[str] = ()):
         for package in packages:
@@ -62,6 +79,7 @@ class Trust:
                     " already. Give the package of the class that the checkpoint names"
                 )
         self.packages = tuple(packages)
+        self.used = False
 
     def find(self, class_path: Any) -> Any:
         """Raises InputError where the path is neither on the list nor in a trusted package, or names no module there."""
@@ -69,19 +87,41 @@ class Trust:
             raise InputError(f"it names {brief(class_path)}, which is no path of a class")
         if class_path in KNOWN:
             return KNOWN[class_path]
-        if not self.covers(class_path):
-            raise InputError(f"it names {class_path!r}, {refusal(class_path)}")
-        try:
-            found = find(class_path)
-        except Exception as error:  # the package's own, as it is imported
-            raise InputError(f"it names {class_path!r}, and importing that failed: {brief(error)}") from error
+        found = self.imported(class_path)
         if not makes_module(found):
             raise InputError(
                 f"it names {class_path!r}, no torch module that Python finds, nor a function annotated to return one"
             )
+        return self.at_home(found, class_path)
+
+    def name(self, path: Any) -> Any:
+        """What an argument names that is a function or a class: one on the lists KNOWN and FUNCTIONS, or of a trusted package,
+        which its class then calls as it likes. Raises InputError as `find` does."""
+        if not is_path(path):
+            raise InputError(f"it names {brief(path)}, which is no path of a function or a class")
+        if path in KNOWN or path in FUNCTIONS:
+            return KNOWN.get(path) or FUNCTIONS[path]
+        found = self.imported(path)
+        if not (inspect.isfunction(found) or isinstance(found, type)):
+            raise InputError(f"it names {path!r}, no function and no class that Python finds")
+        return self.at_home(found, path)
+
+    def imported(self, path: str) -> Any:
+        """What a path in a trusted package names, or None; InputError where it is in no such package."""
+        if not self.covers(path):
+            raise InputError(f"it names {path!r}, {refusal(path)}")
+        self.used = True
+        try:
+            return find(path)
+        except Exception as error:  # the package's own, as it is imported
+            raise InputError(f"it names {path!r}, and importing that failed: {brief(error)}") from error
+
+    def at_home(self, found: Any, path: str) -> Any:
+        """What was found; InputError where its package only imports it from one that is not trusted."""
         home = f"{found.__module__}.{found.__qualname__}"
-        if found not in KNOWN.values() and not self.covers(home):
-            raise InputError(f"it names {class_path!r}, which comes from {home}, {refusal(home)}")
+        listed_too = any(found is one for one in (*KNOWN.values(), *FUNCTIONS.values()))
+        if not listed_too and not self.covers(home):
+            raise InputError(f"it names {path!r}, which comes from {home}, {refusal(home)}")
         return found
 
     def covers(self, class_path: str) -> bool:
