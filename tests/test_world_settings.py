@@ -43,6 +43,14 @@ class Slotted:
         self.number = number
 
 
+def emptied(number: int) -> Callable[[int], int]:
+    """A function that closes over a variable which is gone."""
+    gone = number
+    made = lambda x: x + gone if number else x  # noqa: E731
+    del gone
+    return made
+
+
 def adds(number: int) -> Callable[[int], int]:
     return lambda x: x + number
 
@@ -55,6 +63,7 @@ PAIRS: dict[str, Callable[[int], Any]] = {
     "array": lambda k: np.arange(3) + k,
     "array of text": lambda k: np.array([str(k)]),
     "closure": adds,
+    "empty closure": emptied,
     "code": lambda k: (lambda x: x) if k else (lambda x: x + 1),
     "defaults": lambda k: eval(f"lambda x={k}: x"),
     "partial": lambda k: functools.partial(adds, k),
