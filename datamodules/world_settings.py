@@ -64,7 +64,7 @@ class Settings:
         if isinstance(what, functools.partial):
             return {"partial": self.of((what.func, what.args, what.keywords), name)}
         if isinstance(what, World):
-            own = {setting: getattr(what, setting, None) for setting in (*SETTINGS, "discrete", "tasks")} | vars(what)
+            own = {setting: getattr(what, setting, None) for setting in (*SETTINGS, "discrete", "tasks")} | kept(what)
             return {"class": named(type(what)), **{key: self.of(part, f"{name}.{key}") for key, part in own.items()}}
         return self.reduced(what, name)
 
@@ -95,6 +95,12 @@ class Settings:
             state = rest[0] if rest else None
             return {"class": named(type(what)), "state": self.of(state, name)}
         return {"class": named(type(what)), "made of": self.of([arguments, *rest], name)}
+
+
+def kept(what: Any) -> dict[str, Any]:
+    """What an object keeps, in its dictionary and in slots."""
+    slots = copyreg._slotnames(type(what))  # type: ignore[attr-defined]  # those that pickle keeps
+    return {name: getattr(what, name) for name in slots if hasattr(what, name)} | getattr(what, "__dict__", {})
 
 
 def content(cell: types.CellType) -> Any:
