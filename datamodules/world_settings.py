@@ -56,7 +56,7 @@ class Settings:
         if isinstance(what, types.CodeType):
             return [digest(what.co_code), list(what.co_names), self.of(what.co_consts, name)]
         if isinstance(what, types.FunctionType):
-            held = [cell.cell_contents for cell in what.__closure__ or ()]
+            held = [content(cell) for cell in what.__closure__ or ()]
             parts = {"code": what.__code__, "defaults": [what.__defaults__, what.__kwdefaults__], "closure": held}
             return {"function": named(what), **{key: self.of(part, f"{name}.{key}") for key, part in parts.items()}}
         if isinstance(what, types.MethodType):
@@ -64,7 +64,7 @@ class Settings:
         if isinstance(what, functools.partial):
             return {"partial": self.of((what.func, what.args, what.keywords), name)}
         if isinstance(what, World):
-            own = {setting: getattr(what, setting, None) for setting in (*SETTINGS, "discrete", "tasks")} | vars(what)
+            own = {setting: getattr(what, setting, None) for setting in (*SETTINGS, "discrete", "tasks")} | kept(what)
             return {"class": named(type(what)), **{key: self.of(part, f"{name}.{key}") for key, part in own.items()}}
         return self.reduced(what, name)
 
@@ -95,6 +95,20 @@ class Settings:
             state = rest[0] if rest else None
             return {"class": named(type(what)), "state": self.of(state, name)}
         return {"class": named(type(what)), "made of": self.of([arguments, *rest], name)}
+
+
+def kept(what: Any) -> dict[str, Any]:
+    """What an object keeps, in its dictionary and in slots."""
+    slots = copyreg._slotnames(type(what))  # type: ignore[attr-defined]  # those that pickle keeps
+    return {name: getattr(what, name) for name in slots if hasattr(what, name)} | getattr(what, "__dict__", {})
+
+
+def content(cell: types.CellType) -> Any:
+    """What a function closes over; of a variable that was deleted, or is not set yet, that it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return {"cell": "empty"}
 
 
 def named(what: Any) -> str:

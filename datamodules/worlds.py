@@ -6,9 +6,12 @@ import torch
 
 from datamodules.meta_batches import Key, MetaBatches
 from datamodules.task_data import TaskData
+from datamodules.world_measure import measured
 from datamodules.world_settings import Settings
 from lightning_meta.core import InputError, MDPs, World, numbered
 from lightning_meta.core.world_shapes import check_settings
+
+MEASURED = 8  # validation tasks of which what they are is compared, beside how their world is set
 
 
 class WorldStream(MetaBatches[MDPs]):
@@ -112,7 +115,9 @@ class Worlds(TaskData):
                 f"{self.source}.{settings.unknown[0]} cannot be compared with that of another {self.source}, so nobody can"
                 " tell whether both pose the same tasks: keep what it is made from in its place, or give it a __reduce__"
             )
-        return repr((settings.value, self.known["val"], self.episodes["val"], self.seed))
+        stream = WorldStream(self.world, "val", MEASURED, seed=self.seed, rank=0, world=1, known=self.known["val"])
+        does = measured(stream.draw(0, range(min(MEASURED, self.episodes["val"]))))
+        return repr((settings.value, does, self.known["val"], self.episodes["val"], self.seed))
 
     def protocol(self, stage: str) -> dict[str, Any]:
         settings = {"data": self.source, "split": stage, "tasks": self.episodes[stage], "seed": self.seed}

@@ -21,6 +21,11 @@ MISTAKES = {
     ],
     f"fit {SINES} --ckpt_path {RUN} --model.optimizer SGD": ["model.optimizer is SGD, was Adam", "start a new run"],
     f"fit {SINES} --ckpt_path {RUN} --model.optimizer.init_args.amsgrad true": ["amsgrad", "max_exp_avg_sq"],
+    f"fit {SINES} --ckpt_path {RUN} --model.optimizer.init_args.lr -1": [
+        "outer optimizer",
+        "Invalid learning rate: -1",
+    ],
+    f"fit {SINES} --ckpt_path {RUN} --model.optimizer.init_args.lr 1e39": ["outer optimizer cannot step", "overflow"],
     f"fit {SINES} --ckpt_path {RUN} --data.shots 3": ["data.shots is 3, was 10"],
     f"fit {SINES} --ckpt_path {RUN}/checkpoints/best.ckpt --data.seed 3": ["data.seed is 3, was 0"],
     f"fit {SINES} --config fomaml.yaml --ckpt_path {RUN}": ["cannot go on", "model.learner.first_order"],

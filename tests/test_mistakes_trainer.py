@@ -1,9 +1,12 @@
 """Settings of the trainer, of the outer optimiser and of callbacks that cannot be: found before training begins."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mistakes import ends_with_one_message
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import BaseFinetuning
 
 from lightning_meta.cli import main
 
@@ -28,6 +31,11 @@ MISTAKES = {
         "OneCycleLR has 5 steps",
         "training takes 12",
     ],
+    f"{SCHEDULE}.ExponentialLR --model.scheduler.gamma -1": ["ExponentialLR makes the outer learning rate -0.001"],
+    f"{SCHEDULE}.ExponentialLR --model.scheduler.gamma 1e200": ["ExponentialLR makes the outer learning rate inf"],
+    f"{SCHEDULE}.StepLR --model.scheduler.step_size 9 --model.scheduler.gamma -1": ["rate -0.001 after 9 step(s)"],
+    f"{SCHEDULE}.StepLR --model.scheduler.step_size 0": ["StepLR fails at step 1 with ZeroDivisionError"],
+    f"{SCHEDULE}.CosineAnnealingLR --model.scheduler.T_max 0": ["CosineAnnealingLR fails", "other arguments"],
     f"{SCHEDULE}.ReduceLROnPlateau": ["ReduceLROnPlateau waits for a score", "CosineAnnealingLR"],
     "--trainer.gradient_clip_val -1": ["gradient_clip_val is -1", "0 or more"],
     "--trainer.gradient_clip_val nan": ["gradient_clip_val is nan"],
@@ -40,6 +48,12 @@ MISTAKES = {
     "--trainer.num_sanity_val_steps -3": ["num_sanity_val_steps is -3"],
     "--model.optimizer torch.optim.SparseAdam": ["outer optimizer cannot step", "does not support dense gradients"],
     f"{CALLBACK}.ModelPruning --trainer.callbacks.pruning_fn l1_unstructured": ["ModelPruning", "vectorize loop"],
+    f"{CALLBACK}.BackboneFinetuning": ["BackboneFinetuning does not find", "pl_module.learner"],
+    f"--trainer.callbacks+={__name__}.Freezing": [
+        "Freezing does not find",
+        "no attribute 'encoder'",
+        "pl_module.learner",
+    ],
     f"{CALLBACK}.LearningRateFinder": ["LearningRateFinder", "lightning-meta tune"],
     "--trainer.min_epochs 4": ["min_epochs is 4", "max_epochs 2"],
     "--trainer.min_epochs -1": ["min_epochs is -1"],
@@ -52,6 +66,19 @@ MISTAKES = {
     "--trainer.strategy nonsense": ["nonsense"],
     "--trainer.precision nonsense": ["precision"],
 }
+
+
+class Freezing(BaseFinetuning):
+    """Looks for weights that no learner has."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.encoder)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None: ...
+
+
+class Logs(Callback):
+    """A user's, that may log anything."""
 
 
 @pytest.mark.usefixtures("no_type_checker", "recwarn")  # Lightning warns of what we then refuse
@@ -70,3 +97,35 @@ def test_a_timer_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.argv", ["lightning-meta"])
     main([*FIT.split(), *f"{CALLBACK}.Timer --trainer.callbacks.duration 00:00:01:00".split()])
     assert (tmp_path / "runs/sinusoid-maml/version_0/checkpoints/best.ckpt").exists()
+
+
+@pytest.mark.usefixtures("no_type_checker", "recwarn")
+@pytest.mark.parametrize(
+    "legal",
+    [
+        f"{SCHEDULE}.CosineAnnealingLR --model.scheduler.T_max 2",
+        f"{SCHEDULE}.ExponentialLR --model.scheduler.gamma 0",
+    ],
+)
+def test_a_schedule_that_ends_at_0_is_no_mistake(legal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning-meta"])
+    main([*FIT.split(), *legal.split()])
+    assert (tmp_path / "runs/sinusoid-maml/version_0/checkpoints/best.ckpt").exists()
+
+
+@pytest.mark.usefixtures("no_type_checker", "recwarn")
+@pytest.mark.parametrize("beside", ["", f"--trainer.callbacks+={__name__}.Logs"])
+def test_a_score_that_turns_out_not_to_be_logged_is_told_with_those_that_are(
+    beside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["lightning-meta"])
+    monitor = "nonsense" if beside else "meta_val/foo/bar"
+    with pytest.raises(SystemExit) as ended:
+        main(f"{FIT} {beside} {CALLBACK}.EarlyStopping --trainer.callbacks.monitor {monitor}".split())
+    said = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert f"EarlyStopping monitors '{monitor}', which is not logged: choose from" in said
+    assert "meta_val/steps/1" in said
+    assert "Traceback" not in said

@@ -14,6 +14,7 @@ from lightning_meta.cli import main
 
 FIT = "fit --config run.yaml"
 FAULT = f"{FIT} --data.world.init_args.fault"
+LATE = f"{FIT} --data.world wrong_worlds.Late --data.world.fault"
 BY_LAST = "--ckpt_path runs/run/version_0/checkpoints/last.ckpt"
 BY_BEST = "--ckpt_path runs/run/version_0/checkpoints/best.ckpt"
 PEARL = "fit --config pearl.yaml"
@@ -35,6 +36,9 @@ MISTAKES = {
     f"{FAULT} 'two actions'": ["Faulty.step fails with IndexError", "actions 0 to 2"],
     f"{FAULT} 'set horizon=None'": ["Faulty.horizon is not set"],
     f"{FAULT} 'set discrete=one'": ["Faulty.discrete is 1: set it to True"],
+    f"{LATE} fails": ["Late.step fails at step 6 with IndexError", "wrong_worlds.py, line"],
+    f"{LATE} 'task in place'": ["Late.step changes its task in place"],
+    f"{LATE} counting": ["Late.step, met twice"],
     f"{FIT} --data.meta_batch 8 --data.val_tasks 3 --trainer.devices 2": [
         "val_tasks is 3, which 2 processes cannot share",
         "multiple of 2",

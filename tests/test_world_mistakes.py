@@ -1,10 +1,12 @@
 """A world of a user's that is not what a world should be is refused in one line, and recorded as it was all the same."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from wrong_worlds import Faulty
+from wrong_worlds import Faulty, Late
 
 from datamodules.worlds import Worlds
 from lightning_meta import envs
@@ -60,6 +62,40 @@ def test_rehearsal_names_the_method_and_what_to_do(fault: str) -> None:
         assert part in said, said
 
 
+LATER = {
+    "task in place": "Late.step changes its task in place",
+    "state in place": "Late.step changes its state in place",
+    "torch's chance": "Late.step draws from a global random generator",
+    "counting": "Late.step, met twice with the same seeds and u, gives something else the second time",
+    "fails": "Late.step fails at step 6 with IndexError: list index out of range",
+    "five": "Late.step returned a tuple of 5",
+    "narrow": "the observation of Late.step is a tensor [2, 2, 0]: give one [2, 2, 1]",
+}
+
+
+@pytest.mark.parametrize("fault", LATER)
+def test_rehearsal_goes_on_until_an_episode_ends(fault: str) -> None:
+    with pytest.raises(InputError, match=re.escape(LATER[fault])):
+        rehearse_world(Late(fault), MDPs(Late(fault), TWO, TWO))
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    {
+        "fails": "Late.step fails at step 251 of rollout with IndexError: list index out of range",
+        "five": "Late.step returned a tuple of 5",
+        "narrow": "the observation of Late.step is a tensor",
+    }.items(),
+)
+def test_what_goes_wrong_after_the_rehearsal_is_told_as_well(fault: str, says: str) -> None:
+    world = Late(fault, after=250, horizon=300)
+    mdps = MDPs(world, TWO, TWO)
+    rehearse_world(world, mdps)
+    with pytest.raises(InputError, match=re.escape(says)) as refused:
+        mdps.rollout(MAML(1, 2, True, hidden=(4,)).prior(mdps), envs=2)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     {
@@ -90,6 +126,7 @@ def test_shapes_are_checked_without_a_rehearsal_too(fault: str) -> None:
     "world",
     [
         Faulty(),
+        Late(),
         *(
             getattr(envs, name)()
             for name in envs.__all__

@@ -43,6 +43,14 @@ class Slotted:
         self.number = number
 
 
+def emptied(number: int) -> Callable[[int], int]:
+    """A function that closes over a variable which is gone."""
+    gone = number
+    made = lambda x: x + gone if number else x  # noqa: E731
+    del gone
+    return made
+
+
 def adds(number: int) -> Callable[[int], int]:
     return lambda x: x + number
 
@@ -55,6 +63,7 @@ PAIRS: dict[str, Callable[[int], Any]] = {
     "array": lambda k: np.arange(3) + k,
     "array of text": lambda k: np.array([str(k)]),
     "closure": adds,
+    "empty closure": emptied,
     "code": lambda k: (lambda x: x) if k else (lambda x: x + 1),
     "defaults": lambda k: eval(f"lambda x={k}: x"),
     "partial": lambda k: functools.partial(adds, k),
@@ -78,6 +87,50 @@ def test_worlds_are_told_apart_by_what_they_are_made_of(kind: str) -> None:
     assert other != one
     if kind != "module":  # whose weights are drawn
         assert same == one
+
+
+class InSlots(Bandits):
+    """Keeps a setting in a slot."""
+
+    __slots__ = ("__hidden",)
+
+    def __init__(self, hidden: int):
+        super().__init__(2, 3)
+        self.__hidden = hidden
+
+
+class InItsClass(Bandits):
+    """Keeps in its class what its tasks are."""
+
+    odds = 0.5
+
+    def __init__(self, odds: float):
+        super().__init__(2, 3)
+        type(self).odds = odds
+
+    def task(self, seeds: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(seeds), self.actions), float(self.odds))
+
+
+class InItsModule(Bandits):
+    """Pays by a global variable."""
+
+    def __init__(self, pay: float):
+        global PAY
+        super().__init__(2, 3)
+        PAY = pay
+
+    def step(self, task: Any, state: torch.Tensor, action: torch.Tensor, u: torch.Tensor) -> Any:
+        return (moved := super().step(task, state, action, u))._replace(reward=moved.reward + PAY)
+
+
+PAY = 0.0
+
+
+@pytest.mark.parametrize("kind", [InSlots, InItsClass, InItsModule])
+def test_worlds_are_told_apart_by_what_they_keep_elsewhere(kind: Callable[[float], Any]) -> None:
+    one, same, other = (Worlds(kind(k)).judged_on for k in (0, 0, 1))
+    assert one == same != other
 
 
 def test_what_cannot_be_compared_is_refused_and_told_by_its_kind() -> None:

@@ -93,3 +93,37 @@ class Faulty(World):
 
     def dense_reward(self, task: Any, lived: Any) -> Any:  # noqa: ARG002
         return lived.reward.sum(-1) if self.fault == "dense" else lived.reward
+
+
+class Late(World):
+    """A world that pays for what was done, as it should be until its state, the number of steps, is `after`; from then on
+    `fault` is what is wrong."""
+
+    observations, actions, discrete, noise = 1, 2, True, 0
+
+    def __init__(self, fault: str = "", after: int = 5, horizon: int = 10):
+        self.fault, self.after, self.horizon, self.count = fault, after, horizon, 0
+
+    def task(self, seeds: Tensor) -> Tensor:
+        return seeds.float()
+
+    def reset(self, task: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        return torch.zeros(*u.shape[:2], 1), torch.zeros(*u.shape[:2], 1)
+
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Any:  # noqa: ARG002
+        moved, fault = state + 1, self.fault if (state >= self.after).any() else ""
+        reward, ended = task.unsqueeze(1) + action, torch.zeros(state.shape[:2], dtype=torch.bool)
+        self.count += 1
+        if fault == "task in place":
+            task += 1000
+        if fault == "state in place":
+            state.clamp_(max=1e9)
+        if fault == "torch's chance":
+            reward = torch.rand(state.shape[:2])
+        if self.fault == "counting":
+            reward = torch.full_like(reward, float(self.count > 60))
+        if fault == "fails":
+            raise IndexError("list index out of range")
+        if fault == "five":
+            return moved, moved, reward, ended, {}
+        return Moved(moved, moved[..., :0] if fault == "narrow" else moved, reward, ended)

@@ -178,7 +178,7 @@ def rehearse_tasks(
     if isinstance(data, Worlds):
         assert isinstance(learner, MetaRLLearner)  # the configuration was asked
         for stage, stream in ((name, each) for name in STAGES[command] for each in data.streams(name)):
-            try_trial(learner, stream)
+            try_trial(learner, stream, long=stage == STAGES[command][0])
             if stage == "train":
                 share = range(stream.meta_batch // (processes or stream.world))
                 learner.train().check_batch(stream.draw(0, share))
@@ -216,11 +216,11 @@ def remarks(learner: FewShotLearner) -> list[str]:
     return found
 
 
-def try_trial(agent: MetaRLLearner, stream: WorldStream) -> None:
-    """The world by itself, then a trial of two tasks, its episodes cut off after two steps; InputError where the world does
-    not do what it should, or the agent does not fit it."""
+def try_trial(agent: MetaRLLearner, stream: WorldStream, long: bool) -> None:
+    """The world by itself, over many steps if `long`, then a trial of two tasks, its episodes cut off after two steps;
+    InputError where the world does not do what it should, or the agent does not fit it."""
     some = stream.draw(0, range(2))
-    rehearse_world(stream.family, some)
+    rehearse_world(stream.family, some, *(() if long else (0,)))
     agent.check(stream.family)
     world = copy.copy(stream.family)
     world.horizon = min(world.horizon, 2)

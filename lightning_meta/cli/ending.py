@@ -27,6 +27,12 @@ def told_by_one(error: Exception, trainer: Trainer) -> Exception:
         trainer.strategy.launcher.kill(signal.SIGKILL)
     if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # they say what to set, or to install
         return InputError(str(error))
+    if isinstance(error, RuntimeError) and "conditioned on metric" in str(error):  # of an EarlyStopping
+        name = re.search(r"conditioned on metric `([^`]*)`", str(error))
+        return InputError(
+            f"EarlyStopping monitors {name and name.group(1)!r}, which is not logged: choose from"
+            f" {', '.join(sorted(trainer.callback_metrics))}"
+        )
     if isinstance(error, OSError) and error.errno in REMEDIES and error.filename is None:  # TensorBoard's event file
         folder = getattr(trainer.logger, "log_dir", None) or trainer.default_root_dir
         return InputError(cannot_write(folder, error))

@@ -1,5 +1,6 @@
 """What of the trainer's settings, callbacks and schedules can be known to fail before training begins."""
 
+import copy
 import math
 import os
 import re
@@ -8,17 +9,27 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer
-from pytorch_lightning.callbacks import BatchSizeFinder, LearningRateFinder, ModelPruning
+from pytorch_lightning.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+)
+from torch.nn import Parameter
 from torch.optim.lr_scheduler import OneCycleLR
 
 from datamodules.task_data import TaskData
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import score_name
+from lightning_meta.training.trust import brief
 
 OPEN = (
     r"meta_(train|val)/.+/.+|meta_train/.+|theta/.+|lr-.+|speed/.+"  # names that depend on the learner, or on logging
 )
+TRIED = 10_000  # steps of a schedule, of which no more are tried: some hundredths of a second
+ROUNDING = 1e-6  # of a cosine that is computed from step to step, as a share of the first rate
 LEAST = {  # the least of what Lightning takes without a word
     "gradient_clip_val": 0,
     "accumulate_grad_batches": 1,
@@ -70,17 +81,12 @@ def check_numbers(trainer: Trainer) -> None:
 
 def check_step(model: MetaModule) -> None:
     """InputError where the outer optimiser cannot step: tried without a gradient, on a copy of theta."""
-    copies = [torch.nn.Parameter(w.detach().clone()) for w in model.theta()]
-    for copy in copies:
-        copy.grad = torch.zeros_like(copy)
-    try:
-        model.make_optimizer(copies).step(lambda: 0.0)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"the outer optimizer cannot step as configured: {error}") from error
+    model.make_tried([Parameter(w.detach().clone()) for w in model.theta()])
 
 
 def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
-    """InputError where validations come later than an epoch ends, or a one-cycle schedule is shorter than the training."""
+    """InputError where validations come later than an epoch ends, or the schedule of the outer learning rate fails, is
+    shorter than the training or leads to what is no rate."""
     every = trainer.val_check_interval
     if isinstance(every, int) and trainer.check_val_every_n_epoch and every > batches(trainer, data):
         raise InputError(
@@ -94,6 +100,29 @@ def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
             f"the schedule OneCycleLR has {schedule.total_steps} steps, but training takes {steps:g}: set its total_steps to"
             " that"
         )
+    if schedule is not None:
+        try_schedule(model, int(min(steps, TRIED)))
+
+
+def try_schedule(model: MetaModule, steps: int) -> None:
+    """InputError where the schedule cannot be stepped so often, or makes an outer learning rate less than 0 or no number."""
+    optimizer, schedule = model.make_tried([Parameter(torch.zeros(2, 2))])
+    name = type(schedule).__name__
+    first = [float(group.get("lr", 0)) for group in optimizer.param_groups]
+    for step in range(steps + 1):
+        for begun, rate in zip(first, (float(group.get("lr", 0)) for group in optimizer.param_groups), strict=True):
+            if not -ROUNDING * begun <= rate < math.inf:
+                raise InputError(
+                    f"the schedule {name} makes the outer learning rate {rate:g} after {step} step(s): give it arguments by"
+                    " which that stays a number of 0 or more"
+                )
+        try:
+            schedule.step()
+        except Exception as error:  # of arithmetic, or of a schedule of the user's: any
+            raise InputError(
+                f"the schedule {name} fails at step {step + 1} with {type(error).__name__}: {brief(error)}: give it other"
+                " arguments"
+            ) from error
 
 
 def planned_steps(trainer: Trainer, data: TaskData) -> float:
@@ -133,6 +162,21 @@ def check_callbacks(trainer: Trainer, model: MetaModule) -> None:
                 "ModelPruning changes weights beneath the inner loop, which takes all tasks at once: set"
                 " --model.learner.init_args.vectorize loop"
             )
+        if isinstance(one, BaseFinetuning):
+            try_freezing(one, model)
+
+
+def try_freezing(callback: BaseFinetuning, model: MetaModule) -> None:
+    """InputError where a callback that freezes looks for weights which the module does not have; tried on a copy of it."""
+    try:
+        if isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):
+            raise AttributeError("the module has no attribute 'backbone'")
+        callback.freeze_before_training(copy.deepcopy(model))
+    except AttributeError as error:
+        raise InputError(
+            f"{type(callback).__name__} does not find what it would freeze ({brief(error)}): weights are below"
+            " pl_module.learner here. Leave it out, or freeze by a BaseFinetuning of your own that looks there"
+        ) from error
 
 
 def check_monitors(trainer: Trainer, names: list[str]) -> None:

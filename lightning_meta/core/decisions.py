@@ -17,6 +17,7 @@ from torch.distributions import Categorical, Distribution
 
 from lightning_meta.core.errors import InputError
 from lightning_meta.core.noise import uniform
+from lightning_meta.core.world_calls import call
 from lightning_meta.core.world_shapes import check_moved, check_start, check_task
 
 
@@ -138,7 +139,7 @@ class MDPs:
 
     @cached_property
     def task(self) -> Any:
-        task = self.world.task(self.seeds)
+        task = call(self.world, "task", (self.seeds,))
         check_task(self.world, task, len(self), self.seeds.device)
         return task
 
@@ -174,7 +175,7 @@ class MDPs:
         luck = self.chance(f"{purpose}/world", steps + 1, envs, 2, world.noise).movedim(1, 0)
         dice = self.chance(f"{purpose}/action", steps, envs, 1 if world.discrete else world.actions).movedim(1, 0)
         begin = "reset" if policy.before is None else "again"
-        started = getattr(world, begin)(self.task, luck[steps][..., 0, :])
+        started = call(world, begin, (self.task, luck[steps][..., 0, :]))
         check_start(world, begin, started, len(self), envs, self.seeds.device)
         state, observation = started[0], started[1].to(real, copy=True)
         nothing = torch.zeros(len(self), envs, device=self.seeds.device)
@@ -186,9 +187,9 @@ class MDPs:
             distribution, policy = policy.act(seen)
             action = distribution.mode if greedy else choose(distribution, dice[step])
             likely = nothing if greedy and not world.discrete else log_prob(distribution, action)
-            moved = world.step(self.task, state, action.clone(), luck[step][..., 0, :])
-            if not step:
-                check_moved(world, state, moved)
+            when = f" at step {step + 1} of {purpose}"
+            moved = call(world, "step", (self.task, state, action.clone(), luck[step][..., 0, :]), when)
+            check_moved(world, state, moved)
             age, terminated = age + 1, moved.terminated.clone()
             truncated = (age >= world.horizon) & ~terminated
             done, valid = terminated | truncated, left > 0
@@ -198,7 +199,7 @@ class MDPs:
             if done.any():
                 over = not (left > 0).any()
                 age = age.where(~done, 0)
-                first, start = world.again(self.task, luck[step][..., 1, :])
+                first, start = call(world, "again", (self.task, luck[step][..., 1, :]), when)
                 state = torch.where(done.unsqueeze(-1), first, state)
                 observation = torch.where(done.unsqueeze(-1), start.to(real), observation)
             seen = Seen(observation, self.encoded(action), reward, done.to(real))

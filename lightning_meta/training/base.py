@@ -49,13 +49,25 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
             )
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
-    def make_both(self) -> tuple[Optimizer, Any]:
-        """An optimiser of theta and its schedule, if it has one; InputError where their settings are none."""
+    def make_both(self, weights: list[Parameter] | None = None) -> tuple[Optimizer, Any]:
+        """An optimiser of theta, or of other weights, and its schedule, if it has one; InputError where their settings are
+        none."""
         try:
-            optimizer = self.make_optimizer(self.theta())
+            optimizer = self.make_optimizer(self.theta() if weights is None else weights)
             scheduler = self.make_scheduler(optimizer) if self.make_scheduler else None
         except (ValueError, TypeError) as error:
             raise InputError(f"the outer optimizer or its scheduler cannot be made as told: {error}") from error
+        return optimizer, scheduler
+
+    def make_tried(self, weights: list[Parameter]) -> tuple[Optimizer, Any]:
+        """Both of these weights, after a step without a gradient; InputError where the optimiser cannot step."""
+        optimizer, scheduler = self.make_both(weights)
+        for weight in weights:
+            weight.grad = torch.zeros_like(weight)
+        try:
+            optimizer.step(lambda: 0.0)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InputError(f"the outer optimizer cannot step as configured: {error}") from error
         return optimizer, scheduler
 
     def name_noise(self, batch_idx: int) -> None:

@@ -133,9 +133,7 @@ def check_outer(module: MetaModule, found: list[Change], checkpoint: dict[str, A
     if not names:
         return
     weight = Parameter(torch.zeros(2, 2))
-    optimizer = module.make_optimizer([weight])
-    weight.grad = torch.zeros_like(weight)
-    optimizer.step(lambda: 0.0)
+    optimizer, _ = module.make_tried([weight])
     states = [s for one in checkpoint.get("optimizer_states", []) for s in one["state"].values()]
     missing = {key for state in states for key in optimizer.state[weight].keys() - state.keys()}
     fixed = [name for name in names if name not in optimizer.param_groups[0]]
