@@ -195,8 +195,7 @@ def test_the_index_says_what_the_features_are(features: Path, shard_root: Path) 
 
 @pytest.mark.slow
 def test_learners_train_and_test_on_features(features: Path, tmp_path: Path) -> None:
-    done = lightning_meta(tmp_path, "shards", "verify", str(features))
-    assert done.returncode == 0, done.stderr
+    assert lightning_meta(tmp_path, "shards", "verify", str(features)).returncode == 0
     run = ["--config", str(features / "task.yaml"), "--config", "baseline.yaml", "--trainer.enable_progress_bar=false"]
     sizes = ["--data.epoch_batches=5", "--data.val_episodes=8", "--trainer.max_epochs=1"]
     done = lightning_meta(tmp_path, "fit", *run, *sizes, f"--data.root={features}")

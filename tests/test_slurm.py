@@ -149,7 +149,7 @@ def test_a_job_that_fails_says_why_and_with_which_code(user: User) -> None:
 def test_what_slurm_knows_is_refused_before(user: User) -> None:
     fit = user.fit("refused", [])
     said = user("submit", "slurm", "--sbatch=--hold", "--gpus-per-node", "2", *fit, status=2)
-    assert "no node has more than 0" in said
+    assert "no node of main has more than 0" in said
     assert "--nodes is 4, and a job in main gets 2 at most" in user("submit", "slurm", "--nodes", "4", *fit, status=2)
     partition = {**PROFILES, "wrong": {"partition": "lwo"}}
     write_yaml(user.folder / "profiles.yaml", partition)

@@ -36,7 +36,7 @@ def search(folder: Path, epochs: int, batches: int = 20, **options: Any) -> list
 
 def run(folder: Path, command: list[str], status: int = 0) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -129,7 +129,7 @@ def test_a_failed_trial_is_a_row_with_its_reason_and_two_workers_train_as_one(tm
         folder = tmp_path / str(workers)
         folder.mkdir()
         said = run(folder, search(folder, 2, trials=1, space=space, workers=workers))
-        assert re.search(r"failed: the (loss|gradient|largest weight) is (nan|inf) at step \d+", said)
+        assert re.search(r"failed: (the (loss|gradient|largest weight)|meta_val/loss) is (nan|inf) at step \d+", said)
         first, second = report(folder)["trials"]
         assert (first["status"], second["checkpoint"]) == ("done", None)
         ends[workers] = weights(found(folder) / "best.ckpt")
@@ -141,15 +141,15 @@ def test_a_killed_driver_goes_on_and_a_killed_worker_too(tmp_path: Path) -> None
     space = {RATE: {"choice": [0.001, 0.01]}}
     command, log = search(tmp_path, 6, 150, trials=2, space=space, seed=1, workers=2), tmp_path / "log"
     with process(*command, log=log, cwd=tmp_path) as driver:
-        until(lambda: len(history(tmp_path)) >= 3, 120, log, driver)
+        until(lambda: len(history(tmp_path)) >= 3, 300, log, driver)
     assert {line["epoch"] for line in history(tmp_path)} <= set(range(1, 6))
     before = len(history(tmp_path))
     with process(*command, "--resume", log=log, cwd=tmp_path) as driver:
-        until(lambda: len(history(tmp_path)) >= before + 2, 120, log, driver)
+        until(lambda: len(history(tmp_path)) >= before + 2, 300, log, driver)
         mine = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if session(pid) == driver.pid}
         workers = [pid for pid in mine if command_line(pid).startswith("ray::join")]
         os.kill(workers[0], signal.SIGKILL)
-        until(lambda: driver.poll() is not None, 240, log)
+        until(lambda: driver.poll() is not None, 300, log)
         assert driver.returncode == 0, log.read_text()
     for trial in ("trial_00000", "trial_00001"):
         epochs = [line["epoch"] for line in history(tmp_path) if line["trial"] == trial]
@@ -174,7 +174,7 @@ def test_storage_that_vanishes_ends_the_search_with_one_message(tmp_path: Path) 
     space, storage = {RATE: {"choice": [0.001, 0.01]}}, tmp_path / "storage"
     command, log = search(tmp_path, 50, 100, trials=2, space=space, storage=str(storage)), tmp_path / "log"
     with process(*command, log=log, cwd=tmp_path) as driver:
-        until(lambda: len(history(tmp_path)) >= 2, 120, log, driver)
+        until(lambda: len(history(tmp_path)) >= 2, 300, log, driver)
         storage.rename(tmp_path / "gone")
         storage.write_text("a file where the folder was")
         until(lambda: driver.poll() is not None, 120, log)
@@ -193,7 +193,7 @@ def test_a_full_disk_ends_the_search_with_one_message_and_nothing_is_lost(tmp_pa
         for full, more in ((storage, []), (own, ["--resume"])):
             before = len(history(own))
             with process(*command, *more, log=log, cwd=own) as driver:
-                until(lambda before=before: len(history(own)) >= before + 2, 120, log, driver)
+                until(lambda before=before: len(history(own)) >= before + 2, 300, log, driver)
                 ballast = fill(full)
                 until(lambda driver=driver: driver.poll() is not None, 120, log)
             assert driver.returncode == 2, log.read_text()
@@ -220,11 +220,11 @@ def test_a_search_over_several_nodes_survives_the_death_of_one(tmp_path: Path) -
         command += ["--address", f"{nodes.addresses[0]}:6379"]
         driver = stack.enter_context(process(*nodes.inside(0), *command, log=log, cwd=tmp_path))
         both = {"trial_00000", "trial_00001"}
-        until(lambda: all(nodes.pids(i, "ray::ImplicitFunc") for i in (1, 2)), 120, log, driver)
-        until(lambda: {line["trial"] for line in history(tmp_path)[-2:]} == both, 120, log, driver)
+        until(lambda: all(nodes.pids(i, "ray::ImplicitFunc") for i in (1, 2)), 300, log, driver)
+        until(lambda: {line["trial"] for line in history(tmp_path)[-2:]} == both, 300, log, driver)
         (raylet,) = nodes.pids(2, "raylet/raylet")
         os.kill(raylet, signal.SIGKILL)
-        until(lambda: driver.poll() is not None, 240, log)
+        until(lambda: driver.poll() is not None, 300, log)
         assert driver.returncode == 0, log.read_text()
     for trial in ("trial_00000", "trial_00001"):
         assert {line["epoch"] for line in history(tmp_path) if line["trial"] == trial} == set(range(1, 21))
