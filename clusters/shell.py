@@ -134,7 +134,7 @@ def check_setup(setup: Sequence[str]) -> None:
     """JobError for a line that would hide a failure: the status of `export X=$(command)` is that of export."""
     for line in setup:
         if found := re.search(
-            r"(?:^|[;&|]\s*)(export|declare|local|readonly|typeset)\s[^;&|]*?(\w+)=\S*(?:\$\(|`)", line
+            r"(?:^|[;&|]\s*)(export|declare|local|readonly|typeset)\s[^;&|]*?(\w+)=[^'\s]*(?:\$\(|`)", line
         ):
             raise JobError(
                 f"setup: {line!r} would go on where the command in it fails: give two lines, {found[2]}=... and"

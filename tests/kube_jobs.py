@@ -52,7 +52,7 @@ def jobs(folder: Path) -> dict[str, Job]:
         "fit bare": job(folder, *FIT, gpus_per_node=0, memory=None, time="1-12:00:00"),
         "fit on a RayJob": job(folder, *FIT, options={"kind": "rayjob"}),
         "fit on nodes": job(folder, *FIT, nodes=3, gpus_per_node=8, setup=("true",)),
-        "set-up": job(folder, *FIT, setup=("ulimit -n 65536", "export A=$(nproc)"), time="90m"),
+        "set-up": job(folder, *FIT, setup=("ulimit -n 65536", "A=$(nproc)", "export A"), time="90m"),
         "tune": job(folder, *TUNE, nodes=4, gpus_per_node=8, time="4h"),
         "tune set-up": job(folder, *TUNE, nodes=2, setup=("true",), environment={"LIGHTNING_META_DATA": "/data"}),
         "tune sidecar": job(folder, *TUNE, options={"submission_mode": "SidecarMode"}),

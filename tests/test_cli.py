@@ -41,6 +41,7 @@ def test_test_prints_and_writes_the_protocol_and_the_interval(workplace: Path) -
     assert "differs" not in said
 
 
+@pytest.mark.slow
 def test_a_setting_other_than_the_checkpoints_is_said(workplace: Path) -> None:
     options = "--ckpt_path best --data.test_episodes 2 --model.learner.init_args.distance cosine"
     said = run(workplace, f"test {GLYPHS} {QUICK} {options}")
@@ -77,6 +78,7 @@ def test_a_test_is_the_same_each_time(workplace: Path) -> None:
     assert said[0] == said[1]
 
 
+@pytest.mark.slow
 def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> None:
     both = "--trainer.devices 2 --trainer.strategy ddp"
     name = "--trainer.logger.init_args.name"
@@ -155,6 +157,7 @@ def test_a_sheet_is_a_picture_of_the_set(workplace: Path) -> None:
         assert len(set(picture.convert("L").tobytes())) > 10
 
 
+@pytest.mark.slow
 def test_print_config_shows_the_whole_and_takes_overrides(workplace: Path) -> None:
     said = run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.shots [2,7] --print_config")
     config = yaml.safe_load(said)

@@ -9,7 +9,9 @@ from runs import python
 from test_laws import audible
 from torch.testing import assert_close
 
-pytestmark = pytest.mark.slow  # every one, on one process and on two; test_cli.py has one of them in the default run
+pytestmark = (
+    pytest.mark.slow
+)  # every one, on one process and on two; test_maml_rl.py has two processes in the default run
 
 Results = dict[str, dict[str, dict[str, torch.Tensor]]]
 

@@ -9,7 +9,9 @@ from every_agent import RUNS, start
 from runs import python
 from torch.testing import assert_close
 
-pytestmark = pytest.mark.slow  # every one, on one process and on two; test_cli.py has one of them in the default run
+pytestmark = (
+    pytest.mark.slow
+)  # every one, on one process and on two; test_maml_rl.py has two processes in the default run
 
 
 @pytest.fixture(scope="module")

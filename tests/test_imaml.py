@@ -54,7 +54,8 @@ def test_on_a_quadratic_phi_and_the_meta_gradient_are_the_closed_form(vectorize)
     assert_close(learner.loss(episode).loss, torch.stack(losses).mean())
 
 
-@pytest.mark.parametrize("vectorize", ["vmap", pytest.param("loop", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@EITHER_WAY
 def test_it_is_the_gradient_through_very_many_inner_steps(vectorize):
     """Of a network that is no quadratic: unrolled differentiation of 300 steps, which keeps 300 steps in memory."""
     support, query = separable_episode(tasks=2, ways=3, shots=2, queries=2, shape=(1, 3, 3))

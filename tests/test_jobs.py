@@ -56,6 +56,7 @@ def test_the_run_of_an_agent_is_a_job_as_any_other(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "bandits-rl2" / sent["id"] / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_dry_run_prints_and_sends_nothing(tmp_path: Path) -> None:
     write_yaml(tmp_path / "profiles.yaml", {"site": {"setup": ["module load cuda"], "environment": {"A": "b c"}}})
     said = cli(tmp_path, "submit", "local", "--profile", "site", "--dry-run", "--", *FIT)

@@ -230,13 +230,13 @@ PATIENCE = {"cnp": 500, "lstm": 250, "mann": 400, "mann_lstm": 700, "snail": 250
 # At law 6's outer rate the gates of Meta-LSTM soon open so far that a first-order gradient misleads the start, as that of
 # MAML does from an inner rate of 0.3 on.
 AT_THIS_RATE = {"metalstm": {"first_order": False, "inner_lr": 0.1}}
-LONG = ("imaml", "learned_optimizer", "mamlpp", "relation", "reptile")
+QUICK = ("cnp", "maml", "matching", "matching_fce", "protonet", "r2d2", "transformer")
 LAW_6 = [
     pytest.param(
         name,
         2 if name in PATIENCE else 5,
         PATIENCE.get(name, 600 if name == "relation" else 250),
-        marks=[pytest.mark.slow] if name in LONG else [],
+        marks=[pytest.mark.slow] if name not in QUICK else [],
     )
     for name in SPECS
 ]

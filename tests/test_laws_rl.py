@@ -202,7 +202,9 @@ def test_what_it_learns_is_a_function_of_the_tasks_and_their_luck(name: str) -> 
     assert_close(dict(second.named_parameters()), dict(first.named_parameters()), rtol=0, atol=0)
 
 
-@every_agent
+@pytest.mark.parametrize(
+    "name", [name if name in ("l2rl", "pearl") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
+)
 def test_law_6_it_learns_in_seconds(name: str) -> None:
     """Fresh tasks are lived through with a higher return than before: of 5 pulls of two arms more than the 2.5 of chance,
     of a walk to a goal more than at the start, each by a margin."""

@@ -24,7 +24,7 @@ MISTAKES = {
     f"fit {GLYPHS} --data.ways 90": ["90 ways", "80 classes", "5 or fewer suit every split (train 80, val 5, test 15)"],
     f"{ADAPT} --out {{folder}}": ["is a folder: give the name of a CSV file"],
     f"{ADAPT} --out {{file}}/x.csv": ["cannot write", "a part of this path is a file"],
-    f"{ADAPT} --out {'x' * 300}.csv": ["cannot write", "choose a shorter name"],
+    f"{ADAPT} --out {'x' * 300}.csv": ["cannot use", "choose a shorter name"],
     f"adapt --ckpt {CKPT} --support try/support --query {{damaged}}": ["cannot decode the image", "--skip true"],
     f"adapt --ckpt {CKPT} --support {{damaged}} --query try/query --skip true": ["no image of", "give each class an"],
     f"adapt --ckpt {CKPT} --support {{dead}} --query try/query": ["a link that leads nowhere"],
@@ -161,6 +161,7 @@ def test_adapt_passes_over_what_does_not_decode_and_keeps_its_row(
     assert "out.csv: 4 images, 3 classes" in said.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_adapt_writes_the_same_bytes_in_any_locale(workplace: Path, tmp_path: Path) -> None:
     """In plain C, without Python's own UTF-8 mode."""
     (tmp_path / "query").mkdir()

@@ -171,6 +171,7 @@ SMALL += " --trainer.max_epochs 1 --trainer.accelerator cpu --trainer.enable_pro
 
 
 @pytest.mark.usefixtures("recwarn")
+@pytest.mark.slow
 def test_maml_trains_on_the_cheetah_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lightning-meta"])

@@ -39,7 +39,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
 @pytest.mark.parametrize(
     "where",
     [
-        {"step": 10, "sign": "SIGUSR1"},
+        pytest.param({"step": 10, "sign": "SIGUSR1"}, marks=pytest.mark.slow),
         # the last of an epoch: stops before the next one
         pytest.param({"step": 2 * BATCHES - 1, "sign": "SIGTERM"}, marks=pytest.mark.slow),
         pytest.param({"epoch": 1, "sign": "SIGTERM"}, marks=pytest.mark.slow),
@@ -65,6 +65,7 @@ def test_two_uneven_processes_stop_together_when_one_has_the_signal(tmp_path: Pa
     assert curve(run, "meta_train/loss") == curve(whole, "meta_train/loss")
 
 
+@pytest.mark.slow
 def test_without_a_scheduler_a_term_is_a_term(tmp_path: Path) -> None:
     fit(tmp_path, callbacks=[kill(step=3, sign="SIGTERM")], status=128 + signal.SIGTERM)
 

@@ -70,6 +70,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(tmp_path_factory.mktemp("unbroken"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_the_unbroken_one(unbroken: Path, tmp_path: Path) -> None:
     fit(tmp_path, kill={"step": 11})  # two meta-batches after the last that was saved
     for file in (tmp_path / "runs/run/version_0").glob("events*"):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, Trainer
 
 from lightning_meta.cli.trial import fit
@@ -99,6 +100,7 @@ def test_a_process_of_a_trial_is_no_task_of_sruns(monkeypatch: pytest.MonkeyPatc
     set_by_it = dict.fromkeys(("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK"), "0")
     for name, value in {**slurm, **set_by_it, "SLURM_JOB_NAME": "search"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # which the trainer sets: of the tests after this one it is 0 again
     take_place(1, 2, ("127.0.0.1", 1234))
     trainer = Trainer(devices=1, num_nodes=2, accelerator="cpu", strategy="ddp", logger=False)
     assert (trainer.global_rank, trainer.world_size) == (1, 2)
