@@ -223,8 +223,8 @@ def test_a_search_over_backbones_that_some_trials_end_early(tmp_path: Path) -> N
 
 @pytest.mark.ray
 def test_a_search_over_learners_scores_all_on_the_same_episodes(tmp_path: Path) -> None:
-    run(tmp_path, "shards write glyphs --classes 40 --drawings 20 --out shards/glyphs")
-    conv = {"class_path": "lightning_meta.nn.Conv4", "init_args": {"in_channels": 1, "image_size": 28, "channels": 4}}
+    run(tmp_path, "shards write glyphs --classes 100 --drawings 20 --out shards/glyphs")
+    conv = {"class_path": "lightning_meta.nn.Conv4", "init_args": {"in_channels": 1, "image_size": 28, "width": 4}}
     learners = [
         {"class_path": "lightning_meta.learners.ProtoNet", "init_args": {"backbone": conv}},
         {
