@@ -111,11 +111,7 @@ def guarded(setup: Sequence[str], depth: int) -> list[str]:
     for number, line in enumerate(setup, 1):
         lines.append(line)
         if (apart or number == len(setup)) and not re.match(r"\s*(\[|test\s)", line):
-            told = (
-                f"line {number} of its set-up failed with status $code"
-                if apart
-                else "its set-up failed with status $code"
-            )
+            told = f"{f'line {number} of ' if apart else ''}its set-up failed with status $code"
             lines[-1] += f"\ncode=$?; [ $code -eq 0 ] || {ending(told)}; SETUP=$((SETUP + 1))"
     return [*lines, "trap - ERR; set +eu +o pipefail  # whatever those lines asked of the shell"]
 
@@ -125,7 +121,7 @@ def ending(message: str) -> str:
 
 
 def is_command(line: str) -> bool:
-    """Whether bash takes it as a whole; nothing is run."""
+    """Return whether bash parses a line as complete by itself. Nothing is run."""
     read = subprocess.run(["bash", "-n", "-c", line], capture_output=True, check=False, stdin=subprocess.DEVNULL)
     return read.returncode == 0 and not read.stderr
 
@@ -134,7 +130,7 @@ def check_setup(setup: Sequence[str]) -> None:
     """JobError for a line that would hide a failure: the status of `export X=$(command)` is that of export."""
     for line in setup:
         if found := re.search(
-            r"(?:^|[;&|]\s*)(export|declare|local|readonly|typeset)\s[^;&|]*?(\w+)=[^'\s]*(?:\$\(|`)", line
+            r"(?:^|[;&|]\s*)(export|declare|local|readonly|typeset)\s[^;&|]*?(\w+)=[^'\s]*(?:\$\((?!\()|`)", line
         ):
             raise JobError(
                 f"setup: {line!r} would go on where the command in it fails: give two lines, {found[2]}=... and"

@@ -24,10 +24,8 @@ class ShardFile:
     """
 
     def __init__(self, path: Path, size: int):
-        self.path, self.number = (
-            path,
-            os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK),
-        )  # which a pipe would wait at
+        self.path = path
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe keeps nobody waiting
         if (length := os.fstat(self.number).st_size) != size:
             raise DamageError(f"shard {path} is {length} bytes long; the index says {size} bytes. {MEND}")
 

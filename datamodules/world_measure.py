@@ -1,4 +1,4 @@
-"""What a world does, measured: two that are made alike may pose other tasks, for what they keep elsewhere."""
+"""A measurement of what a world does: two that are made alike may pose different tasks because of what they keep elsewhere."""
 
 from typing import Any
 

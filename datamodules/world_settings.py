@@ -98,13 +98,13 @@ class Settings:
 
 
 def kept(what: Any) -> dict[str, Any]:
-    """What an object keeps, in its dictionary and in slots."""
+    """The attributes of an object, in its dictionary and in slots."""
     slots = copyreg._slotnames(type(what))  # type: ignore[attr-defined]  # those that pickle keeps
     return {name: getattr(what, name) for name in slots if hasattr(what, name)} | getattr(what, "__dict__", {})
 
 
 def content(cell: types.CellType) -> Any:
-    """What a function closes over; of a variable that was deleted, or is not set yet, that it is empty."""
+    """The content of a closure cell. A variable that was deleted, or is not set yet, is recorded as empty."""
     try:
         return cell.cell_contents
     except ValueError:

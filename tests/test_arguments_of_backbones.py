@@ -183,4 +183,7 @@ def test_fit_then_adapt(
     (path,) = tmp_path.glob("runs/*/version_0/checkpoints/best.ckpt")
     images = f"--support {workplace / 'try' / 'support'} --query {workplace / 'try' / 'query'}"
     main(["adapt", "--ckpt", str(path), *images.split(), "--trust", "users_arguments"])
+    assert (tmp_path / "predictions.csv").read_text().count("\n") == 1 + len(
+        list((workplace / "try" / "query").iterdir())
+    )
     assert "images, 3 classes" in capfd.readouterr().out

@@ -198,7 +198,7 @@ def test_a_path_that_is_no_text_is_told_by_its_bytes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = os.fsdecode(b"caf\xe9.ckpt")
-    ends_with_one_message(f"{command} {path}", [r"b'caf\xe9.ckpt' is no text in utf-8", "rename"], tmp_path, capfd)
+    ends_with_one_message(f"{command} {path}", [r"b'caf\xe9.ckpt' is not valid utf-8", "rename"], tmp_path, capfd)
 
 
 def test_exported_classes_keep_apart_and_in_their_folder() -> None:

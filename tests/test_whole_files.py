@@ -1,5 +1,6 @@
-"""What is written takes the place of a file alone, and what is read is one."""
+"""Writing replaces files only, never a device or a link, and reading waits for no pipe."""
 
+import json
 import os
 from pathlib import Path
 
@@ -69,11 +70,11 @@ def test_a_result_that_cannot_be_read_is_kept_beside_the_new_one(do: Commands, t
     for command, name in (("test", "meta_test"), ("validate", "meta_val")):
         do(f"{command} {SINES} --ckpt_path best")
         (result,) = run.glob(f"{name}_*.json")
-        text = result.read_text()
+        mse = json.loads(result.read_text())["scores"]["mse"]
         for damaged in ("{", "[]", "\0"):
             result.write_text(damaged)
             do(f"{command} {SINES} --ckpt_path best")
-            assert result.read_text().replace("\n", "")[:20] == text.replace("\n", "")[:20]
+            assert json.loads(result.read_text())["scores"]["mse"] == mse
         assert {path.read_text() for path in run.glob(f"{name}_*.?.json")} == {"{", "[]", "\0"}
 
 

@@ -67,14 +67,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_text(argv: list[str]) -> None:
-    """InputError for an argument that configurations, which are text, could not hold. Names inside a folder may be any."""
+    """Raise InputError for an argument that is not valid text, which a configuration could not hold. Names of files inside a
+    folder may be any bytes."""
     for given in argv:
         try:
             given.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"the argument {os.fsencode(given)!r} is no text in {sys.getfilesystemencoding()}, the encoding here: rename"
-                " the file, or go through a link whose name is"
+                f"the argument {os.fsencode(given)!r} is not valid {sys.getfilesystemencoding()}, the encoding in use: rename"
+                " the file, or give a link to it whose name is valid"
             ) from error
 
 

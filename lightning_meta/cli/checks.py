@@ -30,6 +30,7 @@ from lightning_meta.core import (
     judged,
     rehearse_world,
 )
+from lightning_meta.core.world_rehearsal import LIVED
 from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.undisturbed import loadable, undisturbed
 from lightning_meta.training import MetaRL
@@ -220,7 +221,7 @@ def try_trial(agent: MetaRLLearner, stream: WorldStream, long: bool) -> None:
     """The world by itself, over many steps if `long`, then a trial of two tasks, its episodes cut off after two steps;
     InputError where the world does not do what it should, or the agent does not fit it."""
     some = stream.draw(0, range(2))
-    rehearse_world(stream.family, some, *(() if long else (0,)))
+    rehearse_world(stream.family, some, LIVED if long else 0)
     agent.check(stream.family)
     world = copy.copy(stream.family)
     world.horizon = min(world.horizon, 2)

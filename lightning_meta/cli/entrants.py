@@ -122,5 +122,9 @@ def validation(path: Path) -> Curve:
 
 
 def readable(run: Path, name: str) -> list[Path]:
-    """The files of this name below a run's folder; no pipes, and nothing that a link leads to outside of it."""
-    return sorted(f for f in run.rglob(name) if f.is_file() and f.resolve().is_relative_to(run.resolve()))
+    """The files of this name below a run's folder. Warns of pipes, folders and links out of it, which are left out."""
+    found = sorted(run.rglob(name))
+    own = [file for file in found if file.is_file() and file.resolve().is_relative_to(run.resolve())]
+    for other in sorted({*found} - {*own}):
+        warnings.warn(f"{other} is no file of this run: its curve is left out", stacklevel=2)
+    return own

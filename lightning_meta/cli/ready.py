@@ -64,7 +64,7 @@ def configured(job: Job, command: str, argv: list[str], here: bool) -> Ready:
     if here:
         try_here(command, config, rest, job.nodes * job.tasks_per_node)
     if command in ("validate", "test") and here:  # of the run that is the newest now, not when the job starts
-        found = locate(cli.config.ckpt_path, home(cli.config.trainer), "last" if command == "fit" else "best")
+        found = locate(cli.config.ckpt_path, home(cli.config.trainer), "best")
         cli.config.ckpt_path = str(found) if found else None
     kept = cli.parser.dump(cli.config, skip_none=False)
     for key in secret_settings(yaml.safe_load(kept)):

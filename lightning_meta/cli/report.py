@@ -115,7 +115,7 @@ def result_file(folder: Path, stage: str, protocol: dict[str, Any]) -> Path:
 
 
 def is_of(path: Path, found: dict[str, Any]) -> bool:
-    """Whether an earlier result, if this file is one, is of the same checkpoint under the same protocol."""
+    """Return whether an earlier result, if this file is one, is of the same checkpoint under the same protocol."""
     try:
         earlier = json.loads(path.read_bytes())
     except ValueError:

@@ -85,8 +85,8 @@ def check_step(model: MetaModule) -> None:
 
 
 def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
-    """InputError where validations come later than an epoch ends, or the schedule of the outer learning rate fails, is
-    shorter than the training or leads to what is no rate."""
+    """Raise InputError where the first validation would come after the end of an epoch, or where the schedule of the outer
+    learning rate fails, is shorter than the training, or gives an invalid rate."""
     every = trainer.val_check_interval
     if isinstance(every, int) and trainer.check_val_every_n_epoch and every > batches(trainer, data):
         raise InputError(
@@ -105,7 +105,7 @@ def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
 
 
 def try_schedule(model: MetaModule, steps: int) -> None:
-    """InputError where the schedule cannot be stepped so often, or makes an outer learning rate less than 0 or no number."""
+    """Raise InputError where the schedule fails within so many steps, or makes a learning rate negative or not finite."""
     optimizer, schedule = model.make_tried([Parameter(torch.zeros(2, 2))])
     name = type(schedule).__name__
     first = [float(group.get("lr", 0)) for group in optimizer.param_groups]

@@ -70,19 +70,13 @@ def check_writable(*paths: Path) -> None:
 
 
 def target(path: Path) -> Path:
-    """Where a link leads to. InputError for what is there and is neither a file nor a folder, such as a device, or leads
-    in a circle."""
+    """The file that is written: of a link, the one it leads to. Raises InputError for a device, a pipe or a socket, and for
+    links that lead in a circle."""
     with storage_errors(path):
         path = path.resolve(strict=True) if path.exists() and path.is_symlink() else path
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"cannot write {path} (it is a device, a pipe or a socket): give the name of a file")
     return path
-
-
-def check_regular(path: Path) -> None:
-    """Raise InputError where `path` is there and is no file: a pipe, say, which would keep its reader waiting."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file: give one, or take it away")
 
 
 def make_parent(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from lightning_meta.core.errors import InputError
 
 
 def call(world: Any, method: str, arguments: tuple[Any, ...], when: str = "") -> Any:
-    """What a method of a world gives. Whatever it raises becomes an InputError that names the method, what failed where, what
+    """Call a method of a world. Whatever it raises becomes an InputError that names the method, what failed where, what
     it was given and, if told, `when`."""
     try:
         return getattr(world, method)(*arguments)
@@ -25,12 +25,12 @@ def call(world: Any, method: str, arguments: tuple[Any, ...], when: str = "") ->
 
 
 def actions(world: Any) -> str:
-    """Which actions a world takes."""
+    """The legal actions of a world, in words."""
     return f"0 to {world.actions - 1}" if world.discrete else f"of {world.actions} numbers"
 
 
 def shapes(arguments: tuple[Any, ...]) -> str:
-    """Of tensors among them."""
+    """The shapes of the tensors among some arguments, in words."""
     found = [
         list(part.shape)
         for value in arguments

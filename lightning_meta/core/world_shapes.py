@@ -76,7 +76,7 @@ def check_moved(world: Any, before: Tensor, found: Any) -> None:
 
 
 def _as_before(before: Tensor, found: Any, observations: int) -> bool:
-    """Whether a Moved is as it should be: asked at every step, so without a word."""
+    """Return whether a Moved has the right parts. This is asked at every step, so it composes no message."""
     try:
         parts = (found.state, found.observation, found.reward, found.terminated)
         slots, device = before.shape[:2], before.device

@@ -18,6 +18,7 @@ from lightning_meta.core import InputError
 UNSAID = "Unable to serialize instance "  # jsonargparse's, in the place of a default that no YAML can hold
 OF_DEFAULTS = (tuple, set, frozenset, enum.Enum, PurePath, torch.dtype, torch.device, complex)
 OF_YAML = (bool, int, float, complex, str, bytes, list, tuple, set, frozenset)
+UNRESOLVED = (NameError, AttributeError, TypeError, SyntaxError)  # a name that type checkers alone know, say
 MISSING = inspect.Parameter.empty
 
 
@@ -26,7 +27,7 @@ class UnfitError(Exception):
 
 
 class Makers(NamedTuple):
-    """What makes objects of names and descriptions; each raises InputError for what it may not."""
+    """Makers of objects of names and descriptions; each raises InputError for what it may not."""
 
     build: Callable[[Any], Any]  # of a description of a module
     partial: Callable[[Any], Any]  # of a description of what is called later
@@ -58,7 +59,7 @@ def own(function: Any) -> dict[str, Any]:
     for name, hint in getattr(function, "__annotations__", {}).items():
         try:
             found |= get_type_hints(types.SimpleNamespace(__annotations__={name: hint}), known)
-        except Exception:  # a name that is known to type checkers alone, say
+        except UNRESOLVED:
             continue
     for name, default in defaults(function).items():
         if name not in getattr(function, "__annotations__", {}):
@@ -85,7 +86,7 @@ def open_ended(function: Any) -> bool:
 
 
 def is_record(hint: Any) -> bool:
-    """Whether it is a dataclass or a named tuple, which a YAML has as a dictionary."""
+    """Return whether it is a dataclass or a named tuple, which a YAML has as a dictionary."""
     return (
         isinstance(hint, type)
         and not issubclass(hint, nn.Module)
@@ -101,7 +102,7 @@ def record(hint: Any) -> dict[str, Any]:
 def own_fields(hint: Any) -> dict[str, Any]:
     try:
         return get_type_hints(hint)
-    except Exception:
+    except UNRESOLVED:
         return {}
 
 
@@ -117,7 +118,7 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def is_path_type(hint: Any) -> bool:
-    """Whether an annotation says that a value is the name of a file or a folder."""
+    """Return whether an annotation says that a value is the name of a file or a folder."""
     kinds = [get_origin(one) or one for one in alternatives(hint)]
     return any(one is os.PathLike or (isinstance(one, type) and issubclass(one, PurePath)) for one in kinds)
 

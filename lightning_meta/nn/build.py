@@ -64,7 +64,8 @@ def makes_module(found: Any) -> bool:
 
 
 def check_made(kind: Any, found: Any) -> Any:
-    """What a class or a function gave; InputError where that is no module, of a function annotated to return one."""
+    """Return what a class or a function gave. Raises InputError where a function that is annotated to return a module gave
+    something else."""
     if not isinstance(found, nn.Module) and makes_module(kind):
         what = (
             repr(found)[:100] if isinstance(found, (type(None), bool, int, float, str)) else f"a {type(found).__name__}"

@@ -46,7 +46,7 @@ def changed(now: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def holders(part: nn.Module) -> tuple[Any, ...]:
-    """Where a module keeps its tensors and parts."""
+    """The dictionaries in which a module keeps its tensors and parts."""
     return part._parameters, part._buffers, part._modules
 
 
@@ -98,5 +98,5 @@ def loadable(module: nn.Module) -> Iterator[None]:
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size | None]:
-    """What a checkpoint of a module would hold, by name; None is a state that is no tensor."""
+    """The shapes of what a checkpoint of a module would hold, by name; None for a state that is no tensor."""
     return {name: getattr(w, "shape", None) for name, w in module.state_dict().items()}

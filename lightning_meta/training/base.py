@@ -62,10 +62,8 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
     def make_tried(self, weights: list[Parameter]) -> tuple[Optimizer, Any]:
         """Both of these weights, after a step without a gradient; InputError where the optimiser cannot step."""
         optimizer, scheduler = self.make_both(weights)
-        for weight in weights:
-            weight.grad = torch.zeros_like(weight)
         try:
-            optimizer.step(lambda: 0.0)
+            step_without_gradient(optimizer)
         except (RuntimeError, ValueError, TypeError) as error:
             raise InputError(f"the outer optimizer cannot step as configured: {error}") from error
         return optimizer, scheduler
@@ -128,3 +126,11 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
     @abstractmethod
     def error(self, kind: str, mean: Tensor) -> Tensor | None:
         """The error that a mean stands for, if it is what the learner is judged by."""
+
+
+def step_without_gradient(optimizer: Optimizer) -> None:
+    """Take a step with gradients of 0."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step(lambda: 0.0)

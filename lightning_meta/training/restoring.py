@@ -162,8 +162,8 @@ def names_a_file(kind: Any, name: str, value: Any, hint: Any) -> bool:
 
 
 def names_places(value: Any, hint: Any, within: bool = False) -> bool:
-    """Whether an annotation says that a text, or one in a list or a dictionary, is the name of a file; `within` these, one in
-    a record as well."""
+    """Return whether an annotation says that a text, or one in a list or a dictionary, is the name of a file; `within`
+    these, one in a record as well."""
     if isinstance(value, str):
         return is_path_type(hint)
     if kind := next(filter(is_record, alternatives(hint)), None):
@@ -175,8 +175,8 @@ def names_places(value: Any, hint: Any, within: bool = False) -> bool:
 
 
 def is_place(value: Any, hint: Any = Any) -> bool:
-    """Whether it looks like the name of a file, a folder or a URL, or holds one. The fields of a record are looked at one by
-    one."""
+    """Return whether it looks like the name of a file, a folder or a URL, or holds one. The fields of a record are looked
+    at one by one."""
     if isinstance(value, dict):
         whole = "class_path" not in value and not any(map(is_record, alternatives(hint)))
         return whole and any(map(is_place, value.values()))

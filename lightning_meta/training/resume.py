@@ -78,12 +78,12 @@ def changes(now: Any, before: Any, key: str = "", named: bool = True) -> list[Ch
         return [Change(key, now, before)]
     found = []
     is_class = "class_path" in now
+    empty = {} if is_class else None  # in the place of a key that one of them has not
     for name in now.keys() & before.keys() if named and not is_class else now.keys() | before.keys():
         inner = key if name == "init_args" else f"{key}.{name}".strip(".")
         if key or name not in NOT_OF_TRAINING:
-            empty = {} if is_class else None
-            both = now.get(name, empty), before.get(name, empty)
-            found += changes(*both, inner, named=not key or (is_class and name == "init_args"))
+            arguments = not key or (is_class and name == "init_args")
+            found += changes(now.get(name, empty), before.get(name, empty), inner, named=arguments)
     return sorted(found, key=lambda change: change.key)
 
 

@@ -95,7 +95,7 @@ class Trust:
         return self.at_home(found, class_path)
 
     def name(self, path: Any) -> Any:
-        """What an argument names that is a function or a class: one on the lists KNOWN and FUNCTIONS, or of a trusted package,
+        """The function or class that an argument names: one on the lists KNOWN and FUNCTIONS, or of a trusted package,
         which its class then calls as it likes. Raises InputError as `find` does."""
         if not is_path(path):
             raise InputError(f"it names {brief(path)}, which is no path of a function or a class")
@@ -107,7 +107,7 @@ class Trust:
         return self.at_home(found, path)
 
     def imported(self, path: str) -> Any:
-        """What a path in a trusted package names, or None; InputError where it is in no such package."""
+        """The object that a path in a trusted package names, or None; InputError where it is in no such package."""
         if not self.covers(path):
             raise InputError(f"it names {path!r}, {refusal(path)}")
         self.used = True
@@ -117,7 +117,7 @@ class Trust:
             raise InputError(f"it names {path!r}, and importing that failed: {brief(error)}") from error
 
     def at_home(self, found: Any, path: str) -> Any:
-        """What was found; InputError where its package only imports it from one that is not trusted."""
+        """Return what was found. Raises InputError where its package only imports it from one that is not trusted."""
         home = f"{found.__module__}.{found.__qualname__}"
         listed_too = any(found is one for one in (*KNOWN.values(), *FUNCTIONS.values()))
         if not listed_too and not self.covers(home):
