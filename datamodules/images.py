@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules import class_names
-from datamodules.cache import ShardCache
-from datamodules.damage import DamageError
-from datamodules.episodes import EpisodeData
-from datamodules.flat import Passes
-from datamodules.meta_batches import Key
-from datamodules.shards import Images, OnError, ShardSet
-from datamodules.stream import EpisodeSize, Range, Tasks
+from datamodules.episode_data import EpisodeData
+from datamodules.index import class_names
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.damage import DamageError
+from datamodules.reading.shard_set import Images, OnError, ShardSet
+from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
+from datamodules.sampling.flat import Passes
+from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import Episode, Examples, InputError
 
 
@@ -80,7 +80,7 @@ class ImageTasks(Tasks):
         return Episode(Examples(support.x[:, order], support.y[:, order]), query)
 
     def draw_flat(self, key: Key, n: int) -> Examples:
-        """Images from passes over the split, each image once a pass (see `datamodules.flat`)."""
+        """Images from passes over the split, each image once a pass (see `datamodules.sampling.flat`)."""
         if key.split not in self._passes:
             pool = self._pool(key.split)
             label_of = {record: label for label, record in enumerate(self.shards.index.split(key.split))}

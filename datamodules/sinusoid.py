@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from datamodules.episodes import EpisodeData
-from datamodules.meta_batches import Key
-from datamodules.stream import EpisodeSize, Range, Tasks
+from datamodules.episode_data import EpisodeData
+from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
+from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import Episode, Examples
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule
 
-from datamodules.meta_batches import MetaBatches, MetaLoader
+from datamodules.sampling.meta_batches import MetaBatches, MetaLoader
 from lightning_meta.core import InputError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from datamodules.meta_batches import Key, MetaBatches
+from datamodules.sampling.meta_batches import Key, MetaBatches
 from datamodules.task_data import TaskData
 from datamodules.world_measure import measured
 from datamodules.world_settings import Settings

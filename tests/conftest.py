@@ -13,8 +13,8 @@ import torch
 from runs import GLYPHS, QUICK, run
 from torch import Tensor
 
-from datamodules.preprocess import Preprocess
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.preprocess import Preprocess
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, Examples
 
 

@@ -21,13 +21,13 @@ from hostile import MLP, PAYLOAD, PROTONET, TOWERS, Watch, contents, inside, nod
 from PIL import Image
 from shard_index import signed
 
-from datamodules.features import write_features
 from datamodules.images import ImageTasks
-from datamodules.index import Features
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.index.shard_index import Features
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.writing.features import write_features
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.adapt import adapt
 from lightning_meta.cli.entrants import entrants
 from lightning_meta.core import InputError

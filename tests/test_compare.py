@@ -13,11 +13,11 @@ from test_laws import spec
 from test_training import SILENT, of_lightning
 from torch.utils.tensorboard import SummaryWriter
 
-from datamodules.class_names import trained_on
 from datamodules.images import ImageEpisodes
-from datamodules.index import read_index
-from datamodules.preprocess import Preprocess
-from datamodules.write import ClassImages, write_shards
+from datamodules.index.class_names import trained_on
+from datamodules.index.shard_index import read_index
+from datamodules.reading.preprocess import Preprocess
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.compare import run
 from lightning_meta.cli.comparison import Round, compare_paired

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from datamodules.damage import DamageError
-from datamodules.orientation import TURNS
-from datamodules.preprocess import Preprocess
+from datamodules.reading.damage import DamageError
+from datamodules.reading.orientation import TURNS
+from datamodules.reading.preprocess import Preprocess
 from lightning_meta.core import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "MPO")  # the last is several JPEGs in a file

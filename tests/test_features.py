@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.index import read_index
-from datamodules.meta_batches import Key
-from datamodules.shards import ShardSet
+from datamodules.index.shard_index import read_index
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.meta_batches import Key
 from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError

@@ -14,7 +14,7 @@ from runs import lightning_meta, write_yaml
 from torch import Tensor
 from torch.optim import SGD
 
-from datamodules.meta_batches import Key
+from datamodules.sampling.meta_batches import Key
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor
 from lightning_meta.training import MetaTraining

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.cache import ShardCache
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.meta_batches import Key, MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
+from datamodules.sampling.meta_batches import Key, MetaLoader
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
-from datamodules.write import ClassImages, write_shards
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Examples, InputError
 
 SIZE = EpisodeSize(5, 1, 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datamodules.images import ImageEpisodes
-from datamodules.shards import ShardSet
+from datamodules.reading.shard_set import ShardSet
 from lightning_meta.cli import main
 from lightning_meta.cli.shards import write_folder
 from lightning_meta.core import InputError

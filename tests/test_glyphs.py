@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datamodules.glyphs import draw_class
+from datamodules.sources.glyphs import draw_class
 
 
 def test_a_class_depends_on_seed_and_index_alone() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import omniglot
-from datamodules.class_names import fingerprints, met, trained_on
-from datamodules.image_files import list_images
-from datamodules.index import read_index
-from datamodules.preprocess import Preprocess
+from datamodules.index.class_names import fingerprints, met, trained_on
+from datamodules.index.shard_index import read_index
+from datamodules.reading.image_files import list_images
+from datamodules.reading.preprocess import Preprocess
+from datamodules.sources import omniglot
 from lightning_meta.cli.adapt import read_support
 from lightning_meta.cli.shards import write_folder
 from lightning_meta.core import InputError

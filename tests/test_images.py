@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.index import read_index
-from datamodules.meta_batches import MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.index.shard_index import read_index
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
 SIZE = EpisodeSize(3, 1, 2)

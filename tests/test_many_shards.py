@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import shards as of_shards
-from datamodules.damage import DamageError
 from datamodules.images import ImageTasks
-from datamodules.index import Blob, Index, Record, Shard
-from datamodules.meta_batches import MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shard_file import ShardFile
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.index.shard_index import Blob, Index, Record, Shard
+from datamodules.reading import shard_set as of_shards
+from datamodules.reading.damage import DamageError
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_file import ShardFile
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.shards import verify
 
 CLASSES = 300

@@ -10,8 +10,8 @@ from mistakes import ends_with_one_message
 from PIL import Image
 from shard_index import signed
 
-from datamodules.preprocess import Preprocess
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.preprocess import Preprocess
+from datamodules.writing.shards import ClassImages, write_shards
 
 ADAPT = "adapt --ckpt {ckpt} --support support --query query"
 FOREIGN = {"class_path": "torchvision.models.resnet18", "init_args": {"weights": "DEFAULT"}}
@@ -126,6 +126,6 @@ def test_a_link_out_of_the_folder_is_not_followed(place: Path, capfd: pytest.Cap
     (place / "linked").symlink_to(place / "shards")
     shard.unlink()
     (place / "elsewhere.tar").rename(shard)
-    from datamodules.shards import ShardSet
+    from datamodules.reading.shard_set import ShardSet
 
     assert ShardSet("linked").verify() == []  # the folder itself may be one

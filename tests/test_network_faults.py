@@ -20,15 +20,15 @@ import pytest
 from disks import disk, disks_possible
 from faulty_server import Fault, Handler, Server, altered, cut_off, dropped, silent, slow, unavailable
 
-from datamodules import remote
-from datamodules.cache import ShardCache
-from datamodules.damage import DamageError
 from datamodules.images import ImageTasks
-from datamodules.meta_batches import MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading import remote
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.damage import DamageError
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import InputError
 
 
@@ -166,7 +166,7 @@ def test_a_shard_that_the_server_has_damaged_is_damaged(server: Server) -> None:
 DOWNLOAD = """
 import sys
 import numpy as np
-from datamodules.shards import ShardSet
+from datamodules.reading.shard_set import ShardSet
 ShardSet(sys.argv[1]).images(0, np.arange(5))
 """
 

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import omniglot
-from datamodules.shards import ShardSet
-from datamodules.write import ClassImages
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sources import omniglot
+from datamodules.writing.shards import ClassImages
 from lightning_meta.cli.shards import write_omniglot
 from lightning_meta.core import InputError
 

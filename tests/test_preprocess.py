@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules.shards import ShardSet
+from datamodules.reading.shard_set import ShardSet
 from lightning_meta.cli.shards import write_folder
 
 SIZE = 16

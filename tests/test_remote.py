@@ -14,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from datamodules.cache import ShardCache
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.meta_batches import MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
 SHARDS, OF_SHARD = 6, 2
@@ -184,8 +184,8 @@ def test_a_copy_that_was_cut_off_is_copied_again(server: Server, cache: Path, ke
 READ_ALL = """
 import hashlib, sys
 import numpy as np
-from datamodules.cache import ShardCache
-from datamodules.shards import ShardSet
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.shard_set import ShardSet
 shards = ShardSet(sys.argv[1], cache=ShardCache(2, sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.readline()

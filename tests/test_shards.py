@@ -17,9 +17,9 @@ import webdataset as wds
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import InputError
 
 SIZE = 16
@@ -153,8 +153,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
-from datamodules.preprocess import Preprocess
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.preprocess import Preprocess
+from datamodules.writing.shards import ClassImages, write_shards
 
 def classes():
     for i in range(100):

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from datamodules.stream import EpisodeSize, EpisodeStream
 from lightning_meta.core import Episode
 
 TASKS = 4000

@@ -18,12 +18,12 @@ import webdataset as wds
 from webdataset.pipeline import DataPipeline
 
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.meta_batches import Key, MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
+from datamodules.sampling.meta_batches import Key, MetaLoader
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
-from datamodules.write import ClassImages, write_shards
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
 RANGES = EpisodeSize((2, 5), (1, 3), (1, 4))
@@ -72,8 +72,8 @@ def test_the_sequence_is_the_same_for_any_ranks_and_workers(
 PRINT_DIGEST = """
 import hashlib, sys
 from datamodules.images import ImageTasks
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
 stream = EpisodeStream(ImageTasks(ShardSet(sys.argv[1])), "val", EpisodeSize((2, 5), (1, 3), (1, 4)), 9, 4, seed=3)
 print(hashlib.sha256(b"".join(t.numpy().tobytes() for e in stream for t in (*e.support, *e.query))).hexdigest())
 """

@@ -215,7 +215,7 @@ def test_a_class_is_known_by_its_name_without_an_import(place: Path) -> None:
 
 def test_no_file_is_decoded_that_is_a_program(place: Path) -> None:
     """Pillow hands EPS to Ghostscript."""
-    from datamodules.preprocess import Preprocess
+    from datamodules.reading.preprocess import Preprocess
 
     (place / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with warnings.catch_warnings(), pytest.raises(InputError, match=r"cannot decode the image .*cannot identify"):

@@ -8,7 +8,7 @@ import pytest
 from commands import SINES, Commands
 from mistakes import ends_with_one_message
 
-from datamodules.shard_file import ShardFile
+from datamodules.reading.shard_file import ShardFile
 from lightning_meta.cli.entrants import validation
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole

@@ -19,13 +19,13 @@ import torch
 from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules import glyphs
 from datamodules.images import ImageTasks
-from datamodules.meta_batches import MetaLoader
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.stream import EpisodeSize, EpisodeStream
-from datamodules.write import ClassImages, write_shards
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sources import glyphs
+from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.optim import Optimizer
 
-from datamodules import glyphs
+from datamodules.sources import glyphs
 
 CLASSES, SIZE, BATCH = 10, 14, 128
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.image_files import class_folders, list_images
-from datamodules.index import Features
-from datamodules.preprocess import Preprocess
+from datamodules.index.shard_index import Features
+from datamodules.reading.image_files import class_folders, list_images
+from datamodules.reading.preprocess import Preprocess
 from lightning_meta.cli.checks import add_trust, images_of, try_task
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.halves import few_shot

@@ -11,12 +11,12 @@ from jsonargparse import ArgumentParser
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning import LightningDataModule, Trainer
 
-from datamodules.episodes import EpisodeData
+from datamodules.episode_data import EpisodeData
 from datamodules.images import ImageEpisodes, ImageTasks
-from datamodules.index import Features
-from datamodules.index_check import check_features
-from datamodules.meta_batches import Key
-from datamodules.preprocess import Preprocess
+from datamodules.index.shard_index import Features
+from datamodules.index.verification import check_features
+from datamodules.reading.preprocess import Preprocess
+from datamodules.sampling.meta_batches import Key
 from datamodules.task_data import TaskData
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.cli.spelling import shown

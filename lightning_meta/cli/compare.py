@@ -8,9 +8,9 @@ import torch
 from rich.progress import Progress
 
 from datamodules.images import ImageTasks
-from datamodules.shards import ShardSet
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
 from datamodules.sinusoid import SinusoidTasks
-from datamodules.stream import EpisodeSize, EpisodeStream, Tasks
 from lightning_meta.cli.checks import add_trust, check_shape, try_task
 from lightning_meta.cli.comparison import Cell, Round, compare_paired, known, markdown
 from lightning_meta.cli.complaints import Complaining

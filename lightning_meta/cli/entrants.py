@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from datamodules.index import Features
-from datamodules.preprocess import Preprocess
+from datamodules.index.shard_index import Features
+from datamodules.reading.preprocess import Preprocess
 from lightning_meta.cli.checks import classes_of, images_of
 from lightning_meta.cli.halves import few_shot
 from lightning_meta.core import FewShotLearner, InputError

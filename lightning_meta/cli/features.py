@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from datamodules.features import write_features
-from datamodules.index import Features
-from datamodules.shards import Images, ShardSet
-from datamodules.write import check_out
+from datamodules.index.shard_index import Features
+from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.writing.features import write_features
+from datamodules.writing.shards import check_out
 from lightning_meta.cli.names import importable
 from lightning_meta.cli.task_file import finish
 from lightning_meta.core import InputError

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.episodes import EpisodeData
+from datamodules.episode_data import EpisodeData
 from datamodules.worlds import Worlds
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
 from lightning_meta.nn.build import find

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from datamodules.episodes import EpisodeData
+from datamodules.episode_data import EpisodeData
 from datamodules.task_data import TaskData
 from lightning_meta.cli import returns
 from lightning_meta.cli.configs import combine, split_argv

@@ -10,11 +10,11 @@ from jsonargparse import auto_cli
 from PIL import Image
 from rich.progress import track
 
-from datamodules import folder, glyphs, omniglot
-from datamodules.image_files import is_clutter
-from datamodules.preprocess import Preprocess
-from datamodules.shards import ShardSet
-from datamodules.write import ClassImages, check_out, write_shards
+from datamodules.reading.image_files import is_clutter
+from datamodules.reading.preprocess import Preprocess
+from datamodules.reading.shard_set import ShardSet
+from datamodules.sources import folder, glyphs, omniglot
+from datamodules.writing.shards import ClassImages, check_out, write_shards
 from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.features import features
 from lightning_meta.cli.task_file import finish

@@ -6,9 +6,9 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, Trainer
 
-from datamodules.episodes import EpisodeData
-from datamodules.meta_batches import Key
-from datamodules.stream import EpisodeSize
+from datamodules.episode_data import EpisodeData
+from datamodules.sampling.episodes import EpisodeSize
+from datamodules.sampling.meta_batches import Key
 from datamodules.task_data import TaskData
 from lightning_meta.cli.checks import rehearse
 from lightning_meta.cli.pictures import Line, against_shots

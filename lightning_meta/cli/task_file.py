@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from datamodules.index import Index
+from datamodules.index.shard_index import Index
 from lightning_meta.core.files import whole
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from datamodules.meta_batches import MetaLoader
-from datamodules.stream import EpisodeSize, EpisodeStream, Range, Tasks
+from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tasks
+from datamodules.sampling.meta_batches import MetaLoader
 from datamodules.task_data import TaskData
 from lightning_meta.core import InputError
 

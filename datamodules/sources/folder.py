@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from datamodules.class_names import folded
-from datamodules.image_files import beside, class_folders, list_images, read_bytes
-from datamodules.preprocess import Preprocess
-from datamodules.same_images import SameImages
-from datamodules.write import ClassImages
+from datamodules.index.class_names import folded
+from datamodules.reading.image_files import beside, class_folders, list_images, read_bytes
+from datamodules.reading.preprocess import Preprocess
+from datamodules.sources.duplicates import SameImages
+from datamodules.writing.shards import ClassImages
 from lightning_meta.core import InputError
 
 SPLITS = ("train", "val", "test")

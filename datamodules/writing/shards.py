@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from webdataset.writer import TarWriter
 
-from datamodules.index import FILE, Blob, Index, Record, Shard
-from datamodules.preprocess import Preprocess
+from datamodules.index.shard_index import FILE, Blob, Index, Record, Shard
+from datamodules.reading.preprocess import Preprocess
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, storage_errors, whole
 

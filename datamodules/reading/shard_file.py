@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.damage import DamageError
+from datamodules.reading.damage import DamageError
 from lightning_meta.core import InputError
 
 MEND = "Copy or write the shards again, or skip what is damaged (on_error: skip)"

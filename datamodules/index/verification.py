@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_meta.core import InputError
 
 if TYPE_CHECKING:
-    from datamodules.index import Features, Index, Record, Shard
+    from datamodules.index.shard_index import Features, Index, Record, Shard
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 BESIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\\:?#%*]|(^|/)\.{0,2}(/|$)")  # a shard's name with this could lead elsewhere

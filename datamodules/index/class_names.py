@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from datamodules.index import Index
+from datamodules.index.shard_index import Index
 
 
 def folded(name: str) -> str:

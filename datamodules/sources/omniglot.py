@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from datamodules.image_files import is_clutter
-from datamodules.preprocess import Preprocess
-from datamodules.write import ClassImages
+from datamodules.reading.image_files import is_clutter
+from datamodules.reading.preprocess import Preprocess
+from datamodules.writing.shards import ClassImages
 from lightning_meta.core import InputError
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.index import FILE, Features, Index
-from datamodules.shards import Images, ShardSet
-from datamodules.write import Written, check_out, let_go, scan, tar_writer
+from datamodules.index.shard_index import FILE, Features, Index
+from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.writing.shards import Written, check_out, let_go, scan, tar_writer
 from lightning_meta.core import InputError
 from lightning_meta.core.files import storage_errors, whole
 

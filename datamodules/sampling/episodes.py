@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from datamodules.meta_batches import Key, MetaBatches
+from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, Examples, InputError
 
 Range = int | tuple[int, int]  # a number, or the first and last of a range to draw from, both included

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datamodules.cache import ShardCache
-from datamodules.damage import DamageError
-from datamodules.index import Record, is_remote, read_index
-from datamodules.shard_file import MEND, ShardFile
+from datamodules.index.shard_index import Record, is_remote, read_index
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.damage import DamageError
+from datamodules.reading.shard_file import MEND, ShardFile
 from lightning_meta.core import InputError
 
 OnError = Literal["raise", "skip"]

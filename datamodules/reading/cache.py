@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from datamodules.damage import DamageError
-from datamodules.index import Shard
-from datamodules.remote import fetch
-from datamodules.shard_file import ShardFile
+from datamodules.index.shard_index import Shard
+from datamodules.reading.damage import DamageError
+from datamodules.reading.remote import fetch
+from datamodules.reading.shard_file import ShardFile
 from lightning_meta.core import InputError
 from lightning_meta.core.files import storage_errors
 

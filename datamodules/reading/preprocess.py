@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from datamodules.damage import DamageError
-from datamodules.image_files import read_bytes
-from datamodules.metadata import without_metadata
-from datamodules.orientation import upright
+from datamodules.reading.damage import DamageError
+from datamodules.reading.image_files import read_bytes
+from datamodules.reading.image_metadata import without_metadata
+from datamodules.reading.orientation import upright
 from lightning_meta.core import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # of the others that Pillow knows, EPS is a program

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.damage import DamageError
-from datamodules.meta_batches import Key
-from datamodules.shards import Images, ShardSet
+from datamodules.reading.damage import DamageError
+from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import InputError
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import fsspec
 from aiohttp import ClientError, ClientPayloadError, ClientTimeout, ServerDisconnectedError
 
-from datamodules.damage import DamageError
+from datamodules.reading.damage import DamageError
 from lightning_meta.core import InputError
 from lightning_meta.core.files import REMEDIES
 

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules import remote
-from datamodules.index_check import CONTROL, check_index, check_links
-from datamodules.preprocess import Preprocess
+from datamodules.index.verification import CONTROL, check_index, check_links
+from datamodules.reading import remote
+from datamodules.reading.preprocess import Preprocess
 from lightning_meta.core import InputError
 
 FILE, VERSION = "index.json", 2

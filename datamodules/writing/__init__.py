@@ -1,0 +1,1 @@
+"""Writing of shard sets: images, features, and the task file beside them."""
