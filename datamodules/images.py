@@ -15,7 +15,7 @@ from datamodules.reading.shard_set import Images, OnError, ShardSet
 from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
 from datamodules.sampling.flat import Passes
 from datamodules.sampling.meta_batches import Key
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError, flat_batch
 
 
 class ImageTasks(Tasks):
@@ -79,7 +79,7 @@ class ImageTasks(Tasks):
         )  # what reads a support set in sequence sees no pattern in it
         return Episode(Examples(support.x[:, order], support.y[:, order]), query)
 
-    def draw_flat(self, key: Key, n: int) -> Examples:
+    def draw_flat(self, key: Key, n: int) -> Episode:
         """Images from passes over the split, each image once a pass (see `datamodules.sampling.flat`)."""
         if key.split not in self._passes:
             pool = self._pool(key.split)
@@ -88,7 +88,7 @@ class ImageTasks(Tasks):
             window = self.shards.cache.shards if self.shards.cache else len(pool.shards)
             self._passes[key.split] = Passes(self.shards, pool.records, labels, pool.shard_of, window)
         images, labels = self._passes[key.split].read(key, n)
-        return Examples(_tensor(images), torch.from_numpy(labels).unsqueeze(0))
+        return flat_batch(Examples(_tensor(images), torch.from_numpy(labels).unsqueeze(0)))
 
     def classes(self, key: Key) -> NDArray[np.integer]:
         """Numbers of the records that an episode may draw from."""

@@ -8,7 +8,7 @@ import torch
 from datamodules.episode_data import EpisodeData
 from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
 from datamodules.sampling.meta_batches import Key
-from lightning_meta.core import Episode, Examples
+from lightning_meta.core import Episode, Examples, flat_batch
 
 
 class SinusoidTasks(Tasks):
@@ -21,14 +21,14 @@ class SinusoidTasks(Tasks):
         y = amplitude * torch.sin(x - phase)
         return Episode(Examples(x[:, :shots], y[:, :shots]), Examples(x[:, shots:], y[:, shots:]))
 
-    def draw_flat(self, key: Key, n: int) -> Examples:
+    def draw_flat(self, key: Key, n: int) -> Episode:
         """Each point is of a sinusoid of its own."""
         rng = key.rng("flat")
         amplitude, phase, x = (
             torch.from_numpy(rng.uniform(low, high, (1, n, 1))).float()
             for low, high in ((0.1, 5.0), (0.0, math.pi), (-5.0, 5.0))
         )
-        return Examples(x, amplitude * torch.sin(x - phase))
+        return flat_batch(Examples(x, amplitude * torch.sin(x - phase)))
 
 
 class Sinusoid(EpisodeData):

@@ -20,7 +20,7 @@ from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.features import features as extract_features
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError, flat_batch
 from lightning_meta.learners import MAML, Pretraining
 from lightning_meta.nn import Features, Frozen
 from lightning_meta.nn.build import build
@@ -85,7 +85,7 @@ def test_it_stays_as_it_is_in_any_learner(vectorize: Any) -> None:
         assert set(phi.weights) == {"head.weight", "head.bias"}
         assert_close(learner.run(frozen, {}, x[0], x[0, :0]), alone)
         examples = Examples(x, y)
-        learner.loss(examples if learner.flat else Episode(examples, examples)).loss.backward()
+        learner.loss(flat_batch(examples) if learner.flat else Episode(examples, examples)).loss.backward()
         assert all(w.grad is None for w in frozen.parameters())
         observe(learner.eval(), Episode(examples, examples))
         assert learner.transductive is False  # whatever batch_stats says: its own are kept
@@ -174,7 +174,7 @@ def test_an_episode_of_features_is_that_of_images_through_the_backbone(features:
         assert torch.equal(of_images.y, of_features.y)
         assert of_features.x.shape == (1, of_images.x.shape[1], 6)
         assert_close(of_features.x[0], frozen(of_images.x[0]))
-    flat, flat_features = (tasks.draw_flat(Key(0, "train", 0, 5), 9) for tasks in (images, cached))
+    flat, flat_features = (tasks.draw_flat(Key(0, "train", 0, 5), 9).query for tasks in (images, cached))
     assert_close(flat_features.x[0], frozen(flat.x[0]))
 
 

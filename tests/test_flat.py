@@ -17,7 +17,7 @@ from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
 from datamodules.sampling.meta_batches import Key, MetaLoader
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
 from datamodules.writing.shards import ClassImages, write_shards
-from lightning_meta.core import Examples, InputError
+from lightning_meta.core import Episode, InputError
 
 SIZE = EpisodeSize(5, 1, 1)
 Bytes = list[tuple[tuple[int, ...], bytes]]
@@ -30,9 +30,11 @@ def opened(request: pytest.FixtureRequest, shard_root: Path) -> Callable[[], Tas
     return lambda: ImageTasks(ShardSet(str(shard_root)))
 
 
-def raw(*rows: Examples) -> Bytes:
+def raw(*rows: Episode) -> Bytes:
     """Flat batches one after the other along the tasks axis."""
-    return [(tuple(t.shape), t.numpy().tobytes()) for t in map(torch.cat, zip(*rows, strict=True))]
+    return [
+        (tuple(t.shape), t.numpy().tobytes()) for t in map(torch.cat, zip(*(row.query for row in rows), strict=True))
+    ]
 
 
 def loader(tasks: Tasks, workers: int = 0, rank: int = 0, world: int = 1) -> MetaLoader:
@@ -46,9 +48,9 @@ def test_the_sequence_is_the_same_for_any_ranks_and_workers(
     opened: Callable[[], Tasks], world: int, workers: int
 ) -> None:
     whole = list(loader(opened()))
-    assert [batch.x.shape[:2] for batch in whole] == [(8, 7), (8, 7), (4, 7)]
+    assert [batch.query.x.shape[:2] for batch in whole] == [(8, 7), (8, 7), (4, 7)]
     ranks = [list(loader(opened(), workers, rank, world)) for rank in range(world)]
-    assert {len(batch.x) for share in ranks for batch in share} == {8 // world, 4 // world}
+    assert {len(batch.query.x) for share in ranks for batch in share} == {8 // world, 4 // world}
     assert [raw(*shares) for shares in zip(*ranks, strict=True)] == [raw(batch) for batch in whole]
 
 
@@ -91,7 +93,7 @@ def images(tasks: Tasks, n: int, batches: int, epoch: int = 0) -> list[tuple[int
     """(class, image) of the places of an epoch; their labels must be the classes."""
     found = list[tuple[int, int]]()
     for index in range(batches):
-        x, y = tasks.draw_flat(Key(0, "train", epoch, index), n)
+        x, y = tasks.draw_flat(Key(0, "train", epoch, index), n).query
         pixels = (x[0, :, 0, 0] * 255).round().long()
         assert torch.equal(pixels[:, 0], y[0])
         found += [(int(c), int(i)) for c, i in pixels]
@@ -149,17 +151,17 @@ def test_a_data_module_reads_flat_batches_in_training_alone(shard_root: Path) ->
     data = ImageEpisodes(str(shard_root), queries=3, meta_batch=2, epoch_batches=3, val_episodes=2, flat_batch=9)
     assert data.classes == 16
     batches = list(data.train_dataloader())
-    assert [batch.x.shape for batch in batches] == [(2, 9, 1, 28, 28)] * 3
-    assert all(isinstance(batch, Examples) for batch in batches)
-    assert max(int(batch.y.max()) for batch in batches) > 5
+    assert [batch.query.x.shape for batch in batches] == [(2, 9, 1, 28, 28)] * 3
+    assert all(batch.is_flat and batch.support.y.shape == (2, 0) for batch in batches)
+    assert max(int(batch.query.y.max()) for batch in batches) > 5
     (episode,) = data.val_dataloader()
     assert episode.support.x.shape == (2, 5, 1, 28, 28)
 
 
 def test_every_point_is_of_a_sinusoid_of_its_own() -> None:
     (batch,) = Sinusoid(meta_batch=1, epoch_batches=1, flat_batch=4000).train_dataloader()
-    x, y = batch.x.flatten(), batch.y.flatten()
-    assert batch.y.shape == (1, 4000, 1)
+    x, y = batch.query.x.flatten(), batch.query.y.flatten()
+    assert batch.query.y.shape == (1, 4000, 1)
     assert float(y.abs().max()) <= 5
     near = y[(x - 1).abs() < 0.2]  # one sinusoid has one value there
     assert float(near.std()) > 1

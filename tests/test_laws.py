@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lightning_meta.cli.configs import PACKAGED, read
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, prediction_loss, score
+from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, flat_batch, prediction_loss, score
 from lightning_meta.training.checkpoint import build, load
 
 SPECS = {path.stem: read(path)["model"]["learner"] for path in sorted((PACKAGED / "learners").glob("*.yaml"))}
@@ -84,9 +84,9 @@ def double(t: Tensor) -> Tensor:
     return t.double() if t.is_floating_point() else t
 
 
-def to_learn(learner: FewShotLearner, episode: Episode) -> Episode | Examples:
+def to_learn(learner: FewShotLearner, episode: Episode) -> Episode:
     """What the learner's loss takes: an episode, or its queries as a flat batch."""
-    return episode.query if learner.flat else episode
+    return flat_batch(episode.query) if learner.flat else episode
 
 
 def gradients(learner: FewShotLearner, episode: Episode) -> tuple[Tensor, dict[str, Tensor]]:
@@ -265,7 +265,7 @@ def test_law_6_it_learns_in_seconds(name: str, ways: int, steps: int):
     for step in range(steps):
         optimizer.zero_grad()
         some = torch.randperm(1000)[:32]
-        flat = Examples(known.x[:, some], known.y[:, some])
+        flat = flat_batch(Examples(known.x[:, some], known.y[:, some]))
         learner.loss(flat if learner.flat else task_batch(4, seed=step)).loss.backward()
         optimizer.step()
     loss, accuracy = evaluate()

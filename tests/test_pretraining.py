@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from datamodules.images import ImageEpisodes
 from datamodules.sinusoid import Sinusoid
 from lightning_meta.cli.checks import rehearse
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import Episode, Examples, InputError, flat_batch
 from lightning_meta.learners import MAML, Pretraining, ProtoNet
 from lightning_meta.nn import MLP, Conv4
 from lightning_meta.training import MetaTraining
@@ -106,12 +106,12 @@ def test_in_regression_the_network_descends_from_theta() -> None:
 def test_the_loss_is_that_of_ordinary_training() -> None:
     learner = Pretraining(MLP([4, 8]), 6)
     batch = Examples(torch.randn(3, 5, 4), torch.randint(6, (3, 5)))
-    outcome = learner.loss(batch)
+    outcome = learner.loss(flat_batch(batch))
     assert_close(outcome.loss, F.cross_entropy(learner.network(batch.x.flatten(0, 1)), batch.y.flatten()))
     cosine = Pretraining(MLP([4, 8]), 6, "cosine", scale=7.0)
     z, w = cosine.network.get_submodule("backbone")(batch.x[0]), cosine.network.get_parameter("head.weight")
     logits = 7 * F.cosine_similarity(z[:, None], w[None], dim=-1)
-    assert_close(cosine.loss(batch).prediction[0], logits)
+    assert_close(cosine.loss(flat_batch(batch)).prediction[0], logits)
 
 
 def test_a_task_adapts_without_a_graph_and_whatever_the_mode_of_autograd(episode: Episode) -> None:
@@ -160,7 +160,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> Non
 def test_labels_and_targets_that_do_not_fit_are_refused() -> None:
     x = torch.randn(1, 4, 4)
     with pytest.raises(InputError, match="a label is 3, but the head is over 3 classes"):
-        Pretraining(MLP([4, 8]), 3).loss(Examples(x, torch.tensor([[0, 1, 2, 3]])))
+        Pretraining(MLP([4, 8]), 3).loss(flat_batch(Examples(x, torch.tensor([[0, 1, 2, 3]]))))
     with pytest.raises(InputError, match=r"built for 3 target dimensions; these are 2"):
         Pretraining(MLP([4, 8]), 3).adapt(Examples(x, torch.randn(1, 4, 2)))
     with pytest.raises(InputError, match=r"a cosine head classifies.*regression"):

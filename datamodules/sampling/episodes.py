@@ -51,9 +51,9 @@ class Tasks(ABC):
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
         """The one task that `key` names, as an Episode with a tasks axis of 1."""
 
-    def draw_flat(self, key: Key, n: int) -> Examples:  # noqa: ARG002  its default refuses
-        """Flat batch number `key.index` of the epoch: n examples of any task, labels over all classes of the split, with
-        a tasks axis of 1."""
+    def draw_flat(self, key: Key, n: int) -> Episode:  # noqa: ARG002  its default refuses
+        """Flat batch number `key.index` of the epoch: an episode without support, whose n queries are of any task and
+        labelled over all classes of the split, with a tasks axis of 1."""
         raise InputError(f"{type(self).__name__} has no flat batches: set data.flat_batch to 0")
 
     def check(self, split: str, size: EpisodeSize) -> None:
@@ -72,7 +72,7 @@ class Tasks(ABC):
         return None
 
 
-class EpisodeStream(MetaBatches[Episode | Examples]):
+class EpisodeStream(MetaBatches[Episode]):
     """Meta-batches of `episodes` of some size.
 
     With `flat` > 0 the place of each episode is taken by a flat batch of as many examples (`Tasks.draw_flat`): a row
@@ -99,10 +99,10 @@ class EpisodeStream(MetaBatches[Episode | Examples]):
             tasks.check(split, size)
         self.tasks, self.size, self.flat = tasks, size, flat
 
-    def draw(self, number: int, indices: range) -> Episode | Examples:
+    def draw(self, number: int, indices: range) -> Episode:
         keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
         if self.flat:
-            return join([self.tasks.draw_flat(key, self.flat) for key in keys])
+            return collate([self.tasks.draw_flat(key, self.flat) for key in keys])
         ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
         return collate([self.tasks.draw(key, ways, shots, queries) for key in keys])
 

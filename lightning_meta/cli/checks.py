@@ -22,12 +22,10 @@ from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.cli.spelling import shown
 from lightning_meta.core import (
     Episode,
-    Examples,
     FewShotLearner,
     InputError,
     MDPs,
     MetaRLLearner,
-    judged,
     rehearse_world,
 )
 from lightning_meta.core.world_rehearsal import LIVED
@@ -238,7 +236,7 @@ def try_trial(agent: MetaRLLearner, stream: WorldStream, long: bool) -> None:
         ) from error
 
 
-def try_step(learner: FewShotLearner, batch: Episode | Examples) -> None:
+def try_step(learner: FewShotLearner, batch: Episode) -> None:
     """One training step; InputError where the learner cannot learn from such batches."""
     learner.train().check_batch(batch)
     attempt("take a training step", learner, lambda each: learner.loss(each).loss.backward(), batch, graph=True)
@@ -250,9 +248,7 @@ def try_task(learner: FewShotLearner, episode: Episode) -> None:
     attempt("adapt to a task", learner, lambda e: learner.adapt(e.support)(e.query.x), episode)
 
 
-def attempt(
-    what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode | Examples, graph: bool = False
-) -> None:
+def attempt(what: str, learner: FewShotLearner, act: Callable[[Any], Any], batch: Episode, graph: bool = False) -> None:
     """Call `act`; whatever a backbone of the user's or PyTorch raises becomes an InputError."""
     try:
         with torch.set_grad_enabled(graph):
@@ -260,7 +256,7 @@ def attempt(
     except InputError:
         raise
     except Exception as error:
-        x = list(judged(batch).x.shape[1:])
+        x = list(batch.query.x.shape[1:])
         raise InputError(
             f"{type(learner).__name__} with {backbone_name(learner)} as configured cannot {what}, x {x}:"
             f" {type(error).__name__}: {' '.join(str(error).split())}. {remedy(str(error))}"

@@ -135,8 +135,7 @@ def trial(entrant: Entrant, stream: EpisodeStream, episode: Episode) -> Cell:
     return {}
 
 
-def moved(episode: Episode | Examples, device: torch.device) -> Episode:
-    assert isinstance(episode, Episode)  # no stream here is of flat batches
+def moved(episode: Episode, device: torch.device) -> Episode:
     return Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
 
 

@@ -20,7 +20,7 @@ from torch.nn import Parameter
 from torch.optim.lr_scheduler import OneCycleLR
 
 from datamodules.task_data import TaskData
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import Episode, InputError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import score_name
 from lightning_meta.training.trust import brief
@@ -142,7 +142,7 @@ def logged(data: TaskData) -> list[str]:
     """Names that every training on these tasks logs."""
     stream = data.streams("val")[0]
     batch = stream.draw(0, range(1))
-    kinds = ["loss", score_name(batch)] if isinstance(batch, Episode | Examples) else ["return", "total"]
+    kinds = ["loss", score_name(batch)] if isinstance(batch, Episode) else ["return", "total"]
     means = [f"meta_val/{kind}" for kind in kinds]
     return [*means, *(f"{name}_ci95" for name in means), "meta_val/error", *(f"meta_train/{kind}" for kind in kinds)]
 

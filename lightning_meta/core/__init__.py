@@ -11,7 +11,7 @@ from lightning_meta.core.few_shot import (
     Outcome,
     Predictor,
     check_examples,
-    judged,
+    flat_batch,
     prediction_loss,
     score,
 )
@@ -34,7 +34,7 @@ __all__ = [
     "World",
     "check_examples",
     "choose",
-    "judged",
+    "flat_batch",
     "log_prob",
     "numbered",
     "prediction_loss",

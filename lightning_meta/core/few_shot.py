@@ -45,15 +45,23 @@ def check_examples(examples: Examples) -> None:
 
 
 class Episode(NamedTuple):
-    """One meta-batch: per task i, support is D_i^tr (adapt on it) and query is D_i^ts (be judged on it)."""
+    """A meta-batch of tasks: a learner adapts to the support set D_i^tr of task i and is scored on its queries D_i^ts.
+
+    A flat batch, as ordinary supervised training reads them, is an episode with an empty support set.
+    """
 
     support: Examples
     query: Examples
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is nothing to adapt to: a batch of ordinary supervised training."""
+        return not self.support.x.shape[1]
 
-def judged(batch: Episode | Examples) -> Examples:
-    """What a training batch is scored on: the queries of an episode, all examples of a flat batch."""
-    return batch.query if isinstance(batch, Episode) else batch
+
+def flat_batch(examples: Examples) -> Episode:
+    """The episode that has these examples as queries and an empty support set."""
+    return Episode(Examples(examples.x[:, :0], examples.y[:, :0]), examples)
 
 
 class Predictor(ABC):
@@ -83,7 +91,7 @@ class FewShotLearner(nn.Module, ABC):
     test_steps: int = 0  # inner steps from theta to phi at test; 0 for learners without an inner loop
     transductive: bool | None = None  # whether predictions for a query depend on the others; None: not measured yet
     noisy: bool = False  # whether predictions change from call to call, as measured
-    flat: bool = False  # whether `loss` takes flat batches, Examples of all training classes at once, not episodes
+    flat: bool = False  # whether `loss` takes flat batches, episodes without support over all training classes
 
     @abstractmethod
     def adapt(self, support: Examples) -> Predictor:
@@ -97,13 +105,13 @@ class FewShotLearner(nn.Module, ABC):
         prediction = self.adapt(episode.support)(episode.query.x)
         return Outcome(prediction_loss(prediction, episode.query.y), prediction)
 
-    def check_batch(self, batch: Episode | Examples) -> None:
+    def check_batch(self, episode: Episode) -> None:
         """Raise InputError where a training batch is not of the kind that `loss` takes."""
-        if isinstance(batch, Examples) and not self.flat:
+        if episode.is_flat and not self.flat:
             raise InputError(
                 f"{type(self).__name__} learns from episodes, but the data give flat batches: set data.flat_batch to 0"
             )
-        if isinstance(batch, Episode) and self.flat:
+        if self.flat and not episode.is_flat:
             raise InputError(
                 f"{type(self).__name__} learns from flat batches of all classes, but the data give episodes: set"
                 " data.flat_batch to the examples of a batch, 32 say"

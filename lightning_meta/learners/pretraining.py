@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import grad
 
-from lightning_meta.core import Episode, Examples, InputError, Outcome, check_examples, judged, prediction_loss
+from lightning_meta.core import Episode, Examples, InputError, Outcome, check_examples, prediction_loss
 from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.embed import embed
@@ -74,11 +74,11 @@ class Pretraining(GradientLearner):
             width = self.network.get_parameter("head.weight").shape[1]
             self.network.add_module("head", nn.Linear(width, classes, bias=False))
 
-    def loss(self, episode: Episode | Examples) -> Outcome:
+    def loss(self, episode: Episode) -> Outcome:
         """The ordinary supervised loss of a flat batch, x [rows, n, *shape], y [rows, n] or [rows, n, d]; each row is
         normalised by its own statistics, as a task is."""
         self.check_batch(episode)
-        examples = judged(episode)
+        examples = episode.query
         self._check_outputs(examples)
         if not examples.y.is_floating_point() and examples.ways > self.classes:
             raise InputError(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, judged, prediction_loss, score
+from lightning_meta.core import Episode, Examples, FewShotLearner, prediction_loss, score
 from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.rows import measure_rows
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
@@ -102,8 +102,8 @@ def batch_statistics(learner: FewShotLearner) -> str | None:
     return "running" if all(norm.track_running_stats for norm in norms) else "of the batch"
 
 
-def score_name(batch: Episode | Examples) -> str:
-    return "mse" if judged(batch).y.is_floating_point() else "accuracy"
+def score_name(episode: Episode) -> str:
+    return "mse" if episode.query.y.is_floating_point() else "accuracy"
 
 
 def shots(episode: Episode) -> int:

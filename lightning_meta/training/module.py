@@ -7,7 +7,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, judged, score
+from lightning_meta.core import Episode, FewShotLearner, InputError, score
 from lightning_meta.rl.processes import alone, raise_in_all, share_error
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import (
@@ -49,15 +49,15 @@ class MetaTraining(MetaModule[FewShotLearner]):
         super().__init__(optimizer, scheduler, noise_seed)
         self.learner = learner
         self.losses: list[Tensor] = []  # since the last step of the optimiser
-        self.learnt_from: Episode | Examples | None = None
+        self.learnt_from: Episode | None = None
         self.skipped = 0  # steps in a row
         self.ways: dict[str, FewShotLearner] = {}  # what is tested, by what its predictions are
 
-    def training_step(self, batch: Episode | Examples, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
         self.name_noise(batch_idx)
         try:
             self.learner.check_batch(batch)
-            outcome = self.learner.loss(batch)  # type: ignore[arg-type]  # just checked
+            outcome = self.learner.loss(batch)
             if not alone() and not outcome.loss.isfinite():
                 raise diverged(self.trainer, "the loss", outcome.loss, self.global_step + 1, batch)
         except InputError as error:
@@ -65,7 +65,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
         share_error(None, self.device)
         self.losses.append(outcome.loss.detach())
         self.learnt_from = batch
-        scores = score(outcome.prediction, judged(batch).y)
+        scores = score(outcome.prediction, batch.query.y)
         self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
         self.log(f"meta_train/{score_name(batch)}", scores.mean(), prog_bar=True, sync_dist=True)
         return outcome.loss

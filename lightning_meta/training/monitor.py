@@ -37,7 +37,7 @@ class Throughput(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Episode | Examples | MDPs,
+        batch: Episode | MDPs,
         batch_idx: int,  # noqa: ARG002  Lightning's signature
     ) -> None:
         unit, count = counted(batch, outputs, trainer.world_size)
@@ -53,13 +53,13 @@ class Throughput(Callback):
         self.last = time.perf_counter()
 
 
-def counted(batch: Episode | Examples | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
+def counted(batch: Episode | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
     """What a training batch is counted in, and how many of it all processes had."""
     if isinstance(batch, MDPs):
         return "steps", float(outputs["steps"])
-    if isinstance(batch, Episode):
-        return "episodes", float(len(batch.query.x) * processes)
-    return "examples", float(batch.x.shape[:2].numel() * processes)
+    if batch.is_flat:
+        return "examples", float(batch.query.x.shape[:2].numel() * processes)
+    return "episodes", float(len(batch.query.x) * processes)
 
 
 class Cost(Callback):
@@ -93,10 +93,10 @@ class EpisodePictures(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
-        batch: Episode | Examples | MDPs,
+        batch: Episode | MDPs,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        if trainer.global_step or not isinstance(batch, Episode):
+        if trainer.global_step or not isinstance(batch, Episode) or batch.is_flat:
             return
         shape = batch.query.x.shape
         if len(shape) == 5 and shape[2] in (1, 3):
