@@ -1,27 +1,31 @@
 """Episodes as a Lightning data module."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from datamodules.index.trained_on import classes_of
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tasks
-from datamodules.sampling.meta_batches import MetaLoader
-from datamodules.task_data import TaskData
-from lightning_meta.core import InputError
+from datamodules.sampling.meta_batches import Key, MetaLoader
+from datamodules.task_data import StreamedTasks
+from lightning_meta.core import Episode, InputError
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
 
 
-class EpisodeData(TaskData):
+class EpisodeData(StreamedTasks):
     """Episodes of a task distribution, which a concrete data module opens.
 
     With `flat_batch` > 0 training reads flat batches of as many examples in the place of tasks, `meta_batch` of them a
     step. With `val_shots`, each validation has `val_episodes` at every one of these numbers of shots, and its score is
     their mean.
     """
+
+    gives = "labelled examples"
 
     def __init__(
         self,
@@ -91,6 +95,42 @@ class EpisodeData(TaskData):
     def streams(self, stage: str) -> list[EpisodeStream]:
         """All that a stage reads: of validation, a stream for each of `val_shots`."""
         return [self.stream(stage, shots) for shots in (self.val_shots if stage == "val" else None) or [None]]
+
+    def samples(self, stage: str) -> Iterator[Episode]:
+        for stream in self.streams(stage):
+            key = Key(stream.seed, stream.split, 0, 0)
+            if stream.flat:
+                yield stream.tasks.draw_flat(key, stream.flat)
+                continue
+            for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
+                yield stream.tasks.draw(key, *size)
+
+    def share(self, processes: int | None) -> Episode:
+        (stream,) = self.streams("train")
+        return stream.draw(0, range(self.meta_batch // (processes or stream.world)))
+
+    def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
+        own = self.sizes["test"]
+        if ways and self.regression:
+            listed = "-".join(map(str, ways))
+            raise InputError(
+                f"--ways is {listed}, but {type(self).__name__} is regression, which has no ways: give --shots"
+            )
+        sizes = product(ways or [own.ways], shots or [own.shots])
+        return [own._replace(ways=w, shots=s) for w, s in dict.fromkeys(sizes)]
+
+    def resize_test(self, size: EpisodeSize) -> None:
+        self.sizes["test"] = size
+
+    def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
+        self.trained = classes_of(checkpoint)
+        self.tasks.check_checkpoint(path, checkpoint)
+
+    @property
+    def regression(self) -> bool:
+        """Whether targets are numbers and not classes."""
+        smallest = self.sizes["test"].smallest()
+        return self.tasks.draw(Key(self.seed, self.splits["test"], 0, 0), *smallest).query.y.is_floating_point()
 
     @property
     def source(self) -> str:

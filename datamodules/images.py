@@ -1,7 +1,7 @@
 """Few-shot image classification from a shard set: draw classes, then images of each."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from datamodules.episode_data import EpisodeData
 from datamodules.index import class_names
+from datamodules.index.trained_on import check_shape, images_of
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
 from datamodules.reading.shard_set import Images, OnError, ShardSet
@@ -109,6 +110,10 @@ class ImageTasks(Tasks):
 
     def met(self, split: str, trained: torch.Tensor) -> int:
         return class_names.met(self.shards.index, split, trained)
+
+    def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
+        if trained := images_of(path, checkpoint):
+            check_shape(path, trained, self.shards)
 
     def report(self) -> str | None:
         return self.shards.report()

@@ -1,20 +1,14 @@
-"""Tasks as a Lightning data module: train, validation and test loaders over one distribution."""
+"""Loaders of meta-batches for a data module of tasks."""
 
-from abc import ABC, abstractmethod
 from typing import Any
-
-from pytorch_lightning import LightningDataModule
 
 from datamodules.sampling.meta_batches import MetaBatches, MetaLoader
 from lightning_meta.core import InputError
+from lightning_meta.training.task_data import STAGES, TaskData
 
 
-class TaskData(LightningDataModule, ABC):
-    """The loaders of a task distribution. A concrete data module's signature is its configuration.
-
-    Validation and test tasks are a frozen sequence: the same for every run and learner with the same `seed`.
-    `meta_batch` counts tasks over all devices.
-    """
+class StreamedTasks(TaskData):
+    """Tasks whose meta-batches are read as streams. The signature of a concrete data module is its configuration."""
 
     def __init__(self, meta_batch: int, seed: int, num_workers: int = 0):
         super().__init__()
@@ -22,29 +16,6 @@ class TaskData(LightningDataModule, ABC):
             raise InputError(f"num_workers is {num_workers}: give 0 or more")
         self.meta_batch, self.seed, self.num_workers = meta_batch, seed, num_workers
         self.overfits = False
-
-    @abstractmethod
-    def streams(self, stage: str) -> list[Any]:
-        """All that this process reads in a stage, `train`, `val` or `test`: a MetaBatches or, of validation, several."""
-
-    @property
-    @abstractmethod
-    def judged_on(self) -> str:
-        """What the validation tasks are a function of: scores on others cannot be compared."""
-
-    @property
-    @abstractmethod
-    def source(self) -> str:
-        """What the tasks are made from."""
-
-    @abstractmethod
-    def protocol(self, stage: str) -> dict[str, Any]:
-        """What the tasks of a stage are, for a report: their source, size, number and seed."""
-
-    @property
-    def place(self) -> tuple[int | None, int | None]:
-        """The rank of this process and the number of all; unknown without a trainer."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
 
     def setup(self, stage: str) -> None:
         """Every stream that the stage will need is checked before anything starts.
@@ -54,7 +25,7 @@ class TaskData(LightningDataModule, ABC):
         """
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             self.overfits, self.trainer.overfit_batches = True, 0  # type: ignore[attr-defined]
-        for name in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
+        for name in STAGES.get(stage, ()):
             self.streams(name)
 
     def train_dataloader(self) -> MetaLoader[Any]:

@@ -118,11 +118,3 @@ def named(what: Any) -> str:
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def flat(settings: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings by their full names, in order."""
-    if isinstance(settings, dict) and settings:
-        parts = ((f"{name}.{key}" if name else key, part) for key, part in settings.items())
-        return {key: value for full, part in parts for key, value in flat(part, full).items()}
-    return {name: settings}

@@ -1,11 +1,12 @@
 """Decision processes as a Lightning data module: meta-batches of tasks, each named by a seed, and the luck of meeting them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from datamodules.sampling.meta_batches import Key, MetaBatches
-from datamodules.task_data import TaskData
+from datamodules.task_data import StreamedTasks
 from datamodules.world_measure import measured
 from datamodules.world_settings import Settings
 from lightning_meta.core import InputError, MDPs, World, numbered
@@ -48,12 +49,14 @@ class WorldStream(MetaBatches[MDPs]):
         return torch.tensor([known[orders[index // len(known)][index % len(known)]] for index in indices])
 
 
-class Worlds(TaskData):
+class Worlds(StreamedTasks):
     """Tasks of a world. Training draws new ones without end or, with `train_tasks`, from so many; validation and test have
     `val_tasks` and `test_tasks` others. Of a world whose tasks can be counted each split has them all.
 
     `epoch_batches`: meta-batches of `meta_batch` tasks in an epoch.
     """
+
+    gives = "decision processes"
 
     def __init__(
         self,
@@ -102,6 +105,27 @@ class Worlds(TaskData):
             self.world, stage, self.episodes[stage], self.meta_batch, self.seed, rank, processes, self.known[stage]
         )
         return [stream]
+
+    def samples(self, stage: str) -> Iterator[MDPs]:
+        return (stream.draw(0, range(2)) for stream in self.streams(stage))
+
+    def share(self, processes: int | None) -> MDPs:
+        (stream,) = self.streams("train")
+        return stream.draw(0, range(self.meta_batch // (processes or stream.world)))
+
+    def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[Any]:
+        if ways or shots:
+            raise InputError(f"--ways and --shots set the size of episodes, which {type(self).__name__} has not")
+        return []
+
+    def resize_test(self, size: Any) -> None:
+        raise AssertionError(f"a task of a world has no size {size}")
+
+    def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None: ...
+
+    @property
+    def trains_on_validation(self) -> bool:
+        return False
 
     @property
     def source(self) -> str:

@@ -29,8 +29,8 @@ from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.adapt import adapt
-from lightning_meta.cli.entrants import entrants
 from lightning_meta.core import InputError
+from lightning_meta.evaluation.contestants import entrants
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read, trained_with, unlike
 

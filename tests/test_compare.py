@@ -18,12 +18,11 @@ from datamodules.index.class_names import trained_on
 from datamodules.index.shard_index import read_index
 from datamodules.reading.preprocess import Preprocess
 from datamodules.writing.shards import ClassImages, write_shards
-from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.compare import run
-from lightning_meta.cli.comparison import Round, compare_paired
-from lightning_meta.cli.entrants import chosen, validation
-from lightning_meta.cli.report import text
 from lightning_meta.core import InputError, score
+from lightning_meta.evaluation.contestants import chosen, validation
+from lightning_meta.reports.comparison import Round, compare_paired
+from lightning_meta.reports.results import text
 from lightning_meta.training import MetaTraining, load
 from lightning_meta.training.checkpoint import build, read
 
@@ -178,7 +177,7 @@ def test_classes_that_were_trained_on_are_not_called_held_out(
     assert "| 16 classes trained on |" in (tmp_path / "met.md").read_text()
     for splits, met in ((("train", "val", "train"), 16), (("train", "val", "test"), 0)):
         data = ImageEpisodes(str(shard_root), splits=splits, queries=2)
-        check_images("x.ckpt", read(checkpoints[0]), data)
+        data.check_checkpoint("x.ckpt", read(checkpoints[0]))
         protocol = data.protocol("test")
         assert protocol.get("classes_trained_on", 0) == met
         one = {"protocol": protocol, "stage": "meta_test", "checkpoint": {"trained_on": str(shard_root)}, "cost": None}

@@ -18,7 +18,6 @@ from datamodules.images import ImageEpisodes, ImageTasks
 from datamodules.index.shard_index import read_index
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.meta_batches import Key
-from lightning_meta.cli.checks import check_images
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
 from lightning_meta.learners import MAML, Pretraining
@@ -278,12 +277,12 @@ def test_a_checkpoint_of_features_reads_those_of_the_same_backbone_alone(feature
     data = ImageEpisodes(str(features))
     checkpoint = {"data": data.state_dict()}
     assert isinstance(data.tasks, ImageTasks)
-    check_images("x.ckpt", checkpoint, data)
+    data.check_checkpoint("x.ckpt", checkpoint)
     with pytest.raises(InputError, match=r"x\.ckpt was trained on features of .*Foreign.*holds images"):
-        check_images("x.ckpt", checkpoint, ImageEpisodes(str(shard_root)))
+        ImageEpisodes(str(shard_root)).check_checkpoint("x.ckpt", checkpoint)
     other = {"data": {"features": data.state_dict()["features"] | {"backbone": "another"}}}  # type: ignore[operator]
     with pytest.raises(InputError, match=r"trained on features of another.*holds those of .*Foreign"):
-        check_images("x.ckpt", other, data)
+        data.check_checkpoint("x.ckpt", other)
 
 
 def test_a_torchvision_backbone_by_its_function() -> None:

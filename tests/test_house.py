@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_meta import learners, rl
-from lightning_meta.cli.configs import PACKAGED, read, resolve
+from lightning_meta.config.merge import PACKAGED, read, resolve
 from lightning_meta.core import FewShotLearner, MetaRLLearner
 
 ROOT = Path(__file__).resolve().parent.parent

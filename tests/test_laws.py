@@ -12,7 +12,7 @@ from conftest import separable_episode
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_meta.cli.configs import PACKAGED, read
+from lightning_meta.config.merge import PACKAGED, read
 from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, flat_batch, prediction_loss, score
 from lightning_meta.training.checkpoint import build, load
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_meta.cli.configs import PACKAGED, read
+from lightning_meta.config.merge import PACKAGED, read
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, World
 from lightning_meta.envs import Bandits, PointRobot
 from lightning_meta.rl import RecurrentDPG

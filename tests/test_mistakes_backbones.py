@@ -18,8 +18,8 @@ from torch.testing import assert_close
 from users_backbones import Lazy, Output, Own, Pair
 
 from lightning_meta.cli import main
-from lightning_meta.cli.checks import attempt
 from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.evaluation.rehearsal import attempt
 from lightning_meta.learners import MAML, ProtoNet, Reptile
 from lightning_meta.nn.undisturbed import undisturbed
 

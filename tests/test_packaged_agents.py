@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from lightning_meta.cli import main
-from lightning_meta.cli.configs import PACKAGED, read
+from lightning_meta.config.merge import PACKAGED, read
 from lightning_meta.nn.build import find
 
 AGENTS = [path.stem for path in sorted((PACKAGED / "agents").glob("*.yaml"))]

@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from datamodules.images import ImageEpisodes
 from datamodules.sinusoid import Sinusoid
-from lightning_meta.cli.checks import rehearse
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
+from lightning_meta.evaluation.rehearsal import rehearse
 from lightning_meta.learners import MAML, Pretraining, ProtoNet
 from lightning_meta.nn import MLP, Conv4
 from lightning_meta.training import MetaTraining

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_meta.cli.configs import PACKAGED
+from lightning_meta.config.merge import PACKAGED
 
 README = (Path(__file__).parents[1] / "README.md").read_text().partition("## Measured")[2]
 STEPS = re.compile(

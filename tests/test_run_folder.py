@@ -12,8 +12,8 @@ import torch
 from commands import SINES, Commands, line
 from runs import curve, write_yaml
 
-from lightning_meta.cli.configs import run_name
-from lightning_meta.cli.entrants import validation
+from lightning_meta.config.merge import run_name
+from lightning_meta.evaluation.contestants import validation
 from lightning_meta.training.run_folder import claim, home
 
 pytestmark = pytest.mark.usefixtures("recwarn", "no_type_checker")  # Lightning warns of what a short run is

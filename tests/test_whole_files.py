@@ -9,9 +9,9 @@ from commands import SINES, Commands
 from mistakes import ends_with_one_message
 
 from datamodules.reading.shard_file import ShardFile
-from lightning_meta.cli.entrants import validation
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole
+from lightning_meta.evaluation.contestants import validation
 
 pytestmark = pytest.mark.usefixtures("recwarn", "no_type_checker")
 

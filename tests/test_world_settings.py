@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.world_settings import Settings, flat
+from datamodules.world_settings import Settings
 from datamodules.worlds import Worlds
 from lightning_meta import envs
 from lightning_meta.core import InputError
 from lightning_meta.envs import Bandits
+from lightning_meta.reports.returns import flat
 
 
 class Made(Bandits):

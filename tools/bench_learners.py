@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
 
-from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.core.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the command line does, and for both
 

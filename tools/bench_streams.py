@@ -26,7 +26,7 @@ from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
 from datamodules.sampling.meta_batches import MetaLoader
 from datamodules.sources import glyphs
 from datamodules.writing.shards import ClassImages, write_shards
-from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.core.allocator import keep_freed_memory
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
 
-from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.core.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the command line does
 
@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from plain_worlds import PLAIN, Plain  # noqa: E402
 
-from lightning_meta.cli.configs import PACKAGED, read  # noqa: E402
+from lightning_meta.config.merge import PACKAGED, read  # noqa: E402
 from lightning_meta.core import MDPs, MetaRLLearner, World  # noqa: E402
 from lightning_meta.envs import (  # noqa: E402
     AntDirection,

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 
-from lightning_meta.cli.memory import keep_freed_memory
+from lightning_meta.core.allocator import keep_freed_memory
 
 keep_freed_memory()  # as the command line does
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,6 +66,9 @@ class Tasks(ABC):
     def met(self, split: str, trained: torch.Tensor) -> int:  # noqa: ARG002  its default knows none
         """How many classes of a split are among those of such fingerprints."""
         return 0
+
+    def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Raise InputError where a checkpoint was trained on examples that are not like these."""
 
     def report(self) -> str | None:
         """What was skipped while reading, if anything."""

@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 
-from lightning_meta.cli.memory import keep_freed_memory
 from lightning_meta.core import InputError
+from lightning_meta.core.allocator import keep_freed_memory
 from lightning_meta.core.files import REMEDIES
 from lightning_meta.core.signals import StoppedError, ending_on_signals, preemptible
 
@@ -121,7 +121,7 @@ def run(command: str, argv: list[str]) -> None:
 
         compare(argv)
     elif command == "tune":
-        from lightning_meta.cli.extras import need
+        from lightning_meta.config.extras import need
 
         need("search", only_say=bool({"-h", "--help"} & set(argv)))
         from lightning_meta.cli.tune import run as tune
@@ -136,7 +136,7 @@ def run(command: str, argv: list[str]) -> None:
 
         jobs(argv)
     elif command == "configs":
-        from lightning_meta.cli.configs import run as configs
+        from lightning_meta.config.merge import run as configs
 
         configs(argv)
     elif command == "demo":

@@ -12,13 +12,14 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.index.shard_index import Features
+from datamodules.index.trained_on import images_of
 from datamodules.reading.image_files import class_folders, list_images
 from datamodules.reading.preprocess import Preprocess
-from lightning_meta.cli.checks import add_trust, images_of, try_task
-from lightning_meta.cli.complaints import Complaining
-from lightning_meta.cli.halves import few_shot
+from lightning_meta.config.links import few_shot
+from lightning_meta.config.parser_errors import Complaining, add_trust
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.core.files import whole
+from lightning_meta.evaluation.rehearsal import try_task
 from lightning_meta.training.checkpoint import load, read
 from lightning_meta.training.evaluation import observe
 

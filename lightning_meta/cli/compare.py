@@ -1,24 +1,22 @@
 """lightning-meta compare: several checkpoints side by side on the same frozen episodes."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
-from datamodules.images import ImageTasks
-from datamodules.reading.shard_set import ShardSet
-from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
-from datamodules.sinusoid import SinusoidTasks
-from lightning_meta.cli.checks import add_trust, check_shape, try_task
-from lightning_meta.cli.comparison import Cell, Round, compare_paired, known, markdown
-from lightning_meta.cli.complaints import Complaining
-from lightning_meta.cli.entrants import Entrant, entrants
-from lightning_meta.cli.pictures import comparison
-from lightning_meta.core import Episode, Examples, InputError
+from datamodules.episode_data import EpisodeData
+from datamodules.images import ImageEpisodes
+from datamodules.sinusoid import Sinusoid
+from lightning_meta.config.parser_errors import Complaining, add_trust
+from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole, write_json
-from lightning_meta.training.evaluation import Summary, measure, protocols, score_name
+from lightning_meta.evaluation.compare import Test
+from lightning_meta.evaluation.compare import compare as compare_learners
+from lightning_meta.evaluation.contestants import Contestant, contestants
+from lightning_meta.reports.comparison import Round, markdown
+from lightning_meta.reports.figures import comparison
 
 ENDINGS = (".md", ".json", ".png")
 
@@ -43,105 +41,42 @@ def compare(
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
     check_writable(*files(out))
-    configured = entrants(checkpoints, names, trust or ())
-    streams = {
-        (source, w, s): EpisodeStream(tasks, split, EpisodeSize(w, s, queries), episodes, batch, seed, rank=0, world=1)
-        for source, tasks in open_sets(on, ways).items()
-        for w, s in product(dict.fromkeys(ways or [1 if isinstance(tasks, SinusoidTasks) else 5]), dict.fromkeys(shots))
-    }
+    learners = contestants(checkpoints, names, trust or ())
+    tests = []
+    for data in open_sets(on, ways, queries, episodes, seed, batch):
+        data.splits["test"] = split
+        tests += [Test(data, size) for size in data.test_sizes(ways, shots)]
+    for test in tests:
+        test.stream()  # refuses what a split cannot give, before the first is played
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    field = judged(configured, list(streams.values()), device)
-    for path in dict.fromkeys(entrant.path for entrant in field if not entrant.validation):
-        print(f"{path}: its run holds no validation curve, so the picture shows none")
-    known_names = [entrant.name for entrant in field]
-    if against is not None and against not in known_names:
-        raise InputError(f"--against {against} is none of the learners: choose from {', '.join(known_names)}")
-    rounds = []
     with Progress() as progress:
-        bar = progress.add_task("episodes", total=episodes * len(streams))
-        for (source, w, s), stream in streams.items():
-            rounds.append(play(source, w, s, stream, field, device, lambda n: progress.advance(bar, n)))
-            compare_paired(rounds[-1], against)
-    if all("reason" in cell for round in rounds for cell in round.cells.values()):
-        first = next(iter(rounds[0].cells.values()))
-        raise InputError(f"no checkpoint can do any of these tasks: {first['reason']}")
+        bar = progress.add_task("episodes", total=episodes * len(tests))
+        field, rounds = compare_learners(learners, tests, against, device, lambda n: progress.advance(bar, n))
+    for path in dict.fromkeys(one.path for one in field if not one.validation):
+        print(f"{path}: its run holds no validation curve, so the picture shows none")
     protocol = {"split": split, "queries": queries, "episodes": episodes, "seed": seed}
     protocol |= {"tasks_at_a_time": batch, "device": device.type}
     report(out, protocol, field, rounds, against)
 
 
-def open_sets(on: list[str], ways: list[int] | None) -> dict[str, Tasks]:
-    """The task distributions, by what checkpoints call them; InputError where regression and images would share a table."""
+def open_sets(
+    on: list[str], ways: list[int] | None, queries: int, episodes: int, seed: int, batch: int
+) -> list[EpisodeData]:
+    """The task distributions. Raises InputError where regression and images would share a table."""
     if "sinusoid" in on and (len(set(on)) > 1 or ways):
         asked = f"--on {' '.join(on)}{f' --ways {ways}' if ways else ''}"
         raise InputError(f"{asked}: sinusoid is regression, which has no ways and no accuracy: compare on it alone")
+    size: dict[str, Any] = {"queries": queries, "test_episodes": episodes, "seed": seed, "meta_batch": batch}
     if "sinusoid" in on:
-        return {"Sinusoid": SinusoidTasks()}
-    return {root: ImageTasks(ShardSet(root)) for root in on}
+        return [Sinusoid(**size)]
+    return [ImageEpisodes(root, **size) for root in dict.fromkeys(on)]
 
 
-def judged(configured: list[Entrant], streams: list[EpisodeStream], device: torch.device) -> list[Entrant]:
-    """Each learner as configured and, where it can be judged as inductive and as transductive, in the other way too, under
-    its name and that word: by what is measured on the first episode that it can do."""
-    found = []
-    for entrant in configured:
-        entrant.learner.to(device)
-        firsts = ((stream, moved(stream.read(0), device)) for stream in streams)
-        episode = next((first for stream, first in firsts if not trial(entrant, stream, first)), None)
-        ways = {"": entrant.learner} if episode is None else protocols(entrant.learner, episode)
-        found += [
-            entrant._replace(name=entrant.name if own is entrant.learner else f"{entrant.name} ({way})", learner=own)
-            for way, own in ways.items()
-        ]
-    return found
-
-
-def play(
-    source: str, ways: int, shots: int, stream: EpisodeStream, field: list[Entrant], device: torch.device, advance: Any
-) -> Round:
-    """Every learner that can, on every episode of the stream, in turn on each meta-batch."""
-    first = moved(stream.read(0), device)
-    cells: dict[str, Cell] = {entrant.name: trial(entrant, stream, first) for entrant in field}
-    able = [entrant for entrant in field if not cells[entrant.name]]
-    summary, scores = Summary(), {entrant.name: [] for entrant in able}
-    for episode in stream:
-        episode = moved(episode, device)
-        for entrant in able:
-            found = measure(entrant.learner, episode)
-            summary.add_measured(entrant.name, episode, found)
-            scores[entrant.name] += found.score.tolist()
-        advance(len(episode.query.y))
-    kind, means = score_name(first), summary.compute()
-    for name, own in scores.items():
-        mean, ci95 = means[f"{name}/{kind}"]
-        cells[name] = {"mean": float(mean), "ci95": None if ci95 is None else known(ci95)}
-        cells[name] |= {part: float(means[f"{name}/{part}"][0]) for part in ("nll", "ece") if f"{name}/{part}" in means}
-        cells[name] |= {f"{part}_seconds": float(means[f"{name}/seconds/{part}"][0]) for part in ("adapt", "query")}
-        cells[name]["scores"] = own
-    for entrant in able:
-        if entrant.classes is not None and (met := stream.tasks.met(stream.split, entrant.classes)):
-            cells[entrant.name]["classes_trained_on"] = met
-    return Round(source, ways, shots, kind, cells)
-
-
-def trial(entrant: Entrant, stream: EpisodeStream, episode: Episode) -> Cell:
-    """Empty if the learner can do such tasks, else the reason why not. What starts up once does so here, untimed."""
-    try:
-        if entrant.images and isinstance(stream.tasks, ImageTasks):
-            check_shape(entrant.path, entrant.images, stream.tasks)
-        try_task(entrant.learner, episode)
-    except InputError as error:
-        return {"reason": str(error)}
-    return {}
-
-
-def moved(episode: Episode, device: torch.device) -> Episode:
-    return Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
-
-
-def report(out: Path, protocol: dict[str, Any], field: list[Entrant], rounds: list[Round], against: str | None) -> None:
+def report(
+    out: Path, protocol: dict[str, Any], field: list[Contestant], rounds: list[Round], against: str | None
+) -> None:
     """Print the tables and write them, every episode's scores, and the picture."""
-    facts = [entrant.facts() for entrant in field]
+    facts = [one.facts() for one in field]
     text = markdown(protocol, facts, rounds, against)
     results = [
         {"set": round.source, "ways": round.ways, "shots": round.shots, "score": round.kind, "learner": name, **cell}

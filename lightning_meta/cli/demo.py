@@ -10,7 +10,7 @@ from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
-from lightning_meta.cli.complaints import Complaining
+from lightning_meta.config.parser_errors import Complaining
 
 SHARDS = Path("shards/glyphs")
 RUNS = {"protonet": "ProtoNet", "maml": "MAML"}

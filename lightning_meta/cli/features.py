@@ -14,8 +14,8 @@ from datamodules.index.shard_index import Features
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import check_out
-from lightning_meta.cli.names import importable
 from lightning_meta.cli.task_file import finish
+from lightning_meta.config.names import importable
 from lightning_meta.core import InputError
 from lightning_meta.nn.build import build
 from lightning_meta.nn.frozen import Frozen

@@ -7,11 +7,11 @@ import yaml
 
 from clusters.job import Job
 from clusters.secret_names import secret_settings
-from lightning_meta.cli.checks import rehearse, require
-from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.lightning_cli import MetaCLI, TestCLI, parse
-from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
+from lightning_meta.config.lightning_cli import MetaCLI, TestCLI, parse
+from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError
+from lightning_meta.evaluation.rehearsal import rehearse
+from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.training.run_folder import home, locate
 
 HERE = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"
@@ -130,8 +130,8 @@ def check_share(job: Job, data: Any) -> None:
 def try_here(command: str, config: dict[str, Any], rest: list[str], processes: int) -> None:
     """Build and rehearse the run in one process on the CPU, whatever it will run on."""
     if command == "tune":
-        from lightning_meta.cli.searching import checked  # needs Ray
-        from lightning_meta.cli.tune import TuneCLI
+        from lightning_meta.search.parser import TuneCLI
+        from lightning_meta.search.tune import checked  # needs Ray
 
         checked(parse(command, config, rest, TuneCLI))
         return
@@ -143,7 +143,7 @@ def try_here(command: str, config: dict[str, Any], rest: list[str], processes: i
 
 def _parsed(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:
     """The configuration alone: nothing is built."""
-    from lightning_meta.cli.tune import TuneCLI
+    from lightning_meta.search.parser import TuneCLI
 
     base: type[MetaCLI] = {"test": TestCLI, "tune": TuneCLI}.get(command, MetaCLI)
 

@@ -15,9 +15,9 @@ from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sources import folder, glyphs, omniglot
 from datamodules.writing.shards import ClassImages, check_out, write_shards
-from lightning_meta.cli.complaints import Complaining
 from lightning_meta.cli.features import features
 from lightning_meta.cli.task_file import finish
+from lightning_meta.config.parser_errors import Complaining
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole
 

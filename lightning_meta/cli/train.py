@@ -7,27 +7,28 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_info
 
-from lightning_meta.cli.checks import check_images, check_trainer, rehearse, require
-from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.diagnosis import misplaced_null, with_options
-from lightning_meta.cli.ending import leave_group, told_by_one
-from lightning_meta.cli.lightning_cli import LINKED, FitCLI, MetaCLI, parse
-from lightning_meta.cli.quiet import quiet
-from lightning_meta.cli.report import after_fit, check_result, keep_result, result, text, without
-from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
-from lightning_meta.cli.trainer_checks import check_fit
+from lightning_meta.config.faults import misplaced_null, with_options
+from lightning_meta.config.lightning_cli import LINKED, FitCLI, MetaCLI, parse
+from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError
 from lightning_meta.core.signals import AGAIN
+from lightning_meta.evaluation.rehearsal import rehearse
+from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
+from lightning_meta.reports.results import after_fit, check_result, keep_result, result, text, without
 from lightning_meta.training.checkpoint import load_weights, origin, read, unlike
+from lightning_meta.training.ending import leave_group, told_by_one
 from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.kept_states import check_states, unusable
 from lightning_meta.training.preemption import PreemptedError
+from lightning_meta.training.quiet import quiet
 from lightning_meta.training.resume import (
     Apply,
     check_outer,
     complete,
 )
 from lightning_meta.training.start import telling_further_processes
+from lightning_meta.training.task_data import TaskData
+from lightning_meta.training.trainer_checks import check_fit, check_trainer
 
 
 def run(command: str, argv: list[str]) -> None:
@@ -76,7 +77,8 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
     if cli.ckpt_path:
         checkpoint = read(cli.ckpt_path)
         load_weights(model.learner, checkpoint, cli.ckpt_path)
-        check_images(cli.ckpt_path, checkpoint, data)
+        if isinstance(data, TaskData):
+            data.check_checkpoint(cli.ckpt_path, checkpoint)
         found = origin(cli.ckpt_path, checkpoint)
     elif command != "fit":
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")

@@ -3,31 +3,11 @@
 import logging
 import warnings
 
-from pytorch_lightning.cli import LightningArgumentParser
-
-from lightning_meta.cli.checks import require
-from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.lightning_cli import MetaCLI, parse
-from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
+from lightning_meta.config.lightning_cli import parse
+from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError
-from lightning_meta.search.options import Search
-
-
-class TuneCLI(MetaCLI):
-    """A run that varies."""
-
-    ckpt_path = None
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        super().add_arguments_to_parser(parser)
-        parser.add_class_arguments(Search, "search")
-        parser.add_argument("--address", type=str | None, help="Join this Ray cluster (auto: the one of this machine).")
-        parser.add_argument("--resume", action="store_true", help="Go on with the newest search of these --config.")
-
-    def before_instantiate_classes(self) -> None:
-        if self.config.ckpt_path:
-            raise InputError("tune begins its trials anew and takes no --ckpt_path; --resume goes on with a search")
-        super().before_instantiate_classes()
+from lightning_meta.search.parser import TuneCLI
+from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
 
 
 def run(argv: list[str]) -> None:
@@ -42,7 +22,7 @@ def run(argv: list[str]) -> None:
     with warnings.catch_warnings():
         quiet()
         warnings.filterwarnings("ignore", module="sklearn")  # PB2's Gaussian process, of bounds that it reaches
-        from lightning_meta.cli.searching import search  # needs Ray
+        from lightning_meta.search.tune import search  # needs Ray
 
         with only_errors(*LIGHTNING, "optuna"), only_errors("ray.tune", level=logging.CRITICAL):
             search(parse("tune", config, rest, TuneCLI), argv)  # ray.tune prints the whole traceback of a trial's death

@@ -17,10 +17,11 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from lightning_meta.core import InputError
 from lightning_meta.search.algorithms import by_run, make_scheduler, make_searcher
 from lightning_meta.search.options import Search
+from lightning_meta.search.plan import Plan
 from lightning_meta.search.progress import Narrator
 from lightning_meta.search.space import Dimension
 from lightning_meta.search.storage import Reserve, filesystem, stored, trouble
-from lightning_meta.search.trial import Plan, run_trial
+from lightning_meta.search.trial import run_trial
 
 ROOM, ROOM_OF_A_TRIAL = 2**20, 2**14  # bytes that the state of a search takes at most
 

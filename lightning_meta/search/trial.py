@@ -1,49 +1,24 @@
 """One trial: a run of `fit` at some point of the space, reporting after every validation."""
 
-import math
-import os
-import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from ray import tune
 from ray.exceptions import RayError
-from torch.utils.tensorboard.summary import hparams
 
 from lightning_meta.core import InputError
-from lightning_meta.search.ranks import Ranks
-from lightning_meta.search.space import Dimension, configured, existing, short_names
+from lightning_meta.search.plan import Plan, train
+from lightning_meta.search.reporter import CHECKPOINT, Reporter
+from lightning_meta.search.space import configured, existing
 from lightning_meta.search.storage import in_place, is_local
-from lightning_meta.search.takeover import TakeOver
-from lightning_meta.training.finite import diverged
+from lightning_meta.search.trial_processes import Ranks
 from lightning_meta.training.run_folder import RunFolder, loggers, place
 
-CHECKPOINT = "trial.ckpt"
 WORST = 1e9  # what a failed trial reports: schedulers and searchers need a finite number
 SILENT = {"enable_progress_bar": False, "enable_checkpointing": False}
 UNWANTED = ("ModelCheckpoint", "RunSummary", "Preemption")  # Ray keeps checkpoints and stops trials; HParams come first
-
-Fit = Callable[[dict[str, Any], list[Callback], str | None], None]
-
-
-class Plan(NamedTuple):
-    """What all trials of a search share. It travels to their workers."""
-
-    config: dict[str, Any]  # complete; a trial's values go over it
-    space: list[Dimension]
-    objectives: list[str]
-    folder: str  # of the search: the curves of a trial go below it
-    cwd: str  # relative paths of the configuration are meant from here
-    workers: int
-    cpus: float
-    gpus: float
-    population: bool  # whether a scheduler may give a trial another's weights
-    fit: Fit  # runs a configuration with more callbacks from a checkpoint
 
 
 def run_trial(values: dict[str, Any], plan: Plan) -> None:
@@ -57,7 +32,7 @@ def run_trial(values: dict[str, Any], plan: Plan) -> None:
             path = Path(stack.enter_context(checkpoint.as_directory()), CHECKPOINT) if checkpoint else None
             reporter = Reporter(plan.objectives, existing(plan.space, values), tune.report)
             try:
-                run(plan, config if ranks is None else ranks.config(0), [reporter], path)
+                train(plan, config if ranks is None else ranks.config(0), [reporter], path)
             except Exception as error:
                 raise (ranks and ranks.cause()) or error from None
     except (RayError, OSError):
@@ -69,13 +44,6 @@ def run_trial(values: dict[str, Any], plan: Plan) -> None:
     else:
         return
     fail(plan, reason)  # out there nothing holds the memory of the run any more
-
-
-def run(plan: Plan, config: dict[str, Any], callbacks: list[Callback], path: Path | None) -> None:
-    """`fit`, from the folder that the search was started in, where there is one."""
-    if os.path.isdir(plan.cwd):
-        os.chdir(plan.cwd)
-    plan.fit(config, [TakeOver(), *callbacks], str(path) if path else None)
 
 
 def fail(plan: Plan, reason: str) -> None:
@@ -102,47 +70,3 @@ def trial_config(values: dict[str, Any], plan: Plan, name: str) -> dict[str, Any
             if "save_dir" in logger["init_args"]:
                 logger["init_args"] |= {"save_dir": plan.folder, "name": name, "version": ""}
     return {**config, "trainer": trainer}
-
-
-class Reporter(Callback):
-    """Reports what a validation found, with a checkpoint from which the trial goes on exactly.
-
-    `report` is ray.tune.report, or None in processes that only take part. Raises Diverged where an objective is no number.
-    """
-
-    def __init__(self, objectives: list[str], values: dict[str, Any], report: Callable[..., None] | None):
-        self.objectives, self.values, self.report, self.validated = objectives, values, report, False
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002  Lightning's signature
-        if self.report and isinstance(trainer.logger, TensorBoardLogger):
-            names = short_names(list(self.values))
-            shown = {names[key]: v if isinstance(v, (int, float)) else str(v) for key, v in self.values.items()}
-            for summary in hparams(shown, dict.fromkeys(self.objectives)):
-                trainer.logger.experiment.file_writer.add_summary(summary)  # type: ignore[union-attr]
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self.validated = not trainer.sanity_checking
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        if not self.validated:
-            return
-        self.validated = False
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        for name in self.objectives:
-            found[name] = objective(found, name)
-            if not math.isfinite(found[name]):  # Ray compares numbers
-                raise diverged(trainer, name, found[name], trainer.global_step)
-        found["objective"] = sum(found[name] for name in self.objectives) / len(self.objectives)
-        found |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        with tempfile.TemporaryDirectory() as folder:
-            trainer.save_checkpoint(Path(folder, CHECKPOINT))  # every process takes part
-            if self.report:
-                self.report(found, checkpoint=tune.Checkpoint.from_directory(folder))
-
-
-def objective(found: dict[str, float], name: str) -> float:
-    """What validation logged by this name; the error at some shots, of which it logs the score."""
-    if name in found:
-        return found[name]
-    score = found[name.removesuffix("/error")]
-    return 1 - score if "meta_val/accuracy" in found else score

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.episode_data import EpisodeData
-from datamodules.worlds import Worlds
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
 from lightning_meta.nn.build import find
 from lightning_meta.training import MetaRL, MetaTraining
@@ -19,14 +17,15 @@ def module(config: dict[str, Any], rest: list[str]) -> type[MetaTraining] | type
     """What trains the learner that the configuration files, or the arguments `rest` over them, name. InputError where the
     data are of the other half."""
     learner, data = (named(key, config, rest) for key in ("model.learner", "data"))
+    gives = getattr(data, "gives", None)
     if issubclass(learner, MetaRLLearner):
-        if issubclass(data, EpisodeData):
+        if gives == "labelled examples":
             raise InputError(
                 f"{learner.__name__} is an agent and acts in decision processes, and {data.__name__} gives labelled"
                 " examples: take a world, --config bandits.yaml say (`lightning-meta configs` lists them)"
             )
         return MetaRL
-    if issubclass(learner, FewShotLearner) and issubclass(data, Worlds):
+    if issubclass(learner, FewShotLearner) and gives == "decision processes":
         raise InputError(
             f"{learner.__name__} learns from labelled examples, and {data.__name__} gives decision processes: take an agent"
             " (`lightning-meta configs` lists them)"

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from lightning_meta.config.spelling import shown
 from lightning_meta.core import InputError
 
 PACKAGED = Path(str(files("lightning_meta.configs")))
@@ -183,3 +184,18 @@ def short(name: str) -> str:
     """What a configuration file is called in the name of a run: its stem, or the folder of a shard set's task.yaml."""
     path = Path("text" if "\n" in name else name)
     return path.resolve().parent.name if path.stem == "task" else path.stem
+
+
+def require(config: dict[str, Any], rest: list[str]) -> None:
+    """A run needs a task and a learner, in the configuration files or among the arguments `rest`."""
+    for key in ("trainer", "model"):
+        if not isinstance(config.get(key, {}), dict):
+            raise InputError(f"{key} is {shown(config[key])}: give it keys (--print_config shows them)")
+    for key, kind, example in (("data", "task", "glyphs.yaml"), ("model.learner", "learner", "protonet.yaml")):
+        node: Any = config
+        for part in key.split("."):
+            node = (node.get(part) or {}) if isinstance(node, dict) else {}
+        named = (f"--{key}", f"--{key}.class_path")
+        in_file = "class_path" in node if isinstance(node, dict) else True
+        if not in_file and not any(arg.partition("=")[0] in named for arg in rest):
+            raise InputError(f"no {kind} is given: add --config {example}, say (`lightning-meta configs` lists them)")

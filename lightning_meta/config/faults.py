@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from jsonargparse import ArgumentParser
 
-from lightning_meta.cli.names import choose, importable, no_key, subclasses
-from lightning_meta.cli.spelling import classes, given, legal, shown
+from lightning_meta.config.names import choose, importable, no_key, subclasses
+from lightning_meta.config.spelling import classes, given, legal, shown
 
 SPEC = ("class_path", "init_args", "dict_kwargs")
 

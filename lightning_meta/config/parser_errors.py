@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from lightning_meta.cli.names import choose, importable, no_key
+from lightning_meta.config.names import choose, importable, no_key
 from lightning_meta.core import InputError
 
 
@@ -103,3 +103,14 @@ def plain(types: str) -> str:
     """Types without Python's dress: `int, tuple[int, int], null`."""
     types = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal", r"\1", types)
     return types.removeprefix("[").removesuffix("]").replace("NoneType", "null")
+
+
+def add_trust(parser: ArgumentParser) -> None:
+    """`--trust`, of a command that builds what a checkpoint names."""
+    parser.add_argument(
+        "--trust",
+        type=str,
+        action="append",
+        metavar="PACKAGE",
+        help="a package whose classes the checkpoint may name, and whose code then runs; repeatable",
+    )

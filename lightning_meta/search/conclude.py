@@ -9,16 +9,16 @@ from typing import Any
 import ray
 from ray import tune
 
-from lightning_meta.cli import trial
-from lightning_meta.cli.report import text
-from lightning_meta.cli.tables import aligned
 from lightning_meta.core import InputError
 from lightning_meta.core.files import whole, write_json
+from lightning_meta.reports.results import text
+from lightning_meta.reports.tables import aligned
+from lightning_meta.search import worker
 from lightning_meta.search.pictures import picture
 from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
+from lightning_meta.search.reporter import CHECKPOINT
 from lightning_meta.search.run import Job
 from lightning_meta.search.space import configured
-from lightning_meta.search.trial import CHECKPOINT
 from lightning_meta.training.run_folder import loggers, told
 
 
@@ -77,5 +77,5 @@ def meta_test(job: Job, best: dict[str, Any]) -> list[dict[str, Any]]:
     config = copy.deepcopy(best)
     config["trainer"]["enable_progress_bar"] = False
     shots = config["data"].get("init_args", {}).get("val_shots")
-    test = ray.remote(trial.test).options(num_cpus=job.options.cpus, num_gpus=job.options.gpus)
+    test = ray.remote(worker.test).options(num_cpus=job.options.cpus, num_gpus=job.options.gpus)
     return ray.get(test.remote(config, str(job.folder / "best.ckpt"), shots, os.getcwd()))

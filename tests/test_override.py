@@ -8,9 +8,9 @@ import torch
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, Trainer
 
-from lightning_meta.cli.trial import fit
-from lightning_meta.search.ranks import take_place
-from lightning_meta.search.takeover import TakeOver
+from lightning_meta.search.override import TakeOver
+from lightning_meta.search.trial_processes import take_place
+from lightning_meta.search.worker import fit
 
 pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargparse's
 

@@ -10,22 +10,21 @@ from typing import Any
 import yaml
 from ray.tune.schedulers import PopulationBasedTraining
 
-from lightning_meta.cli import trial
-from lightning_meta.cli.checks import rehearse
-from lightning_meta.cli.lightning_cli import MetaCLI, parse
-from lightning_meta.cli.names import no_key
-from lightning_meta.cli.outcome import conclude
+from lightning_meta.config.lightning_cli import MetaCLI, parse
+from lightning_meta.config.names import no_key
 from lightning_meta.core import InputError, MetaRLLearner
 from lightning_meta.core.files import whole
 from lightning_meta.core.signals import StoppedError
+from lightning_meta.evaluation.rehearsal import rehearse
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.choices import bare, opened, shared
+from lightning_meta.search.conclude import conclude
 from lightning_meta.search.options import Search
+from lightning_meta.search.plan import Plan
 from lightning_meta.search.progress import read_history
 from lightning_meta.search.run import Job, check_room, join_cluster
 from lightning_meta.search.space import Dimension, configured, dimension, exists, full_key, leaves
 from lightning_meta.search.storage import stored
-from lightning_meta.search.trial import Plan
 from lightning_meta.training import MetaRL
 from lightning_meta.training.resume import changes
 from lightning_meta.training.run_folder import RunFolder, claim, home, versions
@@ -51,7 +50,6 @@ def search(cli: MetaCLI, argv: list[str]) -> None:
         options.cpus,
         options.gpus,
         False,
-        trial.fit,
     )
     job = Job(options, space, plan, folder)
     resume = cli.config.resume or (bool(os.environ.get("LIGHTNING_META_RUN")) and job.can_go_on())

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from datamodules.world_settings import flat
-from lightning_meta.cli.tables import Scores, is_elsewhere, protocol_line, rows
 from lightning_meta.core import MetaRLLearner
+from lightning_meta.reports.tables import Scores, is_elsewhere, protocol_line, rows
 
 MEANING = {
     "return": "the return of its adapted policy",
@@ -62,3 +61,11 @@ def text(found: dict[str, Any]) -> str:
     for unit, points in groups.items():
         lines += [POINTS[unit], *rows(points, "return", f"{unit} ")]
     return "\n".join(lines)
+
+
+def flat(settings: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings by their full names, in order."""
+    if isinstance(settings, dict) and settings:
+        parts = ((f"{name}.{key}" if name else key, part) for key, part in settings.items())
+        return {key: value for full, part in parts for key, value in flat(part, full).items()}
+    return {name: settings}

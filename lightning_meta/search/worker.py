@@ -6,13 +6,13 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from lightning_meta.cli.checks import check_trainer
-from lightning_meta.cli.ending import leave_group
-from lightning_meta.cli.lightning_cli import MetaCLI, parse
-from lightning_meta.cli.memory import keep_freed_memory
-from lightning_meta.cli.quiet import LIGHTNING, only_errors, quiet
-from lightning_meta.cli.sizes import evaluate_sizes, sizes_asked
+from lightning_meta.config.lightning_cli import MetaCLI, parse
+from lightning_meta.core.allocator import keep_freed_memory
+from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
 from lightning_meta.training.checkpoint import load_weights, origin, read
+from lightning_meta.training.ending import leave_group
+from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
+from lightning_meta.training.trainer_checks import check_trainer
 
 
 def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> None:

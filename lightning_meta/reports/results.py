@@ -11,19 +11,18 @@ from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from datamodules.episode_data import EpisodeData
-from datamodules.task_data import TaskData
-from lightning_meta.cli import returns
-from lightning_meta.cli.configs import combine, split_argv
-from lightning_meta.cli.tables import Scores, grouped, is_elsewhere, protocol_line, rows, size_name
+from lightning_meta.config.merge import combine, split_argv
 from lightning_meta.core import MetaRLLearner
 from lightning_meta.core.files import check_writable, write_json
+from lightning_meta.reports import returns
+from lightning_meta.reports.tables import Scores, grouped, is_elsewhere, protocol_line, rows, size_name
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import Learner, Origin
 from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions
 from lightning_meta.training.monitor import Cost
 from lightning_meta.training.run_checkpoints import BestCheckpoint
 from lightning_meta.training.run_folder import RunFolder, unused
+from lightning_meta.training.task_data import TaskData
 
 
 def after_fit(trainer: Trainer, argv: list[str], folder: RunFolder | None) -> None:
@@ -52,7 +51,7 @@ def after_fit(trainer: Trainer, argv: list[str], folder: RunFolder | None) -> No
         print(f"curves:     {curves(logger)}")
     if own:
         data = getattr(trainer, "datamodule", None)
-        untold = isinstance(data, EpisodeData) and data.trains_on_validation
+        untold = isinstance(data, TaskData) and data.trains_on_validation
         print(f"next:       {next_command(argv, own[-1] if untold else own[0])}")
 
 

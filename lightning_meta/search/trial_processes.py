@@ -5,15 +5,15 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 from ray import tune
 from ray.exceptions import RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-if TYPE_CHECKING:
-    from lightning_meta.search.trial import Plan
+from lightning_meta.search.plan import Plan, train
+from lightning_meta.search.reporter import CHECKPOINT, Reporter
 
 Address = tuple[str, int]
 
@@ -21,7 +21,7 @@ Address = tuple[str, int]
 class Ranks:
     """The other processes of a trial, which run while this is open. To Lightning each rank is a node with one device."""
 
-    def __init__(self, plan: "Plan", config: dict[str, Any], checkpoint: tune.Checkpoint | None):
+    def __init__(self, plan: Plan, config: dict[str, Any], checkpoint: tune.Checkpoint | None):
         self.plan, self.trial_config, self.checkpoint = plan, config, checkpoint
         self.address = (ray.util.get_node_ip_address(), free_port())
 
@@ -68,14 +68,12 @@ class Ranks:
 
 
 @ray.remote
-def join(plan: "Plan", config: dict[str, Any], checkpoint: tune.Checkpoint | None, rank: int, address: Address) -> None:
+def join(plan: Plan, config: dict[str, Any], checkpoint: tune.Checkpoint | None, rank: int, address: Address) -> None:
     """Take part as `rank`."""
-    from lightning_meta.search.trial import CHECKPOINT, Reporter, run
-
     take_place(rank, plan.workers, address)
     with ExitStack() as stack:
         path = Path(stack.enter_context(checkpoint.as_directory()), CHECKPOINT) if checkpoint else None
-        run(plan, config, [Reporter(plan.objectives, {}, None)], path)
+        train(plan, config, [Reporter(plan.objectives, {}, None)], path)
 
 
 def take_place(rank: int, world: int, address: Address) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_meta.cli.tables import is_elsewhere, number
+from lightning_meta.reports.tables import is_elsewhere, number
 from lightning_meta.training.metrics import EpisodeMean
 
 Cell = dict[str, Any]  # what one learner reached on one set at one size, or the reason why it could not

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor
 
-from datamodules.index.shard_index import Features
-from datamodules.reading.preprocess import Preprocess
-from lightning_meta.cli.checks import classes_of, images_of
-from lightning_meta.cli.halves import few_shot
+from lightning_meta.config.links import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import data_arguments, origin, read
@@ -20,18 +16,18 @@ from lightning_meta.training.evaluation import batch_statistics, predictions
 from lightning_meta.training.run_folder import run_of
 from lightning_meta.training.trust import brief
 
+WEIGHTS = ("state_dict", "optimizer_states", "callbacks", "loops")
 VALIDATED = {"meta_val/accuracy", "meta_val/mse"}
 Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
 
-class Entrant(NamedTuple):
+class Contestant(NamedTuple):
     """A learner under one protocol. What its checkpoint does not tell is None; the validation curve may be empty."""
 
     name: str
     path: Path
     learner: FewShotLearner
-    images: Preprocess | Features | None
-    classes: Tensor | None  # fingerprints of the classes that it was trained on
+    trained: dict[str, Any]  # what its checkpoint holds beside weights, the state of its training data among it
     trained_on: str | None
     episodes: int | None  # of its meta-training; of pretraining, flat batches
     flat_batch: int  # examples of such a batch; 0 for episodes
@@ -56,7 +52,7 @@ class Entrant(NamedTuple):
         }
 
 
-def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Entrant]:
+def contestants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Contestant]:
     """Each checkpoint, as configured. InputError where a file is no checkpoint or `names` do not fit."""
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
@@ -68,10 +64,8 @@ def entrants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = 
         minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
         episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
-        images, classes = images_of(path, checkpoint), classes_of(checkpoint)
-        found.append(
-            Entrant(name, path, learner, images, classes, made.trained_on, episodes, flat_batch, minutes, curve)
-        )
+        trained = {key: value for key, value in checkpoint.items() if key not in WEIGHTS}
+        found.append(Contestant(name, path, learner, trained, made.trained_on, episodes, flat_batch, minutes, curve))
     return found
 
 

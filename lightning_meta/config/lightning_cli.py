@@ -12,11 +12,11 @@ from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # docum
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from lightning_meta.cli.complaints import Complaining, ParserError
-from lightning_meta.cli.configs import read as read_config
-from lightning_meta.cli.diagnosis import diagnose, with_options
-from lightning_meta.cli.failures import Failure, annotate, construct, functions, why
-from lightning_meta.cli.halves import OF_DATA, OF_TRAINING_DATA, module
+from lightning_meta.config.construction import Failure, annotate, construct, functions, why
+from lightning_meta.config.faults import diagnose, with_options
+from lightning_meta.config.links import OF_DATA, OF_TRAINING_DATA, module
+from lightning_meta.config.merge import read as read_config
+from lightning_meta.config.parser_errors import Complaining, ParserError
 from lightning_meta.core import InputError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import read, trained_with

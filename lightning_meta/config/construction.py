@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from lightning_meta.cli.names import importable, in_a_line
+from lightning_meta.config.names import importable, in_a_line
 from lightning_meta.core import InputError
 from lightning_meta.nn.build import check_made, makes_module
 

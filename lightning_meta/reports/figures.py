@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lightning_meta.cli.comparison import Round
+from lightning_meta.reports.comparison import Round
 
 Line = list[tuple[int, float, float | None]]  # shots, mean score, half-width of its 95 % confidence interval
 

@@ -19,10 +19,11 @@ from pytorch_lightning.callbacks import (
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import OneCycleLR
 
-from datamodules.task_data import TaskData
 from lightning_meta.core import Episode, InputError
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import score_name
+from lightning_meta.training.meta_rl import MetaRL
+from lightning_meta.training.task_data import TaskData
 from lightning_meta.training.trust import brief
 
 OPEN = (
@@ -140,8 +141,7 @@ def batches(trainer: Trainer, data: TaskData) -> int:
 
 def logged(data: TaskData) -> list[str]:
     """Names that every training on these tasks logs."""
-    stream = data.streams("val")[0]
-    batch = stream.draw(0, range(1))
+    batch = next(data.samples("val"))
     kinds = ["loss", score_name(batch)] if isinstance(batch, Episode) else ["return", "total"]
     means = [f"meta_val/{kind}" for kind in kinds]
     return [*means, *(f"{name}_ci95" for name in means), "meta_val/error", *(f"meta_train/{kind}" for kind in kinds)]
@@ -191,3 +191,30 @@ def check_monitors(trainer: Trainer, names: list[str]) -> None:
                 f"{type(one).__name__} monitors {name!r}, which is not logged: choose from {', '.join(names)}, or a curve below"
                 " meta_val/ or meta_train/"
             )
+
+
+def check_trainer(precision: str | int | None, trainer: Trainer, model: MetaModule) -> None:
+    """On a CPU, Lightning makes bfloat16 of 16-mixed; 16-true gives nan. An agent steps its optimiser itself."""
+    half = str(precision).startswith("16")
+    if half and trainer.strategy.root_device.type == "cpu":
+        raise InputError(f"precision {precision} needs a GPU, and this run is on a CPU: choose 32 or bf16-mixed")
+    if not isinstance(model, MetaRL):
+        return
+    if half:
+        raise InputError(
+            f"precision {precision} needs its losses scaled, which an agent that takes gradients itself does not: choose 32"
+            " or bf16-mixed"
+        )
+    if precision == "bf16-true":
+        raise InputError("precision bf16-true leaves an agent 3 digits of what it perceives: choose 32 or bf16-mixed")
+    if model.learner.own_step and str(precision).startswith("bf16"):
+        raise InputError(
+            f"precision {precision} is too coarse for the conjugate gradients by which {type(model.learner).__name__} finds"
+            " its outer step: choose 32"
+        )
+    if trainer.gradient_clip_val is not None:
+        raise InputError(
+            "an agent steps its optimiser itself: give model.clip in the place of trainer.gradient_clip_val"
+        )
+    if trainer.accumulate_grad_batches > 1:
+        raise InputError("an agent steps with every meta-batch: enlarge data.meta_batch, not accumulate_grad_batches")

@@ -1,50 +1,40 @@
 """Tests at several sizes of episode in one call, and the score against shots."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule, Trainer
 
-from datamodules.episode_data import EpisodeData
-from datamodules.sampling.episodes import EpisodeSize
-from datamodules.sampling.meta_batches import Key
-from datamodules.task_data import TaskData
-from lightning_meta.cli.checks import rehearse
-from lightning_meta.cli.pictures import Line, against_shots
-from lightning_meta.cli.report import check_result, keep_result, result, text
-from lightning_meta.cli.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole
+from lightning_meta.evaluation.rehearsal import rehearse
+from lightning_meta.reports.figures import Line, against_shots
+from lightning_meta.reports.results import check_result, keep_result, result, text
+from lightning_meta.reports.tables import aligned, is_elsewhere, number, protocol_line, shown, size_name
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
 from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.monitor import boards
+from lightning_meta.training.task_data import TaskData
 
 
-def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
+def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[Any]:
     """The sizes to test at: every one of `ways` with every one of `shots`, by default the data module's own.
 
     Raises InputError where `ways` are given for regression, or either for data that are no episodes.
     """
-    if not isinstance(data, EpisodeData):
-        if ways or shots:
-            raise InputError(f"--ways and --shots set the size of episodes, which {type(data).__name__} has not")
-        return []
-    own = data.sizes["test"]
-    if ways and data.tasks.draw(Key(data.seed, data.splits["test"], 0, 0), *own.smallest()).query.y.is_floating_point():
-        raise InputError(
-            f"--ways is {shown(ways)}, but {type(data).__name__} is regression, which has no ways: give --shots"
-        )
-    sizes = product(ways or [own.ways], shots or [own.shots])
-    return [own._replace(ways=w, shots=s) for w, s in dict.fromkeys(sizes)]
+    if isinstance(data, TaskData):
+        return data.test_sizes(ways, shots)
+    if ways or shots:
+        raise InputError(f"--ways and --shots set the size of episodes, which {type(data).__name__} has not")
+    return []
 
 
 def evaluate_sizes(
     model: MetaModule,
     trainer: Trainer,
     data: LightningDataModule,
-    sizes: list[EpisodeSize],
+    sizes: list[Any],
     origin: Origin,
     folder: Path,
 ) -> list[dict[str, Any]]:
@@ -80,9 +70,9 @@ def evaluate_sizes(
     return found
 
 
-def set_size(data: LightningDataModule, size: EpisodeSize) -> None:
-    assert isinstance(data, EpisodeData)
-    data.sizes["test"] = size
+def set_size(data: LightningDataModule, size: Any) -> None:
+    assert isinstance(data, TaskData)
+    data.resize_test(size)
 
 
 def table(found: list[dict[str, Any]]) -> str:

@@ -1,0 +1,1 @@
+"""Rehearsal, tests of several sizes, and comparisons of learners."""

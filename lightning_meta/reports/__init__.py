@@ -1,0 +1,1 @@
+"""Results as text, tables, Markdown, JSON and figures."""

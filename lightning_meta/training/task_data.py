@@ -1,0 +1,77 @@
+"""What training, rehearsal, evaluation and reports ask of a data module of tasks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from pytorch_lightning import LightningDataModule
+
+from lightning_meta.core import Episode, MDPs
+
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # what each command of a run reads
+
+
+class TaskData(LightningDataModule, ABC):
+    """A distribution of tasks with training, validation and test loaders.
+
+    Validation and test tasks are a frozen sequence: the same for every run and learner with the same `seed`.
+
+    Attributes:
+        gives: what a task is made of.
+        meta_batch: tasks in a meta-batch, over all devices.
+        seed: seed of the sequence of tasks.
+        trains_on_validation: the validation split is trained on too, so that its score chooses no checkpoint.
+    """
+
+    gives: ClassVar[Literal["labelled examples", "decision processes"]]
+    meta_batch: int
+    seed: int
+
+    @abstractmethod
+    def streams(self, stage: str) -> list[Any]:
+        """The sequences of meta-batches that this process reads in a stage, `train`, `val` or `test`."""
+
+    @abstractmethod
+    def samples(self, stage: str) -> Iterator[Episode | MDPs]:
+        """Small batches that are like those of a stage: of each stream one of the smallest and one of the largest size."""
+
+    @abstractmethod
+    def share(self, processes: int | None) -> Episode | MDPs:
+        """The first training batch of one of so many processes; by default, of as many as the trainer has."""
+
+    @property
+    @abstractmethod
+    def trains_on_validation(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def judged_on(self) -> str:
+        """A description of the validation tasks. Scores are comparable only where it is equal."""
+
+    @property
+    @abstractmethod
+    def source(self) -> str:
+        """The name or the place of the data that the tasks are made from."""
+
+    @abstractmethod
+    def protocol(self, stage: str) -> dict[str, Any]:
+        """The tasks of a stage for a report: their source, size, number and seed."""
+
+    @abstractmethod
+    def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[Any]:
+        """The sizes of test episodes: every one of `ways` with every one of `shots`, by default the configured ones.
+        Empty where tasks have no size. Raises InputError where such sizes cannot be had."""
+
+    @abstractmethod
+    def resize_test(self, size: Any) -> None:
+        """Test with episodes of one of the `test_sizes` from now on."""
+
+    @abstractmethod
+    def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
+        """Raise InputError where a checkpoint was trained on data of another kind than these, and note the classes that it
+        was trained on, so that a report can tell which of the classes tested on are held out."""
+
+    @property
+    def place(self) -> tuple[int | None, int | None]:
+        """The rank of this process and the number of all; None without a trainer."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
