@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-from clusters.manifest_check import check
+from clusters.kubernetes.schema_check import check
 
 TOKEN = "let-me-in"
 OBJECT = re.compile(r"/apis/(?P<group>[\w.]+)/v1/namespaces/(?P<namespace>[\w-]+)/(?P<kind>\w+)(/(?P<name>[\w-]+))?")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from clusters.job import Job
+from clusters.core.job import Job
 
 PROFILE = {
     "image": "registry.example.org/lightning-meta:1",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from clusters_here import RAY, command_line, kill_group, until
 
-from clusters.job import Job
+from clusters.core.job import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = """#!{python}

@@ -15,9 +15,10 @@ import yaml
 from runs import lightning_meta, write_yaml
 from test_submit import FIT, cli, ended, job, jobs
 
-from clusters import folder, local
-from clusters.job import JobError, Status
-from clusters.local import Local, born
+from clusters.core import job_folder
+from clusters.core.job import JobError, Status
+from clusters.local import backend as local
+from clusters.local.backend import Local, born
 
 __all__ = ["jobs"]  # the fixture
 OPTIONS = {"trainer.max_epochs": 1, "data.epoch_batches": 2, "data.meta_batch": 8, "data.val_tasks": 4}
@@ -114,9 +115,9 @@ def test_an_unknown_id_says_so(tmp_path: Path) -> None:
 def test_cancel_ends_all_of_its_processes(tmp_path: Path) -> None:
     what = job(tmp_path, setup=("sleep 1000 & sleep 1000",))
     what.folder.mkdir(parents=True)
-    folder.keep(what, Local().render(what))
+    job_folder.keep(what, Local().render(what))
     id = Local().submit(what)
-    folder.record(what, "local", id)
+    job_folder.record(what, "local", id)
     assert Local().status(id, what.folder).state == "running"
     time.sleep(0.3)
     assert lightning_meta(tmp_path, "jobs", "cancel", id).returncode == 0
@@ -141,7 +142,7 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(local, "GRACE", 0.3)
     what = job(tmp_path, setup=("trap '' TERM", "while :; do sleep 0.1; done"))
     what.folder.mkdir(parents=True)
-    folder.keep(what, Local().render(what))
+    job_folder.keep(what, Local().render(what))
     id = Local().submit(what)
     time.sleep(0.5)
     Local().cancel(id, what.folder)
@@ -151,7 +152,7 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_killed_job_has_failed_and_another_process_of_its_number_is_not_it(tmp_path: Path) -> None:
     what = job(tmp_path, setup=("sleep 1000",))
     what.folder.mkdir(parents=True)
-    folder.keep(what, Local().render(what))
+    job_folder.keep(what, Local().render(what))
     id = Local().submit(what)
     os.killpg(_pid(what.folder), signal.SIGKILL)
     assert ended(id, what.folder).state == "failed"
@@ -163,17 +164,17 @@ def test_a_killed_job_has_failed_and_another_process_of_its_number_is_not_it(tmp
 
 
 def test_two_jobs_of_one_second_and_of_one_id(tmp_path: Path) -> None:
-    first, second = folder.new_folder("x"), folder.new_folder("x")
+    first, second = job_folder.new_folder("x"), job_folder.new_folder("x")
     assert first != second
     for where in (first, second):
-        folder.record(replace(job(tmp_path), folder=where), "slurm", "12")
+        job_folder.record(replace(job(tmp_path), folder=where), "slurm", "12")
     with pytest.raises(JobError, match="2 jobs have the id 12"):
-        folder.find("12")
-    assert folder.find(first.name).folder == first
+        job_folder.find("12")
+    assert job_folder.find(first.name).folder == first
     with pytest.raises(JobError, match=f"2 jobs have the name try: .* the newest first: {second.name}, {first.name}"):
-        folder.find("try")
-    folder.discard(second)
-    assert folder.find("try").folder == first, "the only one of its name"
+        job_folder.find("try")
+    job_folder.discard(second)
+    assert job_folder.find("try").folder == first, "the only one of its name"
 
 
 @pytest.mark.slow

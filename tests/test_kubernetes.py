@@ -14,9 +14,9 @@ import pytest
 from fake_kubernetes import FakeKubernetes, serving
 from kube_jobs import FIT, job, jobs
 
-from clusters import kuberay
-from clusters.job import JobError, Status
-from clusters.kuberay import Kubernetes
+from clusters.core.job import JobError, Status
+from clusters.kubernetes import backend
+from clusters.kubernetes.backend import Kubernetes
 
 pytest.importorskip("jsonschema")
 
@@ -122,7 +122,7 @@ def test_a_search_from_submission_to_its_end(tmp_path: Path, cluster: FakeKubern
 def test_logs_are_followed_to_the_end_also_into_the_pod_that_takes_over(
     tmp_path: Path, cluster: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kuberay, "POLL", 0.05)
+    monkeypatch.setattr(backend, "POLL", 0.05)
     sent, labels = job(tmp_path, *FIT), {"job-name": "omniglot-maml-1"}
     id = Kubernetes().submit(sent)
     lines = ["one", "\u00fcber"]

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from kube_jobs import FIT, HOSTILE, TUNE, job, jobs
 
-from clusters.job import JobError
-from clusters.kuberay import Kubernetes
-from clusters.manifest import manifest
-from clusters.manifest_check import check
+from clusters.core.job import JobError
+from clusters.kubernetes.backend import Kubernetes
+from clusters.kubernetes.manifest import manifest
+from clusters.kubernetes.schema_check import check
 
 pytest.importorskip("jsonschema")
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ def test_a_run_on_several_nodes_goes_to_the_workers_of_a_ray_cluster(tmp_path: P
     made = manifest(jobs(tmp_path)["fit on nodes"])
     assert (made["kind"], at(*GROUP)(made)["replicas"]) == ("RayJob", 3)
     command = command_of(made)
-    assert command[:4] == ["python", "-m", "clusters.ray_nodes", "3"]
+    assert command[:4] == ["python", "-m", "clusters.ray.run_on_nodes", "3"]
     assert json.loads(command[4]) == {"CPU": 32, "GPU": 8}
     assert command[5:7] == ["bash", "-c"]
     assert command[7].endswith('\nexec "$$@"'), "of which Kubernetes makes a single $"

@@ -159,13 +159,13 @@ def names(found: Any) -> list[str]:
     ],
 )
 def test_names_and_values_of_secrets(name: str, value: str, secret: bool) -> None:
-    from clusters.secret_names import is_secret
+    from clusters.core.secrets import is_secret
 
     assert is_secret(name, value) == secret
 
 
 def test_settings_that_hold_a_secret() -> None:
-    from clusters.secret_names import secret_settings
+    from clusters.core.secrets import secret_settings
 
     config = {
         "logger": {"init_args": {"api_key": "abc0123456789", "image_key": "jpg-or-png", "password": None, "token": 5}},

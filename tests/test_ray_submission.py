@@ -9,10 +9,10 @@ import pytest
 import yaml
 from ray_head import job
 
-from clusters import package as packages
-from clusters.job import JobError
-from clusters.package import package
-from clusters.rayjobs import RayJobs
+from clusters.core.job import JobError
+from clusters.ray import upload
+from clusters.ray.backend import RayJobs
+from clusters.ray.upload import package
 
 pytest.importorskip("ray")
 
@@ -120,7 +120,7 @@ def test_a_run_on_several_nodes_takes_its_resources_on_each(tmp_path: Path) -> N
     asked = job(tmp_path, "fit", **size, options={"python": "py", "resources": {"fast_disk": 1}})
     made = yaml.safe_load(RayJobs().render(asked))
     resources = '{"CPU": 32, "GPU": 8, "fast_disk": 1, "memory": 1073741824}'
-    assert made["entrypoint"] == f"py -m clusters.ray_nodes 2 '{resources}' py -m lightning_meta fit"
+    assert made["entrypoint"] == f"py -m clusters.ray.run_on_nodes 2 '{resources}' py -m lightning_meta fit"
     assert not [key for key in made if key.startswith("entrypoint_")], "the command itself takes none"
 
 
@@ -166,7 +166,7 @@ def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatc
 def test_too_large_a_package_is_named_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = job(tmp_path, "fit", options={"address": "http://127.0.0.1:1"})  # nobody answers there
     fill(asked.workdir)
-    monkeypatch.setattr(packages, "LIMIT", 1500)
+    monkeypatch.setattr(upload, "LIMIT", 1500)
     with pytest.raises(
         JobError, match=r"is 0.0 MiB, and Ray's Jobs API takes (.|\n)*MiB  deep/er/file\n(.|\n)*\.rayignore"
     ):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ray_head import ROOT, Head, job, ray_head
 
-from clusters.job import JobError, Status
-from clusters.rayjobs import RayJobs
+from clusters.core.job import JobError, Status
+from clusters.ray.backend import RayJobs
 
 pytest.importorskip("ray")
 HOSTILE = ("a b", "'", '"', ";touch touched;", "$(touch touched)", "$HOME", "`touch touched`", "x\ny", "\\", "--")
@@ -179,8 +179,8 @@ def test_without_a_token_the_message_says_how_to_give_one(head: Head, tmp_path: 
     """In a process of its own, for Ray reads the mode only once."""
     code = f"""
 from pathlib import Path
-from clusters.job import Job, JobError
-from clusters.rayjobs import RayJobs
+from clusters.core.job import Job, JobError
+from clusters.ray.backend import RayJobs
 where = Path({str(tmp_path)!r})
 try:
     RayJobs().submit(Job("any", ("fit",), where / "job", where, options={{"address": {head.address!r}}}))

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from runs import lightning_meta, write_yaml
 
-from clusters import folder, profiles, shell, slurm_states
-from clusters.job import Job, JobError, Status
-from clusters.local import Local
-from clusters.partitions import gpus
-from clusters.slurm import Slurm
+from clusters.core import job_folder, profiles, quoting
+from clusters.core.job import Job, JobError, Status
+from clusters.local.backend import Local
+from clusters.slurm import states
+from clusters.slurm.backend import Slurm
+from clusters.slurm.partition_limits import gpus
 
 NASTY = [
     "a b",
@@ -65,7 +66,7 @@ def ended(id: str, where: Path, seconds: float = 90) -> Status:
 def send(what: Job) -> Status:
     """Through the local back end, to its end."""
     what.folder.mkdir(parents=True)
-    folder.keep(what, Local().render(what))
+    job_folder.keep(what, Local().render(what))
     id = Local().submit(what)
     return ended(id, what.folder)
 
@@ -138,19 +139,19 @@ def test_gpus_of_a_node() -> None:
 def test_states_are_read_from_every_form() -> None:
     """Lines as Slurm 22.05 printed them; newer accounting gives CODE:SIGNAL."""
     queue = "7|FAILED|1|768|NonZeroExitCode|\n9_0|RUNNING|0|0|None|\n9_1|PENDING|0|0|Resources|\n10|TIMEOUT|0|15|TimeLimit|\n"
-    found = slurm_states.parse_queue(queue)
+    found = states.parse_queue(queue)
     assert found["7"][0][:3] == ("failed", 3, 1)
     assert [status.state for status in found["9"]] == ["running", "pending"]
     assert found["10"] == [Status("failed", 128 + 15, 0, "TIMEOUT TimeLimit")]
-    found = slurm_states.parse_accounting("7|COMPLETED|0:0|2\n7.batch|FAILED|1:0|\n8|CANCELLED by 0|0:15|0\n")
+    found = states.parse_accounting("7|COMPLETED|0:0|2\n7.batch|FAILED|1:0|\n8|CANCELLED by 0|0:15|0\n")
     assert found["7"][0][:3] == ("succeeded", 0, 2)
     assert found["8"][0].state == "cancelled"
 
 
 @pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "{}", "a|b", "7|", "7|X|?|y|z|", "\0|||||"])
 def test_what_cannot_be_read_is_unknown(text: str) -> None:
-    found = [*slurm_states.parse_queue(text).values(), *slurm_states.parse_accounting(text).values()]
-    assert slurm_states.array_state([one for some in found for one in some]).state == "unknown"
+    found = [*states.parse_queue(text).values(), *states.parse_accounting(text).values()]
+    assert states.array_state([one for some in found for one in some]).state == "unknown"
 
 
 def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +203,7 @@ PASS = (
 def test_a_set_up_line_that_fails_in_any_part_ends_the_script(
     setup: list[str], fails: bool, depth: int, tmp_path: Path
 ) -> None:
-    text = "\n".join([*shell.guarded(setup, depth), "echo went on"])
+    text = "\n".join([*quoting.guarded(setup, depth), "echo went on"])
     script = tmp_path / "script"
     script.write_text(text)
     done = subprocess.run(

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clusters import kube_client, patience, ray_join, rayjobs, slurm
-from clusters.job import JobError
-from clusters.kube_client import Kubectl, connect
-from clusters.patience import watched, within
-from clusters.rayjobs import RayJobs
-from clusters.slurm import Slurm
+from clusters.core import timeouts
+from clusters.core.job import JobError
+from clusters.core.timeouts import watched, within
+from clusters.kubernetes import client
+from clusters.kubernetes.client import Kubectl, connect
+from clusters.ray import backend as ray
+from clusters.ray.backend import RayJobs
+from clusters.slurm import backend as slurm
+from clusters.slurm import wait_for_ray
+from clusters.slurm.backend import Slurm
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def silent() -> Iterator[str]:
 
 def test_a_ray_cluster_that_does_not_answer(silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    monkeypatch.setattr(rayjobs, "TIMEOUT", 0.5)
+    monkeypatch.setattr(ray, "TIMEOUT", 0.5)
     (tmp_path / "ray.json").write_text(f'{{"address": "http://{silent}"}}')
     for ask in (RayJobs().status, RayJobs().cancel, lambda *where: list(RayJobs().logs(*where, follow=True))):
         with pytest.raises(JobError, match=f"the Ray cluster at http://{silent} gives no answer within 0.5 seconds"):
@@ -51,7 +55,7 @@ def test_a_kubernetes_that_does_not_answer(silent: str, tmp_path: Path, monkeypa
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     api = connect(None)
-    monkeypatch.setattr(kube_client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "PATIENCE", 0.5)
     with pytest.raises(JobError, match=r"Kubernetes gives no answer within 0\.5 seconds"):
         api.get("job", "a", "b")
 
@@ -61,27 +65,27 @@ def test_a_program_that_does_not_end(program: str, tmp_path: Path, monkeypatch: 
     (tmp_path / program).write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(kube_client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "PATIENCE", 0.5)
     monkeypatch.setattr(slurm, "TIMEOUT", 0.5)
     with pytest.raises(JobError, match=f"{program} gives no answer within 0.5 seconds"):
         Kubectl(None).get("job", "a", "b") if program == "kubectl" else Slurm().status("7", tmp_path)
 
 
 def test_a_head_that_ends_and_one_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_join, "PATIENCE", 1.0)
+    monkeypatch.setattr(wait_for_ray, "PATIENCE", 1.0)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     with pytest.raises(SystemExit, match=f"the head of the Ray cluster at {silent} has ended: see ray-head"):
-        ray_join.main(silent, 2, dead.pid)
+        wait_for_ray.main(silent, 2, dead.pid)
     with subprocess.Popen(["sleep", "60"]) as alive:
         for address in (silent, "127.0.0.1:1"):
             with pytest.raises(SystemExit, match=f"at {address} gives no answer within 1 seconds"):
-                ray_join.main(address, 2, alive.pid)
+                wait_for_ray.main(address, 2, alive.pid)
         alive.kill()
 
 
 def test_a_stream_is_left_when_there_is_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "SILENCE", 0.05)
+    monkeypatch.setattr(timeouts, "SILENCE", 0.05)
     asked = iter([True, True, False])
 
     def lines() -> Iterator[str]:

@@ -3,9 +3,9 @@
 import json
 import sys
 
-from clusters import outcomes
-from clusters.folder import find, index, records
-from clusters.job import JobError, Status
+from clusters.core import statuses
+from clusters.core.job import JobError, Status
+from clusters.core.job_folder import find, index, records
 from lightning_meta.cli.submit import Options, backend, user
 from lightning_meta.core import InputError
 
@@ -36,21 +36,21 @@ def run(argv: list[str]) -> None:
     found = user(find, asked.id)
     chosen = user(backend, found.backend)
     if asked.action == "cancel":
-        if ended := outcomes.kept(found.folder):
+        if ended := statuses.kept(found.folder):
             print(f"{found.id} has ended: {sentence(ended)}")
             return
         user(chosen.cancel, found.id, found.folder)
         print(f"cancelled {found.id}")
     elif asked.action == "logs":
         try:
-            if asked.follow and (status := outcomes.status(chosen, found)).state == "pending":
+            if asked.follow and (status := statuses.status(chosen, found)).state == "pending":
                 print(f"{found.id}: {sentence(status)}; what it prints follows", file=sys.stderr)
             for line in chosen.logs(found.id, found.folder, asked.follow):
                 print(line, flush=True)
         except JobError as error:  # as late as the scheduler is asked
             raise InputError(str(error)) from error
     else:
-        status = user(outcomes.status, chosen, found)
+        status = user(statuses.status, chosen, found)
         if asked.json:
             facts = {**status._asdict(), "id": found.id, "backend": found.backend, "folder": str(found.folder)}
             print(json.dumps(facts))
@@ -63,7 +63,7 @@ def show_all(as_json: bool) -> None:
     """A line a job. A scheduler that does not answer leaves its jobs unknown, and says why."""
     problems: list[str] = []
     jobs = records(problems)
-    found = outcomes.statuses(jobs, backend)
+    found = statuses.statuses(jobs, backend)
     for problem in [*problems[:5], *([f"... and {len(problems) - 5} more"] if len(problems) > 5 else [])]:
         print(problem, file=sys.stderr)
     if as_json:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from clusters.job import Job
-from clusters.secret_names import secret_settings
+from clusters.core.job import Job
+from clusters.core.secrets import secret_settings
 from lightning_meta.config.lightning_cli import MetaCLI, TestCLI, parse
 from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError

@@ -13,17 +13,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from clusters.folder import discard, find, future_folder, keep, new_folder, record, records
-from clusters.job import Backend, Job, JobError
-from clusters.profiles import profile, split
-from clusters.secret_names import secret_arguments
+from clusters.core.job import Backend, Job, JobError
+from clusters.core.job_folder import discard, find, future_folder, keep, new_folder, record, records
+from clusters.core.profiles import profile, split
+from clusters.core.secrets import secret_arguments
 from lightning_meta.core import InputError
 
 BACKENDS = {
-    "local": "clusters.local.Local",
-    "slurm": "clusters.slurm.Slurm",
-    "ray": "clusters.rayjobs.RayJobs",
-    "kubernetes": "clusters.kuberay.Kubernetes",
+    "local": "clusters.local.backend.Local",
+    "slurm": "clusters.slurm.backend.Slurm",
+    "ray": "clusters.ray.backend.RayJobs",
+    "kubernetes": "clusters.kubernetes.backend.Kubernetes",
 }
 FORMS = {
     "sbatch": "--exclusive",

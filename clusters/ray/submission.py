@@ -8,12 +8,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from clusters.entry import wrapped
-from clusters.job import Job, JobError
-from clusters.manifest import assign, program, timed
-from clusters.ray_nodes import spread
-from clusters.secret_names import is_secret
-from clusters.shell import check, check_options
+from clusters.core.job import Job, JobError
+from clusters.core.quoting import check, check_options
+from clusters.core.secrets import is_secret
+from clusters.kubernetes.entrypoint import wrapped
+from clusters.kubernetes.manifest import assign, program, timed
+from clusters.ray.run_on_nodes import spread
 
 OPTIONS = {
     "address": "of the dashboard, such as http://head:8265; else RAY_API_SERVER_ADDRESS or RAY_ADDRESS",

@@ -1,4 +1,4 @@
-"""python -m clusters.ray_nodes NODES RESOURCES COMMAND ...: what srun is to Slurm, on the Ray cluster that this runs on.
+"""python -m clusters.ray.run_on_nodes NODES RESOURCES COMMAND ...: what srun is to Slurm, on the Ray cluster that this runs on.
 
 The command runs once on each of NODES nodes, where RESOURCES (JSON, such as {"CPU": 8, "GPU": 8}) are its own. It finds its
 place in NODE_RANK, MASTER_ADDR and MASTER_PORT, and Lightning starts a process for each GPU from there. What they print is
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
-from clusters.entry import wrapped
-from clusters.job import Job
+from clusters.core.job import Job
+from clusters.kubernetes.entrypoint import wrapped
 
 GROWTH, LONGEST = 600, 86400  # seconds to wait for nodes that a cluster has not, and for those that others occupy
 PATIENCE = 30  # seconds that the others have to end by themselves when one has failed
@@ -25,7 +25,7 @@ PATIENCE = 30  # seconds that the others have to end by themselves when one has 
 
 def spread(job: Job, more: dict[str, Any], command: list[str]) -> list[str]:
     """The argument list that runs a command on each of the job's nodes, after the set-up lines; `more`: resources of each."""
-    python = [str(job.options.get("python", "python")), "-m", "clusters.ray_nodes"]
+    python = [str(job.options.get("python", "python")), "-m", "clusters.ray.run_on_nodes"]
     resources = {"CPU": job.cpus_of_a_node, "GPU": job.gpus_per_node, **more}
     return [*python, str(job.nodes), json.dumps(resources), *wrapped(command, list(job.setup))]
 

@@ -5,7 +5,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from clusters.job import JobError
+from clusters.core.job import JobError
 
 SILENCE = 60.0  # seconds of a stream after which it is asked whether there is anything to wait for
 

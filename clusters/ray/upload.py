@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clusters.job import JobError
+from clusters.core.job import JobError
 
 LIMIT = 100 * 2**20  # bytes of a request to Ray's dashboard; no setting of Ray raises it
 RAY_MISSING = "submitting to Ray needs ray[default], which is not installed; pip install 'lightning-meta[ray-jobs]'"

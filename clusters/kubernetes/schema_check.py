@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from clusters.job import JobError
+from clusters.core.job import JobError
 
 SCHEMAS = {
     ("ray.io/v1", "RayJob"): "rayjob",

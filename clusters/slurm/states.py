@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from clusters.folder import read_json
-from clusters.job import State, Status
+from clusters.core.job import State, Status
+from clusters.core.job_folder import read_json
 
 STATES: dict[str, State] = {
     **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"), "pending"),

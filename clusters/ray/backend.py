@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import yaml
 
-from clusters.folder import read_json, write
-from clusters.job import Backend, Job, JobError, State, Status, Twin
-from clusters.package import LIMIT, RAY_MISSING, Package, add_content, check_size, mebibytes, package
-from clusters.patience import watched, within
-from clusters.ray_submission import address, not_sent, submission
+from clusters.core.job import Backend, Job, JobError, State, Status, Twin
+from clusters.core.job_folder import read_json, write
+from clusters.core.timeouts import watched, within
+from clusters.ray.submission import address, not_sent, submission
+from clusters.ray.upload import LIMIT, RAY_MISSING, Package, add_content, check_size, mebibytes, package
 
 NOTES = "ray.json"  # in the job's folder: which cluster
 TIMEOUT, UPLOAD = 30.0, 600.0  # seconds for an answer; of a submission, with its package

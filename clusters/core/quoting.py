@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from clusters.job import Job, JobError
-from clusters.secret_names import is_secret
+from clusters.core.job import Job, JobError
+from clusters.core.secrets import is_secret
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from clusters.folder import read_json, write
-from clusters.job import Backend, Job, JobError, State, Status, Twin
-from clusters.kube_client import Api, NotThereError, TakenError, connect
-from clusters.manifest import DIGEST, manifest
-from clusters.manifest_check import check
-from clusters.patience import SilentError, watched
+from clusters.core.job import Backend, Job, JobError, State, Status, Twin
+from clusters.core.job_folder import read_json, write
+from clusters.core.timeouts import SilentError, watched
+from clusters.kubernetes.client import Api, NotThereError, TakenError, connect
+from clusters.kubernetes.manifest import DIGEST, manifest
+from clusters.kubernetes.schema_check import check
 
 NOTES = "kubernetes.json"  # in the job's folder: what its id does not say
 DEPLOYMENT: dict[str, State] = {
@@ -35,7 +35,7 @@ POLL = 10.0  # seconds between two questions for a pod
 class Kubernetes(Backend):
     """Jobs on Kubernetes. Their ids are KIND/NAMESPACE/NAME, such as rayjob/default/omniglot-pbt.
 
-    What is sent is checked before, offline, against a schema that knows every legal key (clusters.manifest_check). A job that
+    What is sent is checked before, offline, against a schema that knows every legal key (schema_check.py). A job that
     differs in nothing from one that waits, runs or has succeeded there is that one, and nothing is started.
 
     A pod that Kubernetes evicts gets SIGTERM, then `grace_seconds` to save its state (LIGHTNING_META_PREEMPTIBLE=1 tells

@@ -1,4 +1,4 @@
-"""python -m clusters.entry: run the command of the environment, for a scheduler that would have shells read it twice.
+"""Run the command that a RayJob's environment holds: python -m clusters.kubernetes.entrypoint.
 
 KubeRay puts a RayJob's entrypoint, unquoted, into a shell line, whose words `ray job submit` joins to another one. This
 entrypoint has nothing to quote; what to run is in the container's environment, where no shell reads it:
@@ -8,7 +8,7 @@ LIGHTNING_META_COMMAND, a JSON list of arguments, and LIGHTNING_META_SETUP, line
 import json
 import os
 
-from clusters.shell import guarded
+from clusters.core.quoting import guarded
 
 
 def main() -> None:

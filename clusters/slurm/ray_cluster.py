@@ -2,8 +2,8 @@
 
 import shlex
 
-from clusters import shell
-from clusters.job import Job
+from clusters.core import quoting
+from clusters.core.job import Job
 
 # Ray lets everybody write into its folder, so that it lies in one that only this user may enter, here and on each node
 # under the same name: a short one, as a socket's whole path has 107 bytes at most.
@@ -49,7 +49,7 @@ down() {{
   rm -rf "$SCRATCH" "$RAY_AUTH_TOKEN_PATH"
 }}
 trap down EXIT
-{python} -m clusters.ray_join "$ADDRESS:$PORT" "$SLURM_JOB_NUM_NODES" "$head" && {{
+{python} -m clusters.slurm.wait_for_ray "$ADDRESS:$PORT" "$SLURM_JOB_NUM_NODES" "$head" && {{
   {command} --address "$ADDRESS:$PORT" &
   driver=$!
   trap 'told=1; kill -TERM "$driver" 2>/dev/null' USR1 TERM
@@ -65,7 +65,7 @@ def body(job: Job) -> list[str]:
     resources = f"--num-cpus={job.cpus_of_a_node} --num-gpus={job.gpus_per_node}"
     if "object_store_memory" in job.options:
         resources += f" --object-store-memory={int(job.options['object_store_memory'])}"
-    python = shlex.quote(shell.program(job)[0])
+    python = shlex.quote(quoting.program(job)[0])
     text = SCRIPT.format(
         python=python,
         private=PRIVATE,
@@ -74,6 +74,6 @@ def body(job: Job) -> list[str]:
         ray=f"env -u SLURM_NTASKS -u SLURM_PROCID {python} -m ray.scripts.scripts",
         resources=resources,
         cpus=job.cpus_of_a_node,
-        command=shell.command(job),
+        command=quoting.command(job),
     )
     return text.splitlines()

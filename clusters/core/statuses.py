@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from clusters.folder import Record, read_json, write
-from clusters.job import Backend, JobError, Status
+from clusters.core.job import Backend, JobError, Status
+from clusters.core.job_folder import Record, read_json, write
 
 FINAL = ("succeeded", "failed", "cancelled")
 FILE = "ended.json"

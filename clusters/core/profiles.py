@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from clusters.job import JobError
+from clusters.core.job import JobError
 
 JOB = {  # keys that are a job's own, and what they hold
     "nodes": int,

@@ -1,4 +1,4 @@
-"""python -m clusters.ray_join ADDRESS NODES HEAD: wait until a Ray cluster has so many nodes; HEAD is its head's process.
+"""Wait until a Ray cluster has all its nodes: python -m clusters.slurm.wait_for_ray ADDRESS NODES HEAD_PID.
 
 Ends with status 1 and what is missing where the head dies, or after five minutes. Ray's own client may wait for ever for a head
 that is not there, so that it runs in a process of its own.

@@ -12,17 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from clusters import runner, shell
-from clusters.folder import read_json, tail, write
-from clusters.job import Backend, Job, JobError, Status, Twin
-from clusters.outcomes import one_by_one
+from clusters.core import quoting
+from clusters.core.job import Backend, Job, JobError, Status, Twin
+from clusters.core.job_folder import read_json, tail, write
+from clusters.core.statuses import one_by_one
+from clusters.local import run_script
 
 GRACE = 120.0  # seconds between TERM and KILL, for a checkpoint
 SHARED = "this machine is shared with all else that runs on it"
 
 
 class Local(Backend):
-    """A session of processes for each job. Its first one, `runner.py`, writes the exit code; the id is the folder's name.
+    """A session of processes for each job. Its first one, `run_script.py`, writes the exit code; the id is the folder's name.
 
     A job that is cancelled or meets its time limit saves its state (LIGHTNING_META_PREEMPTIBLE=1); nothing starts it again.
     """
@@ -36,7 +37,7 @@ class Local(Backend):
     }
 
     def render(self, job: Job) -> str:
-        shell.check(job)
+        quoting.check(job)
         if job.passthrough:
             raise JobError(f"local has no scheduler to pass {shlex.join(job.passthrough)} to")
         run = shlex.quote(job.run)
@@ -44,18 +45,18 @@ class Local(Backend):
         if job.time:
             told = f"SIGUSR1 {_warning(job)} seconds before the end, then " if _warning(job) else ""
             lines += [
-                f"# at most {shell.seconds(job.time)} seconds: {told}SIGTERM, and SIGKILL {runner.GRACE} seconds later"
+                f"# at most {quoting.seconds(job.time)} seconds: {told}SIGTERM, and SIGKILL {run_script.GRACE} seconds later"
             ]
-        lines += shell.prologue(job)
+        lines += quoting.prologue(job)
         if job.command[:1] != ("tune",):
             lines += ["export LIGHTNING_META_PREEMPTIBLE=1"]
         if job.array == 1:
-            lines += [f"export LIGHTNING_META_RUN={run}", f"exec {shell.command(job)}"]
+            lines += [f"export LIGHTNING_META_RUN={run}", f"exec {quoting.command(job)}"]
         else:
             lines += [
                 "ended=0; told=; trap 'told=1' USR1 TERM",
                 f"for RUN in {' '.join(map(str, range(job.array)))}; do",
-                f'  [ -n "$told" ] || LIGHTNING_META_RUN={run}-"$RUN" {shell.command(job)} || ended=$?',
+                f'  [ -n "$told" ] || LIGHTNING_META_RUN={run}-"$RUN" {quoting.command(job)} || ended=$?',
                 "done",
                 'exit "$ended"',
             ]
@@ -68,8 +69,8 @@ class Local(Backend):
 
     def submit(self, job: Job) -> str:
         """`render` is in the job's folder already, as script.txt."""
-        limit = [str(shell.seconds(job.time)), str(_warning(job))] if job.time else []
-        command = [sys.executable, "-P", str(Path(runner.__file__).resolve()), str(job.folder), *limit]
+        limit = [str(quoting.seconds(job.time)), str(_warning(job))] if job.time else []
+        command = [sys.executable, "-P", str(Path(run_script.__file__).resolve()), str(job.folder), *limit]
         with (job.folder / "log.txt").open("ab") as log:
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
@@ -121,7 +122,7 @@ class Local(Backend):
 
 def _warning(job: Job) -> int:
     """Seconds before the end of its time at which a job that can save is told to: two minutes, a quarter of a short time."""
-    return min(120, shell.seconds(job.time) // 4) if job.time and job.command[:1] == ("fit",) else 0
+    return min(120, quoting.seconds(job.time) // 4) if job.time and job.command[:1] == ("fit",) else 0
 
 
 def _alive(folder: Path) -> bool:

@@ -3,8 +3,9 @@
 import re
 import shlex
 
-from clusters import ray_on_slurm, shell
-from clusters.job import Job, JobError
+from clusters.core import quoting
+from clusters.core.job import Job, JobError
+from clusters.slurm import ray_cluster
 
 LOGS = re.compile(r"[A-Za-z0-9 ._/@+:,=-]+")  # what an --output of Slurm's takes as it is
 RESTARTS = 10  # of a job that does not say
@@ -30,11 +31,11 @@ fi
 
 def script(job: Job) -> str:
     """The whole of it. JobError for what Slurm cannot hold."""
-    shell.check(job)
+    quoting.check(job)
     tune = job.command[:1] == ("tune",)
     lines = ["#!/bin/bash", *(f"#SBATCH {shlex.quote(option)}" for option in options(job, tune))]
-    lines += ["", *shell.prologue(job), *begin(job)]
-    lines += ray_on_slurm.body(job) if tune else body(job)
+    lines += ["", *quoting.prologue(job), *begin(job)]
+    lines += ray_cluster.body(job) if tune else body(job)
     return "\n".join([*lines, *ending(job)]) + "\n"
 
 
@@ -73,14 +74,14 @@ def most(job: Job) -> int:
 
 def warning(job: Job) -> int:
     """Seconds before the end of its time at which a job is told to save: two minutes, but a quarter of a short time."""
-    return int(job.options.get("signal_seconds", min(120, shell.seconds(job.time) // 4) if job.time else 120))
+    return int(job.options.get("signal_seconds", min(120, quoting.seconds(job.time) // 4) if job.time else 120))
 
 
 def minutes(time: str | None) -> str | None:
     """Days-hours:minutes:seconds, as Slurm reads it."""
     if time is None:
         return None
-    left = shell.seconds(time)
+    left = quoting.seconds(time)
     days, left = divmod(left, 86400)
     return f"{days}-{left // 3600:02}:{left // 60 % 60:02}:{left % 60:02}"
 
@@ -112,7 +113,7 @@ def body(job: Job) -> list[str]:
     return [
         f"srun --kill-on-bad-exit=1 --cpus-per-task={job.cpus_of_a_task} \\",
         f"  bash -c {shlex.quote(task)} task \\",
-        f"  {shell.command(job)} &",
+        f"  {quoting.command(job)} &",
         "step=$!",
         'while :; do wait "$step"; code=$?; kill -0 "$step" 2>/dev/null || break; done',
         'if [ -s "$LIGHTNING_META_FAILED" ]; then',

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clusters import partitions, slurm_script
-from clusters.folder import read_json, tail, write
-from clusters.job import Backend, Job, JobError, Status, Twin
-from clusters.slurm_states import ENDED, FIELDS, array_state, found_state, left, parse_accounting, parse_queue
+from clusters.core.job import Backend, Job, JobError, Status, Twin
+from clusters.core.job_folder import read_json, tail, write
+from clusters.slurm import partition_limits, script
+from clusters.slurm.states import ENDED, FIELDS, array_state, found_state, left, parse_accounting, parse_queue
 
 NOTES = "slurm.json"  # in the job's folder: which of several clusters
 OWN = ("SBATCH_", "SLURM_JOB", "SQUEUE_", "SINFO_", "SACCT_", "SCANCEL_")  # variables that would change what we ask
@@ -30,7 +30,7 @@ class Slurm(Backend):
     name = "slurm"
 
     def render(self, job: Job) -> str:
-        return slurm_script.script(job)
+        return script.script(job)
 
     def check(self, job: Job, dry_run: bool = False) -> None:
         """JobError where sinfo tells that the job would wait for ever."""
@@ -38,15 +38,15 @@ class Slurm(Backend):
             if not dry_run:
                 self._run("sbatch")
             return
-        done = self._run("sinfo", "--noheader", f"--format={partitions.FORMAT}", check=False)
-        partitions.check(job, partitions.parse(done.stdout))
+        done = self._run("sinfo", "--noheader", f"--format={partition_limits.FORMAT}", check=False)
+        partition_limits.check(job, partition_limits.parse(done.stdout))
 
     def twin(self, job: Job) -> Twin | None:  # noqa: ARG002
         return None  # every submission is a job
 
     def submit(self, job: Job) -> str:
-        script = job.folder / "script.txt"
-        done = self._run("sbatch", "--parsable", str(script), cwd=job.workdir)
+        rendered = job.folder / "script.txt"
+        done = self._run("sbatch", "--parsable", str(rendered), cwd=job.workdir)
         id, _, cluster = done.stdout.strip().splitlines()[-1].partition(";")
         if cluster:
             write(job.folder / NOTES, json.dumps({"cluster": cluster}) + "\n")

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from clusters.entry import wrapped
-from clusters.job import Job, JobError
-from clusters.ray_nodes import spread
-from clusters.secret_names import is_secret
-from clusters.shell import check, check_options, seconds
+from clusters.core.job import Job, JobError
+from clusters.core.quoting import check, check_options, seconds
+from clusters.core.secrets import is_secret
+from clusters.kubernetes.entrypoint import wrapped
+from clusters.ray.run_on_nodes import spread
 
 OPTIONS = {
     "image": "the container image, with lightning-meta (and Ray for a RayJob) in it",
@@ -194,7 +194,7 @@ def _ray_job(job: Job) -> dict[str, Any]:
     }
     spec: dict[str, Any] = {
         "submissionMode": options.get("submission_mode", "K8sJobMode"),
-        "entrypoint": "python -m clusters.entry",
+        "entrypoint": "python -m clusters.kubernetes.entrypoint",
         "backoffLimit": options.get("backoff_limit", 0),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": 0,  # of the cluster; the RayJob itself stays

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clusters.job import Job, JobError
+from clusters.core.job import Job, JobError
 
 LARGEST = 2**20  # bytes of a record
 PACKAGES = ("lightning-meta", "torch", "pytorch-lightning", "ray", "webdataset", "numpy")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from clusters.job import Job, JobError
-from clusters.shell import seconds
+from clusters.core.job import Job, JobError
+from clusters.core.quoting import seconds
 
 FORMAT = "%P|%D|%G|%l|%s"
 ELSEWHERE = re.compile(r"-[pMNtwC]|--(partition|clusters?|nodes|time|nodelist|constraint|reservation)\b")

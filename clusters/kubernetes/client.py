@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clusters.job import JobError
-from clusters.patience import SilentError, within
+from clusters.core.job import JobError
+from clusters.core.timeouts import SilentError, within
 
 PLACES = {"rayjob": ("ray.io", "v1", "rayjobs"), "job": ("batch", "v1", "jobs")}
 TIMEOUT = (10, 60)  # seconds to connect, and for an answer

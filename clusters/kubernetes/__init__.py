@@ -1,0 +1,1 @@
+"""The back end for Kubernetes: KubeRay's RayJob and the plain Job."""

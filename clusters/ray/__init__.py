@@ -1,0 +1,1 @@
+"""The back end for a running Ray cluster, through its Jobs API."""
