@@ -1,1 +1,1 @@
-"""Runs any command line elsewhere; imports nothing of the rest of the project."""
+"""Back ends that run a lightning-meta command elsewhere. Imports nothing of the rest of the project."""

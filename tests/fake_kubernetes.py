@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-from clusters.kubernetes.schema_check import check
+from clusters.kubernetes.schema_check import check_manifest
 
 TOKEN = "let-me-in"
 OBJECT = re.compile(r"/apis/(?P<group>[\w.]+)/v1/namespaces/(?P<namespace>[\w-]+)/(?P<kind>\w+)(/(?P<name>[\w-]+))?")
@@ -119,7 +119,7 @@ def handler(state: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
 
         def object(self, namespace: str, kind: str, name: str | None, body: Any, query: dict[str, str]) -> None:
             if self.command == "POST":
-                check(body)
+                check_manifest(body)
                 assert query["fieldValidation"] == "Strict"
                 key = (namespace, kind, body["metadata"]["name"])
                 assert body["metadata"]["namespace"] == namespace

@@ -18,7 +18,8 @@ from test_submit import FIT, cli, ended, job, jobs
 from clusters.core import job_folder
 from clusters.core.job import JobError, Status
 from clusters.local import backend as local
-from clusters.local.backend import Local, born
+from clusters.local.backend import Local
+from clusters.local.processes import boot_id, start_time
 
 __all__ = ["jobs"]  # the fixture
 OPTIONS = {"trainer.max_epochs": 1, "data.epoch_batches": 2, "data.meta_batch": 8, "data.val_tasks": 4}
@@ -77,9 +78,9 @@ def test_dry_run_prints_and_sends_nothing(tmp_path: Path) -> None:
         (("local", "--", *FIT, "--ckpt_path", "last"), "no last checkpoint"),
         (("local", "--gpus-per-node", "2", "--", *FIT), "meta_batch is 25"),
         (("local", "--gpus-per-node", "2", "--", *FIT, "--trainer.devices", "4"), "--trainer.devices is 4"),
-        (("local", "--nodes", "2", "--", *FIT, "--data.meta_batch", "4"), "local is this machine alone"),
-        (("local", "--sbatch=--exclusive", "--", *FIT), "--sbatch is for slurm"),
-        (("local", "--profile", "nix", "--", *FIT), "no file"),
+        (("local", "--nodes", "2", "--", *FIT, "--data.meta_batch", "4"), "local is one machine"),
+        (("local", "--sbatch=--exclusive", "--", *FIT), "--sbatch is not an option of local"),
+        (("local", "--profile", "nix", "--", *FIT), "there is no file"),
         (("lokal", "--", *FIT), "invalid choice: 'lokal'"),
         (("local", "--nodse", "2", "--", *FIT), "unrecognized arguments: --nodse"),
         (("local", "--", "jobs", "list"), "cannot be submitted"),
@@ -109,15 +110,16 @@ def test_what_would_fail_is_refused(
 
 
 def test_an_unknown_id_says_so(tmp_path: Path) -> None:
-    assert "no job '77' below" in cli(tmp_path, "jobs", "status", "77", status=2)
+    assert "'77' is not a job below" in cli(tmp_path, "jobs", "status", "77", status=2)
 
 
 def test_cancel_ends_all_of_its_processes(tmp_path: Path) -> None:
     what = job(tmp_path, setup=("sleep 1000 & sleep 1000",))
     what.folder.mkdir(parents=True)
-    job_folder.keep(what, Local().render(what))
-    id = Local().submit(what)
-    job_folder.record(what, "local", id)
+    rendered = Local().render(what)
+    job_folder.keep_job(what, rendered)
+    id = Local().submit(what, rendered)
+    job_folder.record_job(what, "local", id)
     assert Local().status(id, what.folder).state == "running"
     time.sleep(0.3)
     assert lightning_meta(tmp_path, "jobs", "cancel", id).returncode == 0
@@ -139,11 +141,12 @@ def _group(path: Path) -> int:
 
 
 def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "GRACE", 0.3)
+    monkeypatch.setattr(local, "CANCEL_SECONDS", 0.3)
     what = job(tmp_path, setup=("trap '' TERM", "while :; do sleep 0.1; done"))
     what.folder.mkdir(parents=True)
-    job_folder.keep(what, Local().render(what))
-    id = Local().submit(what)
+    rendered = Local().render(what)
+    job_folder.keep_job(what, rendered)
+    id = Local().submit(what, rendered)
     time.sleep(0.5)
     Local().cancel(id, what.folder)
     assert Local().status(id, what.folder).state == "cancelled"
@@ -152,29 +155,37 @@ def test_what_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_killed_job_has_failed_and_another_process_of_its_number_is_not_it(tmp_path: Path) -> None:
     what = job(tmp_path, setup=("sleep 1000",))
     what.folder.mkdir(parents=True)
-    job_folder.keep(what, Local().render(what))
-    id = Local().submit(what)
+    rendered = Local().render(what)
+    job_folder.keep_job(what, rendered)
+    id = Local().submit(what, rendered)
     os.killpg(_pid(what.folder), signal.SIGKILL)
     assert ended(id, what.folder).state == "failed"
-    facts = {"pid": os.getpid(), "started": f"{born(os.getpid())}0", "boot": local.boot()}
+    facts = {"pid": os.getpid(), "started": f"{start_time(os.getpid())}0", "boot": boot_id()}
     (what.folder / "process.json").write_text(json.dumps(facts))
     assert Local().status(id, what.folder) == Status(
-        "failed", detail="its processes are gone and left no exit code: killed, or the machine went down"
+        "failed", detail="its processes have ended without an exit code: killed, or the machine went down"
     )
 
 
+def new_folder() -> Path:
+    path = next(job_folder.free_folders("x"))
+    assert job_folder.make_folder(path)
+    assert not job_folder.make_folder(path), "it is there already"
+    return path
+
+
 def test_two_jobs_of_one_second_and_of_one_id(tmp_path: Path) -> None:
-    first, second = job_folder.new_folder("x"), job_folder.new_folder("x")
+    first, second = new_folder(), new_folder()
     assert first != second
     for where in (first, second):
-        job_folder.record(replace(job(tmp_path), folder=where), "slurm", "12")
+        job_folder.record_job(replace(job(tmp_path), folder=where), "slurm", "12")
     with pytest.raises(JobError, match="2 jobs have the id 12"):
-        job_folder.find("12")
-    assert job_folder.find(first.name).folder == first
+        job_folder.find_job("12")
+    assert job_folder.find_job(first.name).folder == first
     with pytest.raises(JobError, match=f"2 jobs have the name try: .* the newest first: {second.name}, {first.name}"):
-        job_folder.find("try")
-    job_folder.discard(second)
-    assert job_folder.find("try").folder == first, "the only one of its name"
+        job_folder.find_job("try")
+    job_folder.discard_folder(second)
+    assert job_folder.find_job("try").folder == first, "the only one of its name"
 
 
 @pytest.mark.slow

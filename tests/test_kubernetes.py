@@ -14,7 +14,7 @@ import pytest
 from fake_kubernetes import FakeKubernetes, serving
 from kube_jobs import FIT, job, jobs
 
-from clusters.core.job import JobError, Status
+from clusters.core.job import ExistingJob, Job, JobError, Status
 from clusters.kubernetes import backend
 from clusters.kubernetes.backend import Kubernetes
 
@@ -44,28 +44,39 @@ def client(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return request.param
 
 
+def submit(sent: Job) -> str:
+    return Kubernetes().submit(sent, Kubernetes().render(sent))
+
+
+def existing(sent: Job) -> ExistingJob | None:
+    return Kubernetes().find_existing(sent, Kubernetes().render(sent))
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"options": {"image": ""}}, "no image; .*`image: REGISTRY/NAME:TAG` in the profile"),
-    ({"options": {"imag": "x"}}, "option imag is not known; did you mean image?"),
-    ({"options": {"kind": "deployment"}}, "kind: came deployment, legal is rayjob | job"),
-    ({"options": {"kind": "rayjob", "ray_version": None}}, "no ray_version"),
-    ({"options": {"kind": "rayjob", "ray_version": 2.6}}, "ray_version: came 2.6, legal is a text of three numbers"),
-    ({"options": {"kind": "rayjob", "submission_mode": "Http"}}, "spec.submissionMode: came"),
-    ({"options": {"kind": "rayjob", "submission_mode": "InteractiveMode"}}, "waits for somebody"),
-    ({"options": {"tolerations": {"key": "x"}}}, "tolerations: came .* legal is a list .a list, as in a pod"),
-    ({"options": {"secrets": {"A": "b"}}}, "secrets.A: came 'b', legal is SECRET/KEY"),
+    ({"options": {"image": ""}}, "image is not given: put `image: REGISTRY/NAME:TAG` into the profile"),
+    ({"options": {"imag": "x"}}, "'imag' is not an option of kubernetes: did you mean image"),
+    ({"options": {"kind": "deployment"}}, "kind is 'deployment': give job or rayjob"),
+    ({"options": {"kind": "rayjob", "ray_version": None}}, "ray_version is not given"),
+    ({"options": {"kind": "rayjob", "ray_version": 2.6}}, "ray_version is 2.6: give text"),
+    ({"options": {"kind": "rayjob", "submission_mode": "Http"}}, "submission_mode is 'Http': give K8sJobMode or"),
+    (
+        {"options": {"kind": "rayjob", "submission_mode": "InteractiveMode"}},
+        "'InteractiveMode': give K8sJobMode or",
+    ),
+    ({"options": {"tolerations": {"key": "x"}}}, "tolerations is .*: give a list .tolerations, as in a pod"),
+    ({"options": {"secrets": {"A": "b"}}}, "secrets.A is 'b': give SECRET/KEY"),
     ({"environment": {"HF_TOKEN": "hf_1"}}, "HF_TOKEN looks like a secret"),
     ({"environment": {"DATABASE": "postgres://me:pass@host/x"}}, "DATABASE looks like a secret"),
-    ({"memory": "16 GB"}, "memory: came .16 GB., legal is a quantity"),
+    ({"memory": "16 GB"}, "memory is .16 GB.: give a quantity"),
     ({"time": "soon"}, "time is 'soon'"),
     ({"name": "; $(rm -rf /)"}, "name is '; "),
     ({"nodes": 0}, "nodes is 0: give 1 or more"),
     ({"gpus_per_node": -1}, "gpus-per-node is -1"),
-    ({"nodes": 2, "options": {"kind": "job"}}, "kind: came job, which has one node"),
-    ({"array": 3}, "array: came 3"),
-    ({"passthrough": ("--exclusive",)}, "legal is PATH=VALUE"),
+    ({"nodes": 2, "options": {"kind": "job"}}, "kind is job, which has one node"),
+    ({"array": 3}, "--array is 3"),
+    ({"passthrough": ("--exclusive",)}, "give PATH=VALUE"),
     ({"passthrough": ("spec.template.spec.shedulerName=x",)}, "did you mean schedulerName?"),
-    ({"passthrough": ("spec.template.spec.containers[7].image=x",)}, "no such place"),
+    ({"passthrough": ("spec.template.spec.containers[7].image=x",)}, "cannot be set: give a path that exists"),
 ]
 
 
@@ -74,13 +85,13 @@ def test_a_job_that_cannot_be_said_is_refused_without_a_request(
     fields: dict[str, Any], says: str, tmp_path: Path, cluster: FakeKubernetes
 ) -> None:
     with pytest.raises(JobError, match=says):
-        Kubernetes().submit(job(tmp_path, *FIT, **fields))
+        submit(job(tmp_path, *FIT, **fields))
     assert cluster.requests == []
 
 
 def test_a_job_from_submission_to_its_end(tmp_path: Path, cluster: FakeKubernetes) -> None:
     kubernetes, sent = Kubernetes(), job(tmp_path, *FIT)
-    id = kubernetes.submit(sent)
+    id = submit(sent)
     assert id == "job/research/omniglot-maml-1"
     key = ("research", "jobs", "omniglot-maml-1")
     assert kubernetes.status(id, sent.folder) == Status("pending", None, 0, "0 active")
@@ -99,7 +110,7 @@ def test_a_job_from_submission_to_its_end(tmp_path: Path, cluster: FakeKubernete
 
 def test_a_search_from_submission_to_its_end(tmp_path: Path, cluster: FakeKubernetes) -> None:
     kubernetes, sent = Kubernetes(), jobs(tmp_path)["tune"]
-    id = kubernetes.submit(sent)
+    id = submit(sent)
     assert id == "rayjob/research/omniglot-maml-1"
     there = cluster.objects["research", "rayjobs", "omniglot-maml-1"]
     for deployment, ray, message, expected in (
@@ -124,7 +135,7 @@ def test_logs_are_followed_to_the_end_also_into_the_pod_that_takes_over(
 ) -> None:
     monkeypatch.setattr(backend, "POLL", 0.05)
     sent, labels = job(tmp_path, *FIT), {"job-name": "omniglot-maml-1"}
-    id = Kubernetes().submit(sent)
+    id = submit(sent)
     lines = ["one", "\u00fcber"]
     cluster.pod("first", labels, "main", lines)
     following = Kubernetes().logs(id, sent.folder, follow=True)
@@ -142,7 +153,7 @@ def test_logs_are_followed_to_the_end_also_into_the_pod_that_takes_over(
 
 def test_cancelling_deletes_the_job_and_what_belongs_to_it(tmp_path: Path, cluster: FakeKubernetes) -> None:
     kubernetes, sent = Kubernetes(), job(tmp_path, *FIT)
-    id = kubernetes.submit(sent)
+    id = submit(sent)
     kubernetes.cancel(id, sent.folder)
     assert cluster.objects == {}
     assert kubernetes.status(id, sent.folder).state == "cancelled"
@@ -153,19 +164,19 @@ def test_cancelling_deletes_the_job_and_what_belongs_to_it(tmp_path: Path, clust
 def test_a_job_like_one_that_is_there_is_that_one_and_any_other_is_a_run_of_its_own(
     tmp_path: Path, cluster: FakeKubernetes
 ) -> None:
-    kubernetes, sent = Kubernetes(), job(tmp_path, *FIT)
-    assert kubernetes.twin(sent) is None
-    id = kubernetes.submit(sent)
+    sent = job(tmp_path, *FIT)
+    assert existing(sent) is None
+    id = submit(sent)
     again = replace(sent, folder=tmp_path / "jobs" / "again")
-    assert kubernetes.twin(again) == (id, "pending")
+    assert existing(again) == (id, "pending")
     there = cluster.objects["research", "jobs", id.rpartition("/")[2]]
     there["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-    assert kubernetes.twin(again) == (id, "succeeded")
+    assert existing(again) == (id, "succeeded")
     for change in ({"command": ("fit", "--config", "b.yaml")}, {"environment": {"A": "1"}}, {"config": "seed: 1\n"}):
-        assert kubernetes.twin(replace(again, **change)) is None
+        assert existing(replace(again, **change)) is None
     there["status"] = {"conditions": [{"type": "Failed", "status": "True"}]}
-    assert kubernetes.twin(again) is None, "what has failed may run again"
-    other = kubernetes.submit(again)
+    assert existing(again) is None, "what has failed may run again"
+    other = submit(again)
     assert other != id
     runs = [
         [
@@ -186,23 +197,23 @@ def test_what_is_refused_says_what_to_do(
         with pytest.raises(JobError, match="not found"):
             kubernetes.status(id, tmp_path)
     for id in ("17", "job/none", "job/a b/c", "pod/a/b", "job/a/../../b"):
-        with pytest.raises(JobError, match="legal is rayjob/NAMESPACE/NAME or job/NAMESPACE/NAME"):
+        with pytest.raises(JobError, match="give rayjob/NAMESPACE/NAME or job/NAMESPACE/NAME"):
             kubernetes.status(id, tmp_path)
     with pytest.raises(JobError, match=r"refuses .401.*log in again"):
-        kubernetes.submit(job(tmp_path, *FIT, options={"context": "stranger"}))
+        submit(job(tmp_path, *FIT, options={"context": "stranger"}))
     assert cluster.objects == {}
     if client == "kubectl":
         return  # which says the rest by itself
     with pytest.raises(JobError, match="set KUBECONFIG, and `context`"):
-        kubernetes.submit(job(tmp_path, *FIT, options={"context": "nowhere"}))
+        submit(job(tmp_path, *FIT, options={"context": "nowhere"}))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(JobError, match=r"no Kubernetes cluster.*set KUBECONFIG"):
-        kubernetes.submit(job(tmp_path, *FIT))
+    with pytest.raises(JobError, match=r"the Kubernetes cluster is not known.*set KUBECONFIG"):
+        submit(job(tmp_path, *FIT))
 
 
 def test_a_job_is_found_again_with_the_context_it_was_sent_with(tmp_path: Path, cluster: FakeKubernetes) -> None:
     sent = job(tmp_path, *FIT, options={"context": "fake"})
-    id = Kubernetes().submit(sent)
+    id = submit(sent)
     kubeconfig = Path(os.environ["KUBECONFIG"])
     kubeconfig.write_text(kubeconfig.read_text().replace("current-context: fake", "current-context: stranger"))
     assert Kubernetes().status(id, sent.folder).state == "pending"
@@ -215,4 +226,4 @@ def test_without_the_package_and_kubectl_the_message_says_what_to_install(
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(JobError, match=r"pip install 'lightning-meta\[kubernetes\]', or install kubectl"):
-        Kubernetes().submit(job(tmp_path, *FIT))
+        submit(job(tmp_path, *FIT))

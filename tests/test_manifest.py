@@ -18,7 +18,7 @@ from kube_jobs import FIT, HOSTILE, TUNE, job, jobs
 from clusters.core.job import JobError
 from clusters.kubernetes.backend import Kubernetes
 from clusters.kubernetes.manifest import manifest
-from clusters.kubernetes.schema_check import check
+from clusters.kubernetes.schema_check import check_manifest
 
 pytest.importorskip("jsonschema")
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +30,7 @@ def test_what_is_rendered_passes_the_strict_schema(which: str, tmp_path: Path) -
     each = jobs(tmp_path)[which]
     text = Kubernetes().render(each)
     assert yaml.safe_load(text) == manifest(each)
-    check(yaml.safe_load(text))
+    check_manifest(yaml.safe_load(text))
     assert "&id" not in text
     assert text == Kubernetes().render(each), "pure"
 
@@ -110,49 +110,49 @@ POD = ("spec", "template", "spec")
 MAIN = (*POD, "containers", 0)
 W = "spec.rayClusterSpec.workerGroupSpecs[0]"
 BROKEN = [
-    ("tune", (), "spek", {}, "spek: there is no such key; did you mean spec?"),
-    ("tune", ("spec",), "entrypont", "x", "spec.entrypont: there is no such key; did you mean entrypoint?"),
+    ("tune", (), "spek", {}, "spek is not a key: did you mean spec?"),
+    ("tune", ("spec",), "entrypont", "x", "spec.entrypont is not a key: did you mean entrypoint?"),
     (
         "tune",
         CLUSTER,
         "workerGroupSpec",
         [],
-        "spec.rayClusterSpec.workerGroupSpec: there is no such key; did you mean worker",
+        "spec.rayClusterSpec.workerGroupSpec is not a key: did you mean worker",
     ),
-    ("tune", GROUP, "replica", 3, f"{W}.replica: there is no such key; did you mean replicas?"),
-    ("tune", (*HEAD, "containers", 0, "resources"), "limit", {}, "containers[0].resources.limit: there is no such key"),
-    ("tune", (*HEAD, "containers", 0, "env", 0), "valu", "x", "env[0].valu: there is no such key; did you mean value?"),
+    ("tune", GROUP, "replica", 3, f"{W}.replica is not a key: did you mean replicas?"),
+    ("tune", (*HEAD, "containers", 0, "resources"), "limit", {}, "containers[0].resources.limit is not a key"),
+    ("tune", (*HEAD, "containers", 0, "env", 0), "valu", "x", "env[0].valu is not a key: did you mean value?"),
     ("fit", (*POD, "tolerations", 0), "efect", "NoSchedule", "tolerations[0].efect"),
-    ("tune", GROUP, "replicas", "4", f'{W}.replicas: came "4", legal is an integer'),
-    ("tune", ("spec",), "shutdownAfterJobFinishes", "yes", "legal is a boolean"),
+    ("tune", GROUP, "replicas", "4", f'{W}.replicas is "4": give an integer'),
+    ("tune", ("spec",), "shutdownAfterJobFinishes", "yes", "give a boolean"),
     ("tune", ("spec",), "submissionMode", "K8SJobMode", "did you mean K8sJobMode?"),
-    ("tune", ("spec",), "submissionMode", "Batch", "legal is K8sJobMode | HTTPMode | SidecarMode | InteractiveMode"),
-    ("tune", ("spec",), "managedBy", "me", "legal is ray.io/kuberay-operator | "),
+    ("tune", ("spec",), "submissionMode", "Batch", "give K8sJobMode or HTTPMode or SidecarMode or InteractiveMode"),
+    ("tune", ("spec",), "managedBy", "me", "give ray.io/kuberay-operator or "),
     ("tune", HEAD, "restartPolicy", "never", "did you mean Never?"),
     ("tune", (*HEAD, "containers", 0), "imagePullPolicy", "always", "did you mean Always?"),
-    ("tune", (*CLUSTER, "authOptions"), "mode", "tokens", "rayClusterSpec.authOptions.mode: came"),
+    ("tune", (*CLUSTER, "authOptions"), "mode", "tokens", "rayClusterSpec.authOptions.mode is"),
     (
         "tune",
         (*HEAD, "containers", 0, "resources", "limits"),
         "cpu",
         "2 GB",
-        'limits.cpu: came "2 GB", legal is a quantity',
+        'limits.cpu is "2 GB": give a quantity',
     ),
-    ("tune", (*HEAD, "containers", 0, "resources", "limits"), "cpu", 1.5, "came 1.5, legal is an integer or a string"),
-    ("tune", HEAD, "containers", [], "containers: is empty"),
-    ("tune", HEAD, "containers", [{"image": "x"}], "containers[0]: lacks name"),
-    ("tune", (*HEAD, "containers", 0, "env", 0), "name", "A-B", "env[0].name: came 'A-B'"),
-    ("tune", GROUP, "minReplicas", 9, f"{W}: came minReplicas 9, replicas 4, maxReplicas 4"),
-    ("tune", CLUSTER, "rayVersion", "2.40.0", "legal with authOptions is 2.52.0 or later"),
-    ("tune", ("spec",), "backoffLimit", -1, "spec.backoffLimit: came -1"),
-    ("tune", ("spec",), "activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds: came 0"),
-    ("tune", ("spec",), "submitterPodTemplate", None, "spec.submitterPodTemplate: came null, legal is an object"),
+    ("tune", (*HEAD, "containers", 0, "resources", "limits"), "cpu", 1.5, "is 1.5: give an integer or a string"),
+    ("tune", HEAD, "containers", [], "containers is empty"),
+    ("tune", HEAD, "containers", [{"image": "x"}], "containers[0] lacks name"),
+    ("tune", (*HEAD, "containers", 0, "env", 0), "name", "A-B", "env[0].name is 'A-B'"),
+    ("tune", GROUP, "minReplicas", 9, f"{W} has minReplicas 9, replicas 4, maxReplicas 4"),
+    ("tune", CLUSTER, "rayVersion", "2.40.0", "give 2.52.0 or later with authOptions"),
+    ("tune", ("spec",), "backoffLimit", -1, "spec.backoffLimit is -1"),
+    ("tune", ("spec",), "activeDeadlineSeconds", 0, "spec.activeDeadlineSeconds is 0"),
+    ("tune", ("spec",), "submitterPodTemplate", None, "spec.submitterPodTemplate is null: give an object"),
     ("tune", ("metadata",), "name", "a" * 48, "at most 47 lower-case letters"),
     ("tune", ("metadata",), "name", "1st", "begin with a letter"),
-    ("tune", ("metadata",), "label", {}, "metadata.label: there is no such key; did you mean labels?"),
-    ("tune", ("metadata", "labels"), "team", "a b", "metadata.labels.team: came 'a b'"),
-    ("tune", (), "apiVersion", "ray.io/v1alpha1", "legal is ray.io/v1 RayJob, batch/v1 Job"),
-    ("fit", ("spec",), "backofLimit", 3, "spec.backofLimit: there is no such key; did you mean backoffLimit?"),
+    ("tune", ("metadata",), "label", {}, "metadata.label is not a key: did you mean labels?"),
+    ("tune", ("metadata", "labels"), "team", "a b", "metadata.labels.team is 'a b'"),
+    ("tune", (), "apiVersion", "ray.io/v1alpha1", "give ray.io/v1 RayJob or batch/v1 Job"),
+    ("fit", ("spec",), "backofLimit", 3, "spec.backofLimit is not a key: did you mean backoffLimit?"),
     ("fit", ("spec",), "completionMode", "indexed", "did you mean Indexed?"),
     ("fit", ("spec",), "backoffLimit", -1, "spec.backoffLimit"),
     (
@@ -160,14 +160,14 @@ BROKEN = [
         ("spec", "podFailurePolicy", "rules", 0),
         "action",
         "Retry",
-        "legal is FailJob | FailIndex | Ignore | Count",
+        "give FailJob or FailIndex or Ignore or Count",
     ),
     (
         "fit",
         POD,
         "restartPolicy",
         "Always",
-        "spec.template.spec.restartPolicy: came Always, legal in this Job is Never",
+        "spec.template.spec.restartPolicy is Always: give Never in this Job",
     ),
     ("fit", POD, "nodeSelektor", {}, "spec.template.spec.nodeSelektor"),
     (
@@ -175,14 +175,14 @@ BROKEN = [
         (*MAIN, "resources", "limits"),
         "memory",
         "2 GB",
-        'memory: came "2 GB", legal is a quantity such as 500m, 2 or 16Gi',
+        'memory is "2 GB": give a quantity such as 500m, 2 or 16Gi',
     ),
     (
         "fit",
         (*MAIN, "volumeMounts", 0),
         "mountpath",
         "/",
-        "volumeMounts[0].mountpath: there is no such key; did you mean mountPath?",
+        "volumeMounts[0].mountpath is not a key: did you mean mountPath?",
     ),
 ]
 
@@ -194,7 +194,7 @@ def test_a_broken_manifest_is_refused(
     made = copy.deepcopy(manifest(jobs(tmp_path)[which]))
     at(*path)(made)[key] = value
     with pytest.raises(JobError, match=re.escape(says)):
-        check(made)
+        check_manifest(made)
 
 
 def expanded(text: str, variables: dict[str, str]) -> str:

@@ -26,31 +26,31 @@ SECRETS = ("DB_PASS", "SSHPASS", "MYSQL_PWD", "AUTH_HEADER", "BEARER", "JWT", "S
 MISTAKES: list[tuple[str, list[str]]] = [
     (f"submit local --memory 1G {FIT}", ["--memory is 1G", "local limits no memory"]),
     (f"submit local --cpus-per-task 1 {FIT}", ["--cpus-per-task is 1", "local reserves no cores"]),
-    (f"submit local --max-restarts 3 {FIT}", ["--max-restarts is 3", "local puts no job back"]),
-    (f"submit local --nodes 2 {FIT}", ["--nodes is 2", "local is this machine alone"]),
+    (f"submit local --max-restarts 3 {FIT}", ["--max-restarts is 3", "local restarts no job"]),
+    (f"submit local --nodes 2 {FIT}", ["--nodes is 2", "local is one machine"]),
     (f"submit local --time soon {FIT}", ["--time is 'soon'"]),
-    (f"submit ray --max-restarts 3 {FIT}", ["--max-restarts is 3", "Ray puts no job back"]),
-    (f"submit ray --nodes 4 {TUNE}", ["--nodes: a search spreads its trials", "--search.cpus"]),
-    (f"submit ray --memory 1G {TUNE}", ["--memory: a search spreads its trials"]),
-    (f"submit kubernetes --profile k8s --max-restarts 3 {TUNE}", ["nothing puts a RayJob back", "backoff_limit"]),
+    (f"submit ray --max-restarts 3 {FIT}", ["--max-restarts is 3", "Ray restarts no job"]),
+    (f"submit ray --nodes 4 {TUNE}", ["--nodes is 4: leave it out, as a search spreads its trials", "--search.cpus"]),
+    (f"submit ray --memory 1G {TUNE}", ["--memory is 1G: leave it out, as a search spreads its trials"]),
+    (f"submit kubernetes --profile k8s --max-restarts 3 {TUNE}", ["nothing restarts a RayJob", "backoff_limit"]),
     (
         f"submit kubernetes --profile k8s --gpus-per-node 8 {TUNE} --search.gpus 0",
         ["no trial would use", "--search.gpus 1"],
     ),
     (f"submit slurm --gpus-per-node 8 {TUNE} --search.gpus=0", ["no trial would use", "--search.gpus 1"]),
-    (f"submit kubernetes --profile five {FIT}", ["image: came 5, legal is text"]),
-    (f"submit kubernetes --profile soon {FIT}", ["grace_seconds: came 'soon', legal is a whole number"]),
-    (f"submit local --profile list {FIT}", ["setup is 'module load cuda', which is no list"]),
+    (f"submit kubernetes --profile five {FIT}", ["image is 5: give text"]),
+    (f"submit kubernetes --profile soon {FIT}", ["grace_seconds is 'soon': give a whole number"]),
+    (f"submit local --profile list {FIT}", ["setup is 'module load cuda': give a list"]),
     (f"submit local --profile secret {FIT}", ["AZURE_STORAGE_CONNECTION_STRING looks like a secret"]),
     ("submit local -- compare a.ckpt --token=hush-hush", ["--token looks like a secret"]),
     ("submit local -- compare a.ckpt --api-key hush-hush", ["--api-key looks like a secret"]),
     (f"submit local {FIT} --trainer.logger.init_args.comment=Bearer\\ abcdefghij", ["looks like a secret"]),
     *((f"submit local --env {name}=hush {FIT}", [f"{name} looks like a secret"]) for name in SECRETS),
-    ("jobs status nothing", ["no job 'nothing'", "jobs list"]),
+    ("jobs status nothing", ["'nothing' is not a job", "jobs list"]),
     ("jobs status twice", ["2 jobs have the name twice: give one by its folder", "twice-1, twice-0"]),
     ("jobs logs half", ["half/job.json cannot be read"]),
-    ("jobs status stranger", ["no back end 'cloud'", "slurm"]),
-    ("jobs status list", ["list/process.json does not hold what a job writes there"]),
+    ("jobs status stranger", ["'cloud' is not a back end", "slurm"]),
+    ("jobs status list", ["list/process.json is not what a job writes there"]),
 ]
 
 
@@ -104,7 +104,7 @@ def test_broken_records_are_told_of_and_hide_no_job(somewhere: Path, capsys: pyt
     for part in (
         "half/job.json cannot be read",
         "deep/job.json cannot",
-        "control/job.json is no record",
+        "control/job.json is not the record",
         "kind/job.json is",
     ):
         assert part in said.err

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from ray_head import job
 
-from clusters.core.job import JobError
+from clusters.core.job import Job, JobError
 from clusters.ray import upload
 from clusters.ray.backend import RayJobs
-from clusters.ray.upload import package
+from clusters.ray.upload import plan_upload
 
 pytest.importorskip("ray")
 
@@ -72,7 +72,7 @@ def test_a_rendered_submission_is_yaml_and_says_what_is_left_out(
     assert left == [".git/", ".venv/", "big", "deep/__pycache__/", "deep/er/data.bin", "notes.txt", "runs/"]
     assert "# to http://head:8265" in text
     assert "# package: 5 files, 0.0 MiB" in text
-    assert "# not sent, for it looks like a secret: LIGHTNING_META_HUB_TOKEN" in text
+    assert "# not sent, because it looks like a secret: LIGHTNING_META_HUB_TOKEN" in text
     assert "secret" not in text.replace("looks like a secret", "")
 
 
@@ -90,7 +90,7 @@ def test_the_packages_size_is_what_ray_makes(tmp_path: Path) -> None:
     fill(tmp_path / "work")
     (tmp_path / "work" / "empty" / "folder").mkdir(parents=True)
     (tmp_path / "work" / "\u00fcber").write_text("x" * 12345)
-    made = package(tmp_path / "work", ["notes.txt"])
+    made = plan_upload(tmp_path / "work", ["notes.txt"])
     default = [".git", ".venv", "venv", "__pycache__", "notes.txt"]
     create_package(str(tmp_path / "work"), tmp_path / "a.zip", include_gitignore=True, excludes=default)
     assert made.size == (tmp_path / "a.zip").stat().st_size
@@ -124,24 +124,30 @@ def test_a_run_on_several_nodes_takes_its_resources_on_each(tmp_path: Path) -> N
     assert not [key for key in made if key.startswith("entrypoint_")], "the command itself takes none"
 
 
+def submit(asked: Job) -> str:
+    rendered = RayJobs().render(asked)
+    RayJobs().check(asked, rendered)
+    return RayJobs().submit(asked, rendered)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"options": {}}, "no address of a Ray cluster"),
-    ({"options": {"address": "head:6379"}}, "address: came head:6379, legal is the dashboard's address"),
-    ({"options": {"adress": "x"}}, "option adress is not known; did you mean address?"),
-    ({"options": {"excludes": "runs"}}, "excludes: came 'runs', legal is a list"),
+    ({"options": {}}, "the address of the Ray cluster is not given"),
+    ({"options": {"address": "head:6379"}}, "address is 'head:6379': give the dashboard's address"),
+    ({"options": {"adress": "x"}}, "'adress' is not an option of ray: did you mean address"),
+    ({"options": {"excludes": "runs"}}, "excludes is 'runs': give a list"),
     (
         {"options": {"address": "http://127.0.0.1:1", "working_dir": "/none"}},
-        "working_dir: came /none, which is no folder",
+        "working_dir is /none, which is not a folder",
     ),
-    ({"array": 2}, "array: came 2"),
-    ({"memory": "4 GB"}, "memory: came '4 GB'"),
+    ({"array": 2}, "--array is 2"),
+    ({"memory": "4 GB"}, "memory is '4 GB'"),
     ({"time": "soon"}, "time is 'soon'"),
     ({"cpus_per_task": 0}, "cpus-per-task is 0"),
     ({"environment": {"HF_TOKEN": "x"}}, "HF_TOKEN looks like a secret"),
-    ({"passthrough": ("x",)}, "legal is PATH=VALUE"),
+    ({"passthrough": ("x",)}, "give PATH=VALUE"),
     (
         {"passthrough": ("entrypont_num_cpus=1",)},
-        "entrypont_num_cpus is no part of a submission; did you mean entrypoint_num",
+        "'entrypont_num_cpus' is not a part of a submission: did you mean entrypoint_num",
     ),
 ]
 
@@ -154,20 +160,18 @@ def test_what_ray_cannot_do_is_refused_before_it_is_asked(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "ray.job_submission", None)
     with pytest.raises(JobError, match=says.replace("?", r"\?")):
-        RayJobs().submit(job(tmp_path, "fit", **{"options": {"address": "http://127.0.0.1:1"}, **fields}))
+        submit(job(tmp_path, "fit", **{"options": {"address": "http://127.0.0.1:1"}, **fields}))
 
 
 def test_without_ray_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray.job_submission", None)
     with pytest.raises(JobError, match=r"pip install 'lightning-meta\[ray-jobs\]'"):
-        RayJobs().submit(job(tmp_path, "fit", options={"address": "http://127.0.0.1:1"}))
+        submit(job(tmp_path, "fit", options={"address": "http://127.0.0.1:1"}))
 
 
 def test_too_large_a_package_is_named_before_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = job(tmp_path, "fit", options={"address": "http://127.0.0.1:1"})  # nobody answers there
     fill(asked.workdir)
     monkeypatch.setattr(upload, "LIMIT", 1500)
-    with pytest.raises(
-        JobError, match=r"is 0.0 MiB, and Ray's Jobs API takes (.|\n)*MiB  deep/er/file\n(.|\n)*\.rayignore"
-    ):
-        RayJobs().check(asked, dry_run=True)
+    with pytest.raises(JobError, match=r"is 0.0 MiB: give at most (.|\n)*MiB  deep/er/file\n(.|\n)*\.rayignore"):
+        RayJobs().check(asked, RayJobs().render(asked), dry_run=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ray_head import ROOT, Head, job, ray_head
 
-from clusters.core.job import JobError, Status
+from clusters.core.job import ExistingJob, Job, JobError, Status
 from clusters.ray.backend import RayJobs
 
 pytest.importorskip("ray")
@@ -42,6 +42,14 @@ def cluster(head: Head, monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
     reset_auth_token_state()
 
 
+def submit(asked: Job) -> str:
+    return RayJobs().submit(asked, RayJobs().render(asked))
+
+
+def existing(asked: Job) -> ExistingJob | None:
+    return RayJobs().find_existing(asked, RayJobs().render(asked))
+
+
 def ended(id: str, folder: Path, seconds: float = 120) -> Status:
     status = RayJobs().status(id, folder)
     end = time.monotonic() + seconds
@@ -63,17 +71,17 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 def test_hostile_words_arrive_and_a_job_like_one_that_is_there_is_that_one(tmp_path: Path) -> None:
     ray, asked = RayJobs(), job(tmp_path, "python", "-c", ECHO, *HOSTILE, name="hostile")
     (asked.workdir / "mine.yaml").write_text("x")
-    id = ray.submit(asked)
+    id = submit(asked)
     assert id == "hostile"
     again = replace(asked, folder=tmp_path / "jobs" / "again")
-    assert ray.twin(again)
+    assert existing(again)
     assert ended(id, asked.folder)[:2] == ("succeeded", 0)
     assert json.loads(list(ray.logs(id, asked.folder))[-1]) == list(HOSTILE)
-    assert ray.twin(again) == (id, "succeeded")
+    assert existing(again) == (id, "succeeded")
     for change in ({"command": ("fit",)}, {"environment": {"A": "1"}}, {"config": "seed: 1\n"}):
-        assert ray.twin(replace(again, **change)) is None, "a run of its own"
+        assert existing(replace(again, **change)) is None, "a run of its own"
     (asked.workdir / "mine.yaml").write_text("y")
-    assert ray.twin(again) is None, "other files, another run"
+    assert existing(again) is None, "other files, another run"
     assert not list(tmp_path.rglob("touched"))
 
 
@@ -85,11 +93,11 @@ def test_a_failure_keeps_its_exit_code_and_its_text(tmp_path: Path) -> None:
     )
     asked = job(tmp_path, "python", "-c", code, name="fails", environment={"A": "$(x) '"}, setup=("echo 'set up'",))
     (asked.workdir / "mine.yaml").write_text("x")
-    id = RayJobs().submit(asked)
+    id = submit(asked)
     status = ended(id, asked.folder)
     assert status[:2] == ("failed", 1)
     again = replace(asked, folder=tmp_path / "jobs" / "again")
-    assert RayJobs().twin(again) is None, "what has failed may run again"
+    assert existing(again) is None, "what has failed may run again"
     assert RayJobs().statuses([(id, asked.folder), ("none", asked.folder)])[0] == status
     assert "exit code 1" in status.detail
     said = list(RayJobs().logs(id, asked.folder))
@@ -116,7 +124,7 @@ for i in range(1000):
 """
     asked = job(tmp_path, "python", "-c", code, name="stops", options={"stop_seconds": 60})
     ray = RayJobs()
-    id = ray.submit(asked)
+    id = submit(asked)
     lines = ray.logs(id, asked.folder, follow=True)
     seen = [line for line in (next(lines) for _ in range(30)) if line.startswith("step")]
     assert seen[:3] == ["step 0", "step 1", "step 2"]
@@ -134,7 +142,7 @@ def test_a_real_meta_training_on_two_nodes(tmp_path: Path) -> None:
     options += "--data.meta_batch 4 --data.val_episodes 4 --trainer.num_nodes 2 --trainer.strategy ddp"
     quick = "--trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.logger.init_args.save_dir"
     asked = job(tmp_path, "fit", *options.split(), *quick.split(), str(tmp_path / "my runs"), name="sines", nodes=2)
-    id = RayJobs().submit(asked)
+    id = submit(asked)
     said = list(RayJobs().logs(id, asked.folder, follow=True))
     assert ended(id, asked.folder, 300)[:2] == ("succeeded", 0), said
     assert "[1] Initializing distributed: GLOBAL_RANK: 1, MEMBER: 2/2" in said
@@ -155,7 +163,7 @@ time.sleep(1000)
 """
     hostile = "no $(touch touched)\n'such'"
     asked = job(tmp_path, "python", "-c", code, hostile, name="half", nodes=2, setup=("echo 'set up'",))
-    id = RayJobs().submit(asked)
+    id = submit(asked)
     assert ended(id, asked.folder)[:2] == ("failed", 1)
     said = list(RayJobs().logs(id, asked.folder))
     assert [line for line in said if line.startswith("[1]")] == ["[1] set up", "[1] no $(touch touched)", "[1] 'such'"]
@@ -170,7 +178,7 @@ def test_an_unknown_job_and_no_cluster_are_said(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(JobError, match="none does not exist"):
             ask("none", tmp_path)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
-    with pytest.raises(JobError, match=r"no answer from a Ray cluster at http://127.0.0.1:1"):
+    with pytest.raises(JobError, match=r"the Ray cluster at http://127.0.0.1:1 gives no answer"):
         RayJobs().status("none", tmp_path)
 
 
@@ -183,7 +191,8 @@ from clusters.core.job import Job, JobError
 from clusters.ray.backend import RayJobs
 where = Path({str(tmp_path)!r})
 try:
-    RayJobs().submit(Job("any", ("fit",), where / "job", where, options={{"address": {head.address!r}}}))
+    job = Job("any", ("fit",), where / "job", where, options={{"address": {head.address!r}}})
+    RayJobs().submit(job, RayJobs().render(job))
 except JobError as error:
     print(error)
 """

@@ -149,11 +149,11 @@ def test_a_job_that_fails_says_why_and_with_which_code(user: User) -> None:
 def test_what_slurm_knows_is_refused_before(user: User) -> None:
     fit = user.fit("refused", [])
     said = user("submit", "slurm", "--sbatch=--hold", "--gpus-per-node", "2", *fit, status=2)
-    assert "no node of main has more than 0" in said
-    assert "--nodes is 4, and a job in main gets 2 at most" in user("submit", "slurm", "--nodes", "4", *fit, status=2)
+    assert "--gpus-per-node is 2: give at most 0" in said
+    assert "--nodes is 4: give at most 2" in user("submit", "slurm", "--nodes", "4", *fit, status=2)
     partition = {**PROFILES, "wrong": {"partition": "lwo"}}
     write_yaml(user.folder / "profiles.yaml", partition)
-    assert "no partition 'lwo': choose from high, low, main" in user(
+    assert "partition is 'lwo', which does not exist: choose from high, low, main" in user(
         "submit", "slurm", "--profile", "wrong", *fit, status=2
     )
 
@@ -179,7 +179,7 @@ def test_a_job_that_slurm_has_forgotten_is_in_accounting_or_unknown(user: User) 
     left.unlink()
     Path(job["folder"], "ended.json").unlink()
     assert user.status("999999")["state"] == "unknown"
-    assert "does not know the job 999999 any more" in user("jobs", "logs", "-f", "999999", status=2)
+    assert "Slurm has forgotten the job 999999" in user("jobs", "logs", "-f", "999999", status=2)
 
 
 def test_a_file_that_is_edited_while_the_job_waits_changes_nothing(user: User) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from runs import lightning_meta, write_yaml
 
-from clusters.core import job_folder, profiles, quoting
+from clusters.core import job_folder, profiles
 from clusters.core.job import Job, JobError, Status
+from clusters.core.setup_lines import guard
 from clusters.local.backend import Local
 from clusters.slurm import states
 from clusters.slurm.backend import Slurm
-from clusters.slurm.partition_limits import gpus
+from clusters.slurm.partitions import gpus
 
 NASTY = [
     "a b",
@@ -66,9 +67,9 @@ def ended(id: str, where: Path, seconds: float = 90) -> Status:
 def send(what: Job) -> Status:
     """Through the local back end, to its end."""
     what.folder.mkdir(parents=True)
-    job_folder.keep(what, Local().render(what))
-    id = Local().submit(what)
-    return ended(id, what.folder)
+    rendered = Local().render(what)
+    job_folder.keep_job(what, rendered)
+    return ended(Local().submit(what, rendered), what.folder)
 
 
 def echo(where: Path) -> str:
@@ -96,7 +97,7 @@ def test_a_slurm_script_says_what_the_job_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("array", [1, 3])
 def test_scripts_are_shell(command: tuple[str, ...], array: int, tmp_path: Path) -> None:
     for backend in (Slurm(), Local()):
-        text = backend.render(job(tmp_path, *command, array=array, options={"seed": 5}))
+        text = backend.render(job(tmp_path, *command, array=array, seed=5))
         done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert ("SEED=5" in text) == (array > 1)
@@ -116,12 +117,12 @@ def test_master_addr_is_set_where_a_profile_asks(tmp_path: Path) -> None:
         ({"nodes": 0}, "--nodes is 0"),
         ({"memory": "much"}, "give a number and K, M, G or T"),
         ({"time": "soon"}, "give 30m, 4h"),
-        ({"environment": {"A B": "1"}}, "no name of a variable"),
+        ({"environment": {"A B": "1"}}, "not the name of a variable"),
         ({"environment": {"WANDB_API_KEY": "abc"}}, "looks like a secret"),
         ({"folder": Path("/tmp/x%j")}, "LIGHTNING_META_JOBS"),
         ({"folder": Path('/tmp/x"\n#SBATCH --uid=0')}, "LIGHTNING_META_JOBS"),
-        ({"passthrough": ("--exclusive\n#SBATCH --uid=0",)}, "no option of sbatch"),
-        ({"passthrough": ("touch executed",)}, "no option of sbatch"),
+        ({"passthrough": ("--exclusive\n#SBATCH --uid=0",)}, "not an option of sbatch"),
+        ({"passthrough": ("touch executed",)}, "not an option of sbatch"),
     ],
 )
 def test_what_slurm_cannot_hold_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -156,10 +157,10 @@ def test_what_cannot_be_read_is_unknown(text: str) -> None:
 
 def test_a_machine_without_slurm_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(JobError, match="no `sbatch` on this machine"):
-        Slurm().submit(job(tmp_path))
-    with pytest.raises(JobError, match="no `sbatch` on this machine"):
-        Slurm().check(job(tmp_path))
+    with pytest.raises(JobError, match="sbatch is not on this machine"):
+        Slurm().submit(job(tmp_path), "")
+    with pytest.raises(JobError, match="sbatch is not on this machine"):
+        Slurm().check(job(tmp_path), "")
 
 
 def executable(path: Path, script: str) -> str:
@@ -179,7 +180,7 @@ def test_a_job_of_another_cluster_is_asked_about_there(tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     what = job(tmp_path)
     what.folder.mkdir(parents=True)
-    assert Slurm().submit(what) == "7"
+    assert Slurm().submit(what, "") == "7"
     assert Slurm().status("7", what.folder).state == "succeeded"
     Slurm().cancel("7", what.folder)
     asked = (tmp_path / "asked").read_text().splitlines()
@@ -203,7 +204,7 @@ PASS = (
 def test_a_set_up_line_that_fails_in_any_part_ends_the_script(
     setup: list[str], fails: bool, depth: int, tmp_path: Path
 ) -> None:
-    text = "\n".join([*quoting.guarded(setup, depth), "echo went on"])
+    text = "\n".join([*guard(setup, depth), "echo went on"])
     script = tmp_path / "script"
     script.write_text(text)
     done = subprocess.run(
@@ -255,10 +256,7 @@ def test_nothing_that_a_user_gives_is_read_by_a_shell(tmp_path: Path) -> None:
 
 def test_the_slurm_script_quotes_as_well(tmp_path: Path) -> None:
     """Run with a stand-in for srun."""
-    (tmp_path / "bin").mkdir()
-    srun = tmp_path / "bin" / "srun"
-    srun.write_text('#!/bin/bash\nwhile [[ "$1" == --* ]]; do shift; done\nexec "$@"\n')
-    srun.chmod(0o755)
+    executable(tmp_path / "bin" / "srun", 'while [[ "$1" == --* ]]; do shift; done\nexec "$@"')
     what = job(tmp_path, "fit", *NASTY, environment={"GIVEN": "\n".join(NASTY)}, options={"python": echo(tmp_path)})
     what.folder.mkdir(parents=True)
     environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_NODELIST": "n1"}
@@ -281,20 +279,20 @@ def test_secrets_of_the_shell_are_in_no_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_profiles(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="no file"):
-        profiles.profile("big", "slurm")
+    with pytest.raises(JobError, match="there is no file"):
+        profiles.read_profile("big", Slurm())
     settings = {"big": {"partition": "a100", "setup": ["module load cuda"], "nodes": 2}, "typo": {"partion": "x"}}
     write_yaml(tmp_path / "profiles.yaml", {**settings, "kind": {"nodes": "two"}, "none": 3})
-    own, more = profiles.split(profiles.profile("big", "slurm"))
+    own, more = profiles.split_settings(profiles.read_profile("big", Slurm()))
     assert (own, more) == ({"setup": ("module load cuda",), "nodes": 2}, {"partition": "a100"})
     for name, said in (
         ("bigg", "choose from big, kind, none, typo"),
-        ("typo", "'partion', which slurm does not know: choose from nodes"),
-        ("kind", "no int"),
-        ("none", "give it keys"),
+        ("typo", "'partion' is not an option of slurm: did you mean partition"),
+        ("kind", "nodes is 'two': give a whole number"),
+        ("none", "give it keys and values"),
     ):
         with pytest.raises(JobError, match=said):
-            profiles.profile(name, "slurm")
+            profiles.read_profile(name, Slurm())
     (tmp_path / "profiles.yaml").write_text("a: [")
     with pytest.raises(JobError, match="not YAML"):
-        profiles.profile("a", "slurm")
+        profiles.read_profile("a", Slurm())

@@ -12,12 +12,12 @@ import yaml
 
 from clusters.core import timeouts
 from clusters.core.job import JobError
-from clusters.core.timeouts import watched, within
+from clusters.core.timeouts import call_within, lines_while
 from clusters.kubernetes import client
 from clusters.kubernetes.client import Kubectl, connect
-from clusters.ray import backend as ray
+from clusters.ray import client as ray
 from clusters.ray.backend import RayJobs
-from clusters.slurm import backend as slurm
+from clusters.slurm import client as slurm
 from clusters.slurm import wait_for_ray
 from clusters.slurm.backend import Slurm
 
@@ -55,7 +55,7 @@ def test_a_kubernetes_that_does_not_answer(silent: str, tmp_path: Path, monkeypa
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(settings))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     api = connect(None)
-    monkeypatch.setattr(client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
     with pytest.raises(JobError, match=r"Kubernetes gives no answer within 0\.5 seconds"):
         api.get("job", "a", "b")
 
@@ -65,14 +65,14 @@ def test_a_program_that_does_not_end(program: str, tmp_path: Path, monkeypatch: 
     (tmp_path / program).write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / program).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(client, "PATIENCE", 0.5)
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.5)
     monkeypatch.setattr(slurm, "TIMEOUT", 0.5)
     with pytest.raises(JobError, match=f"{program} gives no answer within 0.5 seconds"):
         Kubectl(None).get("job", "a", "b") if program == "kubectl" else Slurm().status("7", tmp_path)
 
 
 def test_a_head_that_ends_and_one_that_never_answers(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait_for_ray, "PATIENCE", 1.0)
+    monkeypatch.setattr(wait_for_ray, "JOIN_SECONDS", 1.0)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     with pytest.raises(SystemExit, match=f"the head of the Ray cluster at {silent} has ended: see ray-head"):
@@ -92,12 +92,12 @@ def test_a_stream_is_left_when_there_is_nothing_to_wait_for(monkeypatch: pytest.
         yield "one"
         time.sleep(60)
 
-    assert list(watched(lines(), lambda: next(asked))) == ["one"]
+    assert list(lines_while(lines(), lambda: next(asked))) == ["one"]
 
     def gone() -> bool:
         raise JobError("nobody there")
 
     with pytest.raises(JobError, match="nobody there"):
-        list(watched(lines(), gone))
+        list(lines_while(lines(), gone))
     with pytest.raises(ZeroDivisionError):
-        within(5, "a division", lambda: 1 / 0)
+        call_within(5, "a division", lambda: 1 / 0)

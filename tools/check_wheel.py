@@ -47,6 +47,9 @@ def main() -> None:
         elsewhere.mkdir()
         run(str(binaries / "python"), "-c", IMPORT_ALL, cwd=elsewhere)
         run(str(binaries / "lightning-meta"), *TRAIN, cwd=elsewhere)
+        for backend in ("local", "slurm"):  # found by the wheel's entry points
+            submit = ("submit", backend, "--dry-run", "--", "compare", "a.ckpt")
+            run(str(binaries / "lightning-meta"), *submit, cwd=elsewhere)
         tune = ("tune", *TRAIN[1:], "--config", "search/random_inner_lr_shots.yaml")
         refused = subprocess.run(
             [str(binaries / "lightning-meta"), *tune], cwd=elsewhere, capture_output=True, text=True

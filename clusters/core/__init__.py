@@ -1,1 +1,1 @@
-"""What all back ends share: the job and its folder, profiles, quoting, secrets, time limits of calls."""
+"""The parts that all back ends share: the job and its folder, profiles, quoting, secrets, time limits of calls."""

@@ -1,40 +1,40 @@
-"""What a job is, whoever runs it."""
+"""A job: a lightning-meta command and the machines it runs on."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 State = Literal["pending", "running", "succeeded", "failed", "cancelled", "preempted", "unknown"]
+EXIT_TO_RESUME = 75  # exit status of a command that was stopped, has saved its state and asks to be started again
 
 
 class JobError(ValueError):
-    """What a user can do something about: what came, what is legal, what to do."""
+    """A mistake that a user can correct. The message reads "X is Y: give Z"."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A lightning-meta command and what it runs on.
+    """A lightning-meta command and the machines it runs on.
 
     Args:
-        name: letters, digits, dots, dashes and underscores; what the scheduler's lists show.
-        command: the arguments of lightning-meta, such as ("fit", "--config", "glyphs.yaml").
-        folder: of the job: the rendered script, the configuration, logs. Its name is the job's alone.
-        workdir: where relative paths of the command are meant from.
-        nodes: machines.
-        gpus_per_node: GPUs, and processes, of each; with 0 one process a node.
-        cpus_per_task: CPU cores of a process; None is 1.
-        memory: of a node, such as 16G.
-        time: wall-clock limit, such as 4h, 30m or 1-12:00:00.
-        environment: variables that the job gets beside those of the submitting shell that its scheduler passes on.
-        setup: shell lines before the command, such as `module load cuda`.
-        array: how many runs of the command, each with another seed.
-        max_restarts: how often a preempted job is put back into the queue; None is 10, where the scheduler does that.
-        options: a profile's settings that only one scheduler knows (account, partition, image, node_selector ...).
-        passthrough: options for the scheduler itself, unchanged, such as --exclusive.
-        config: YAML, all that the command's options and files say, as it was when the job was submitted; None for a
-            command that has no configuration. The job runs from it, and rereads no file that may have changed.
+        name: The name that the scheduler's lists show: letters, digits, dots, dashes and underscores.
+        command: The arguments of lightning-meta, such as ("fit", "--config", "glyphs.yaml").
+        folder: The job's own folder, with the rendered script, the configuration and the logs. No other job has its name.
+        workdir: The folder that the command's relative paths start from.
+        nodes: The number of machines.
+        gpus_per_node: The number of GPUs, and of processes, per machine; with 0 there is one process per machine.
+        cpus_per_task: CPU cores per process; None means 1.
+        memory: Memory per machine, such as 16G.
+        time: The wall-clock limit, such as 4h, 30m or 1-12:00:00.
+        environment: Variables for the job, in addition to those of the submitting shell that its scheduler passes on.
+        setup: Shell lines that run before the command, such as `module load cuda`.
+        array: The number of runs of the command, each with a seed of its own.
+        seed: The seed of an array's first run; the next run has the next integer.
+        max_restarts: How often a preempted job is put back into the queue; None means 10, if the scheduler does that at all.
+        options: Settings that only this back end has, such as an account or an image (see `Backend.options`).
+        passthrough: Options for the scheduler itself, unchanged, such as --exclusive.
+        config: The complete configuration as YAML, as it was at submission, or None for a command without one. The job runs
+            from it and does not read again a file that may have changed.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     array: int = 1
+    seed: int = 0
     max_restarts: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     passthrough: tuple[str, ...] = ()
@@ -56,34 +57,52 @@ class Job:
 
     @property
     def tasks_per_node(self) -> int:
+        """Return the number of processes per machine."""
         return max(self.gpus_per_node, 1)
 
     @property
-    def cpus_of_a_task(self) -> int:
+    def task_cpus(self) -> int:
+        """Return the number of CPU cores per process."""
         return 1 if self.cpus_per_task is None else self.cpus_per_task
 
     @property
-    def cpus_of_a_node(self) -> int:
-        return self.cpus_of_a_task * self.tasks_per_node
+    def node_cpus(self) -> int:
+        """Return the number of CPU cores per machine."""
+        return self.task_cpus * self.tasks_per_node
 
     @property
-    def run(self) -> str:
-        """The name of the run: this job's alone, so that a restart goes on with it and another job does not; or the run that
-        LIGHTNING_META_RUN in the environment asks the job to go on with."""
+    def run_name(self) -> str:
+        """Return the name of the run that the command writes to.
+
+        It is the name of the job's folder, so that a restart resumes the run and another job does not, or the run that
+        LIGHTNING_META_RUN in the job's environment asks to be resumed.
+        """
         return self.environment.get("LIGHTNING_META_RUN", self.folder.name)
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the command, started again, goes on where it was. Any other begins anew."""
+    def is_search(self) -> bool:
+        """Return whether the command is a search, whose trials Ray starts and stops."""
+        return self.command[:1] == ("tune",)
+
+    @property
+    def resumes(self) -> bool:
+        """Return whether the command, started again, resumes where it was. Any other command begins anew."""
         return self.command[:1] in (("fit",), ("tune",))
 
     def arguments(self, config: str) -> list[str]:
-        """Of lightning-meta; `config` is the resolved configuration, as a file or as text."""
+        """Return the arguments of lightning-meta; `config` is the resolved configuration, a file name or YAML text."""
         return [*self.command] if self.config is None else [self.command[0], "--config", config]
 
 
 class Status(NamedTuple):
-    """How a job does. `exit_code` is known where it ended by itself; `detail` is the scheduler's own word for it."""
+    """The state of a job.
+
+    Attributes:
+        state: The state in our words.
+        exit_code: The exit status of a job that ended by itself.
+        restarts: How often the job was started again.
+        detail: The scheduler's own words for the state, or the reason why it is unknown.
+    """
 
     state: State
     exit_code: int | None = None
@@ -91,55 +110,8 @@ class Status(NamedTuple):
     detail: str = ""
 
 
-class Twin(NamedTuple):
-    """A job that is there already, and its state in a word or two."""
+class ExistingJob(NamedTuple):
+    """A job that the scheduler already has, and its state."""
 
     id: str
-    state: str
-
-
-class Backend(ABC):
-    """A scheduler. `render` is a pure function of the job; the rest goes through the scheduler's own client.
-
-    Ids are the scheduler's own, as text. Every method but `render` raises JobError where the client is missing or refuses.
-
-    Attributes:
-        name: what `submit` calls it.
-        without: the fields of a job that mean nothing to this scheduler, and what to do instead.
-    """
-
-    name: str
-    without: ClassVar[Mapping[str, str]] = {}
-
-    @abstractmethod
-    def render(self, job: Job) -> str:
-        """Exactly what would be sent, as text: a script, or YAML."""
-
-    @abstractmethod
-    def check(self, job: Job, dry_run: bool = False) -> None:
-        """JobError where the scheduler itself tells that it would refuse the job, or where its client is missing."""
-
-    @abstractmethod
-    def twin(self, job: Job) -> Twin | None:
-        """The job that makes this one needless: the same in all but its folder, and neither failed nor cancelled."""
-
-    @abstractmethod
-    def submit(self, job: Job) -> str:
-        """Send it, and return its id."""
-
-    @abstractmethod
-    def statuses(self, jobs: Sequence[tuple[str, Path]]) -> list[Status]:
-        """How jobs, each an id and its folder, do; asked together. A job that cannot be asked about is unknown, `detail`
-        tells why."""
-
-    @abstractmethod
-    def status(self, id: str, folder: Path) -> Status:
-        """How one job does."""
-
-    @abstractmethod
-    def logs(self, id: str, folder: Path, follow: bool = False) -> Iterator[str]:
-        """Lines so far; with `follow`, on until the job ends."""
-
-    @abstractmethod
-    def cancel(self, id: str, folder: Path) -> None:
-        """End it."""
+    state: State

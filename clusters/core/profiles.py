@@ -1,4 +1,4 @@
-"""Settings of a site under a name, in one YAML file."""
+"""Profiles: a site's settings under a name, in one YAML file."""
 
 import os
 from pathlib import Path
@@ -6,81 +6,68 @@ from typing import Any
 
 import yaml
 
+from clusters.core.backend import Backend
 from clusters.core.job import JobError
+from clusters.core.options import Option, check_options
 
-JOB = {  # keys that are a job's own, and what they hold
-    "nodes": int,
-    "gpus_per_node": int,
-    "cpus_per_task": int,
-    "memory": str,
-    "time": str,
-    "max_restarts": int,
-    "environment": dict,
-    "setup": list,
-    "passthrough": list,
-}
-OWN = {  # keys that only one back end knows
-    "slurm": {
-        "python": str,
-        "account": str,
-        "partition": str,
-        "qos": str,
-        "constraint": str,
-        "reservation": str,
-        "signal_seconds": int,
-        "master_addr": str,
-        "object_store_memory": int,
-    },
-    "local": {"python": str},
+JOB_OPTIONS = {  # of every back end; the fields of a job
+    "nodes": Option(int, "the number of machines; 1 by default"),
+    "gpus_per_node": Option(int, "GPUs, and processes, per machine; by default one process without a GPU"),
+    "cpus_per_task": Option(int, "CPU cores per process; 1 by default"),
+    "memory": Option(str, "memory per machine, such as 16G"),
+    "time": Option(str, "the wall-clock limit, such as 30m, 4h or 1-12:00:00"),
+    "max_restarts": Option(int, "how often a preempted job is put back into the queue; 10 by default"),
+    "environment": Option(dict, "variables for the job, {NAME: VALUE}"),
+    "setup": Option(list, "shell lines that run before the command, such as `module load cuda`"),
+    "passthrough": Option(list, "options for the scheduler itself, unchanged"),
 }
 
 
-def file() -> Path:
-    """LIGHTNING_META_PROFILES, or profiles.yaml in the configuration folder of XDG."""
+def profiles_file() -> Path:
+    """Return the file of profiles: LIGHTNING_META_PROFILES, or profiles.yaml in the configuration folder of XDG."""
     if chosen := os.environ.get("LIGHTNING_META_PROFILES"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "lightning-meta", "profiles.yaml").expanduser()
 
 
-def profile(name: str, backend: str) -> dict[str, Any]:
-    """The settings of a profile for a back end. Keys of back ends that are not in OWN are for those to judge."""
-    path = file()
+def read_profile(name: str, backend: Backend) -> dict[str, Any]:
+    """Return the settings of a profile.
+
+    Args:
+        name: The profile's name.
+        backend: The back end that the job goes to, with its options.
+
+    Raises:
+        JobError: The file or the profile does not exist or cannot be read, or a setting is not legal for the back end.
+    """
+    path = profiles_file()
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise JobError(
-            f"--profile {name}: no file {path}: write it, with the profile's name and settings below it, or set"
-            " LIGHTNING_META_PROFILES"
+            f"--profile is {name}, and there is no file {path}: write it, with the profile's name and its settings below it,"
+            " or set LIGHTNING_META_PROFILES"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise JobError(f"{path} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise JobError(f"{path} holds no profiles: it must be YAML with their names as keys")
+        raise JobError(f"{path} is not a file of profiles: give YAML with their names as keys")
     if name not in content:
-        raise JobError(f"no profile {name!r} in {path}: choose from {', '.join(map(str, content)) or '(it is empty)'}")
-    found = {} if content[name] is None else content[name]
-    if not isinstance(found, dict):
-        raise JobError(f"profile {name} in {path} is {found!r}: give it keys such as partition and setup")
-    legal = JOB | OWN.get(backend, {})
-    for key, value in found.items():
-        if key not in legal and backend not in OWN:
-            continue
-        if key not in legal:
-            raise JobError(
-                f"profile {name} in {path} has the key {key!r}, which {backend} does not know: choose from"
-                f" {', '.join(legal)}"
-            )
-        if not isinstance(value, legal[key]) or (isinstance(value, bool) and legal[key] is int):
-            raise JobError(f"profile {name} in {path}: {key} is {value!r}, which is no {legal[key].__name__}")
-    return found
+        names = ", ".join(map(str, content)) or "(it is empty)"
+        raise JobError(f"{name!r} is not a profile in {path}: choose from {names}")
+    settings = {} if content[name] is None else content[name]
+    if not isinstance(settings, dict):
+        raise JobError(f"profile {name} in {path} is {settings!r}: give it keys and values")
+    check_options(settings, {**JOB_OPTIONS, **backend.options}, backend.name, f"profile {name} in {path}: ")
+    return settings
 
 
-def split(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is a job's own, and what goes into its `options`; lists and variables as text."""
-    own = {key: value for key, value in settings.items() if key in JOB}
-    for key in ("setup", "passthrough"):
-        if key in own:
-            own[key] = tuple(map(str, own[key]))
-    if "environment" in own:
-        own["environment"] = {str(key): str(value) for key, value in own["environment"].items()}
-    return own, {key: value for key, value in settings.items() if key not in JOB}
+def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a job, with lists and variables as text, and the settings for its `options`."""
+    fields = {name: value for name, value in settings.items() if name in JOB_OPTIONS and value is not None}
+    for name in ("setup", "passthrough"):
+        if name in fields:
+            fields[name] = tuple(map(str, fields[name]))
+    if "environment" in fields:
+        fields["environment"] = {str(name): str(value) for name, value in fields["environment"].items()}
+    return fields, {name: value for name, value in settings.items() if name not in JOB_OPTIONS}

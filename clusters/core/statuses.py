@@ -1,19 +1,21 @@
-"""How jobs do: what has ended is kept in the job's folder and not asked again, the rest is asked of each scheduler at once."""
+"""States of jobs: how a job ended is kept in its folder, and all others are asked of each scheduler at once."""
 
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from clusters.core.job import Backend, JobError, Status
-from clusters.core.job_folder import Record, read_json, write
+from clusters.core.backend import Backend
+from clusters.core.files import read_json, write_whole
+from clusters.core.job import JobError, Status
+from clusters.core.job_folder import Record
 
 FINAL = ("succeeded", "failed", "cancelled")
 FILE = "ended.json"
 
 
-def kept(folder: Path) -> Status | None:
-    """How the job of this folder ended, where that is known already."""
+def kept_status(folder: Path) -> Status | None:
+    """Return how the job of this folder ended, if that is known already."""
     try:
         facts = read_json(folder / FILE)
     except JobError:
@@ -24,41 +26,50 @@ def kept(folder: Path) -> Status | None:
     return Status(facts["state"], code, restarts, str(facts.get("detail", "")))
 
 
-def keep(folder: Path, status: Status) -> None:
-    """Keep how a job ended."""
+def keep_status(folder: Path, status: Status) -> None:
+    """Keep how a job ended; a job that has not ended leaves nothing."""
     if status.state in FINAL:
-        with suppress(JobError):  # it is asked again
-            write(folder / FILE, json.dumps(status._asdict()) + "\n")
+        with suppress(JobError):  # then the scheduler is asked again
+            write_whole(folder / FILE, json.dumps(status._asdict()) + "\n")
 
 
-def status(backend: Backend, job: Record) -> Status:
-    """How one job does."""
-    if found := kept(job.folder):
-        return found
-    found = backend.status(job.id, job.folder)
-    keep(job.folder, found)
-    return found
+def job_status(backend: Backend, job: Record) -> Status:
+    """Return the state of one job.
+
+    Raises:
+        JobError: The scheduler does not answer, or does not know the job.
+    """
+    if status := kept_status(job.folder):
+        return status
+    status = backend.status(job.id, job.folder)
+    keep_status(job.folder, status)
+    return status
 
 
-def statuses(jobs: Sequence[Record], backend: Callable[[str], Backend]) -> list[Status]:
-    """How several do; a scheduler that does not answer leaves its own unknown."""
-    found = {job.folder: kept(job.folder) for job in jobs}
+def job_statuses(jobs: Sequence[Record], load: Callable[[str], Backend]) -> list[Status]:
+    """Return the states of several jobs; those of a scheduler that does not answer are unknown.
+
+    Args:
+        jobs: The jobs.
+        load: Returns the back end of a name, or raises JobError.
+    """
+    states = {job.folder: kept_status(job.folder) for job in jobs}
     for name in dict.fromkeys(job.backend for job in jobs):
-        open_ = [job for job in jobs if job.backend == name and found[job.folder] is None]
-        if not open_:
+        asked = [job for job in jobs if job.backend == name and states[job.folder] is None]
+        if not asked:
             continue
         try:
-            answers = backend(name).statuses([(job.id, job.folder) for job in open_])
-        except ValueError as error:  # a JobError, or that there is no such back end here
-            answers = [Status("unknown", detail=str(error))] * len(open_)
-        for job, answer in zip(open_, answers, strict=True):
-            found[job.folder] = answer
-            keep(job.folder, answer)
-    return [found[job.folder] or Status("unknown") for job in jobs]
+            answers = load(name).statuses([(job.id, job.folder) for job in asked])
+        except JobError as error:
+            answers = [Status("unknown", detail=str(error))] * len(asked)
+        for job, answer in zip(asked, answers, strict=True):
+            states[job.folder] = answer
+            keep_status(job.folder, answer)
+    return [states[job.folder] or Status("unknown") for job in jobs]
 
 
 def one_by_one(ask: Callable[[str, Path], Status], jobs: Sequence[tuple[str, Path]]) -> list[Status]:
-    """For a scheduler that is asked about each."""
+    """Return the states of jobs of a scheduler that is asked about each of them; one that raises JobError is unknown."""
     answers = []
     for id, folder in jobs:
         try:

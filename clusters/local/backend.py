@@ -1,8 +1,7 @@
-"""This machine as a scheduler of one queue: processes that outlive the shell that started them."""
+"""This machine as a scheduler without a queue: processes that outlive the shell that started them."""
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -12,75 +11,57 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
-from clusters.core import quoting
-from clusters.core.job import Backend, Job, JobError, Status, Twin
-from clusters.core.job_folder import read_json, tail, write
+from clusters.core.backend import Backend
+from clusters.core.files import read_json, write_whole
+from clusters.core.job import ExistingJob, Job, JobError, Status
+from clusters.core.log_files import tail
+from clusters.core.shell_script import PYTHON
 from clusters.core.statuses import one_by_one
 from clusters.local import run_script
+from clusters.local.processes import identity, is_alive
+from clusters.local.script import local_script, time_limit
 
-GRACE = 120.0  # seconds between TERM and KILL, for a checkpoint
-SHARED = "this machine is shared with all else that runs on it"
+CANCEL_SECONDS = float(run_script.GRACE)  # seconds between SIGTERM and SIGKILL of a job that is cancelled
 
 
 class Local(Backend):
-    """A session of processes for each job. Its first one, `run_script.py`, writes the exit code; the id is the folder's name.
+    """Jobs on this machine, each a session of processes. The id is the name of the job's folder.
 
-    A job that is cancelled or meets its time limit saves its state (LIGHTNING_META_PREEMPTIBLE=1); nothing starts it again.
+    The first process, `run_script.py`, writes the exit code. A job that is cancelled or meets its time limit saves its state
+    (LIGHTNING_META_PREEMPTIBLE=1); nothing starts it again.
     """
 
     name = "local"
-    without: ClassVar = {
-        "nodes": "local is this machine alone: leave it out, or submit elsewhere",
-        "memory": f"{SHARED}, and local limits no memory: leave it out",
-        "cpus_per_task": f"{SHARED}, and local reserves no cores: leave it out, or give --env OMP_NUM_THREADS=N",
-        "max_restarts": "local puts no job back: leave it out",
+    summary = "this machine, as processes that outlive the shell"
+    options: ClassVar = {"python": PYTHON}
+    unsupported: ClassVar = {
+        "nodes": "leave it out, as local is one machine, or submit elsewhere",
+        "memory": "leave it out, as local limits no memory",
+        "cpus_per_task": "leave it out, as local reserves no cores, or give --env OMP_NUM_THREADS=N",
+        "max_restarts": "leave it out, as local restarts no job",
     }
+    shares_files = True
 
-    def render(self, job: Job) -> str:
-        quoting.check(job)
-        if job.passthrough:
-            raise JobError(f"local has no scheduler to pass {shlex.join(job.passthrough)} to")
-        run = shlex.quote(job.run)
-        lines = ["#!/bin/bash"]
-        if job.time:
-            told = f"SIGUSR1 {_warning(job)} seconds before the end, then " if _warning(job) else ""
-            lines += [
-                f"# at most {quoting.seconds(job.time)} seconds: {told}SIGTERM, and SIGKILL {run_script.GRACE} seconds later"
-            ]
-        lines += quoting.prologue(job)
-        if job.command[:1] != ("tune",):
-            lines += ["export LIGHTNING_META_PREEMPTIBLE=1"]
-        if job.array == 1:
-            lines += [f"export LIGHTNING_META_RUN={run}", f"exec {quoting.command(job)}"]
-        else:
-            lines += [
-                "ended=0; told=; trap 'told=1' USR1 TERM",
-                f"for RUN in {' '.join(map(str, range(job.array)))}; do",
-                f'  [ -n "$told" ] || LIGHTNING_META_RUN={run}-"$RUN" {quoting.command(job)} || ended=$?',
-                "done",
-                'exit "$ended"',
-            ]
-        return "\n".join(lines) + "\n"
+    def script(self, job: Job) -> str:
+        return local_script(job)
 
-    def check(self, job: Job, dry_run: bool = False) -> None: ...
+    def check(self, job: Job, rendered: str, dry_run: bool = False) -> None: ...
 
-    def twin(self, job: Job) -> Twin | None:  # noqa: ARG002
-        return None  # every submission is a job
+    def find_existing(self, job: Job, rendered: str) -> ExistingJob | None:  # noqa: ARG002
+        return None  # every submission is a new job
 
-    def submit(self, job: Job) -> str:
-        """`render` is in the job's folder already, as script.txt."""
-        limit = [str(quoting.seconds(job.time)), str(_warning(job))] if job.time else []
-        command = [sys.executable, "-P", str(Path(run_script.__file__).resolve()), str(job.folder), *limit]
+    def submit(self, job: Job, rendered: str) -> str:  # noqa: ARG002  script.txt is run
+        command = [sys.executable, "-P", str(Path(run_script.__file__).resolve()), str(job.folder)]
+        command += map(str, time_limit(job))
         with (job.folder / "log.txt").open("ab") as log:
-            started = subprocess.Popen(
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
-        started.returncode = 0  # nobody here waits for it: it outlives this process
-        facts = {"pid": started.pid, "started": born(started.pid), "boot": boot()}
+        process.returncode = 0  # nobody here waits for it: it outlives this process
         try:
-            write(job.folder / "process.json", json.dumps(facts) + "\n")
+            write_whole(job.folder / "process.json", json.dumps(identity(process.pid)) + "\n")
         except JobError:
-            os.killpg(started.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             raise
         return job.folder.name
 
@@ -90,64 +71,33 @@ class Local(Backend):
     def status(self, id: str, folder: Path) -> Status:  # noqa: ARG002  the folder says it all
         cancelled = (folder / "cancelled").exists()
         ended = read_json(folder / "exit.json")
-        if not ended and _alive(folder):
+        if not ended and is_alive(folder):
             return Status("running", detail="cancelling" if cancelled else "")
-        ended = ended or read_json(folder / "exit.json")  # it may have come in between
+        ended = ended or read_json(folder / "exit.json")  # which may have been written in between
         code, limit = ended.get("code"), ended.get("limit")
         if cancelled:
             return Status("cancelled", code)
         if isinstance(code, int):
-            met = f"it met its time limit of {limit} seconds" if limit and code else ""
-            return Status("failed" if code else "succeeded", code, detail=met)
-        return Status("failed", detail="its processes are gone and left no exit code: killed, or the machine went down")
+            detail = f"it met its time limit of {limit} seconds" if limit and code else ""
+            return Status("failed" if code else "succeeded", code, detail=detail)
+        return Status(
+            "failed", detail="its processes have ended without an exit code: killed, or the machine went down"
+        )
 
     def logs(self, id: str, folder: Path, follow: bool = False) -> Iterator[str]:
         return tail(folder, lambda: self.status(id, folder).state != "running", follow)
 
     def cancel(self, id: str, folder: Path) -> None:
-        """TERM to all of the job's processes, and KILL to those that are there GRACE seconds later."""
+        """Send SIGTERM to all of the job's processes, and SIGKILL to those that still run CANCEL_SECONDS later."""
         if self.status(id, folder).state != "running":
             return
-        write(folder / "cancelled", "")
-        for sign, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
+        write_whole(folder / "cancelled", "")
+        for number, seconds in ((signal.SIGTERM, CANCEL_SECONDS), (signal.SIGKILL, 5.0)):
             with suppress(ProcessLookupError):
-                os.killpg(read_json(folder / "process.json")["pid"], sign)
-            end = time.monotonic() + patience
+                os.killpg(read_json(folder / "process.json")["pid"], number)
+            end = time.monotonic() + seconds
             while time.monotonic() < end:
-                if not _alive(folder):
+                if not is_alive(folder):
                     return
                 time.sleep(0.1)
-        raise JobError(f"job {id} does not end, not even killed")
-
-
-def _warning(job: Job) -> int:
-    """Seconds before the end of its time at which a job that can save is told to: two minutes, a quarter of a short time."""
-    return min(120, quoting.seconds(job.time) // 4) if job.time and job.command[:1] == ("fit",) else 0
-
-
-def _alive(folder: Path) -> bool:
-    """Whether the process that was started is there: the same number, born at the same time, since the same boot."""
-    facts = read_json(folder / "process.json")
-    pid = facts.get("pid")
-    return isinstance(pid, int) and pid > 1 and facts.get("boot") == boot() and born(pid) == facts.get("started") != ""
-
-
-def born(pid: int) -> str:
-    """When a process started, in whatever unit the system tells it; empty where it is none, or is dead."""
-    proc = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").exists():
-        with suppress(OSError):
-            fields = proc.read_text().rpartition(")")[2].split()
-            return "" if fields[0] in "ZX" else fields[19]
-        return ""
-    told = subprocess.run(
-        ["ps", "-p", str(pid), "-o", "lstart="], capture_output=True, text=True, check=False, timeout=60
-    )
-    return told.stdout.strip()
-
-
-def boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+        raise JobError(f"job {id} has not ended, although it was killed: look at its processes")

@@ -1,7 +1,7 @@
-"""Runs a script and writes how it ended into exit.json, beside it: python runner.py FOLDER [SECONDS WARNING].
+"""Run a script and write how it ended into exit.json, beside it: python run_script.py FOLDER [SECONDS WARNING].
 
-At most SECONDS: WARNING seconds before the end its processes get SIGUSR1, at the end SIGTERM, and GRACE later SIGKILL; with a
-WARNING of 0 no SIGUSR1. Of the standard library alone.
+It may take at most SECONDS: WARNING seconds before the end its processes get SIGUSR1 (none with a WARNING of 0), at the end
+SIGTERM, and GRACE seconds later SIGKILL. Uses the standard library only.
 """
 
 import json
@@ -11,44 +11,46 @@ import subprocess
 import sys
 from pathlib import Path
 
-GRACE = 120  # seconds between TERM and KILL
+GRACE = 120  # seconds between SIGTERM and SIGKILL, for a checkpoint
 
 
 def main(folder: Path, limit: int | None = None, warning: int = 0) -> None:
-    """Wait for FOLDER/script.txt; signals to the group, which is this process's, are the script's affair."""
-    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(sign, lambda *_: None)
+    """Run FOLDER/script.txt and wait for it. Signals to the process group, which is this process's, are left to the script."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)
     process = subprocess.Popen(["bash", str(folder / "script.txt")], stdin=subprocess.DEVNULL)
-    told = []
+    signals = []
     if limit is not None:
-        told = [(limit - warning, signal.SIGUSR1), (warning, signal.SIGTERM)] if warning else [(limit, signal.SIGTERM)]
-    code, met = None, False
-    for seconds, sign in told:
-        code = ended(process, seconds)
+        signals = (
+            [(limit - warning, signal.SIGUSR1), (warning, signal.SIGTERM)] if warning else [(limit, signal.SIGTERM)]
+        )
+    code, met_limit = None, False
+    for seconds, number in signals:
+        code = exit_code(process, seconds)
         if code is not None:
             break
-        met = True
-        print(f"the job has {warning if sign == signal.SIGUSR1 else 0} seconds left", flush=True)
-        os.killpg(0, sign)
+        met_limit = True
+        print(f"the job has {warning if number == signal.SIGUSR1 else 0} seconds left", flush=True)
+        os.killpg(0, number)
     if code is None:
-        code = ended(process, GRACE if met else None)
+        code = exit_code(process, GRACE if met_limit else None)
     if code is None:
-        write(folder, 128 + signal.SIGKILL, limit)
+        write_exit(folder, 128 + signal.SIGKILL, limit)
         os.killpg(0, signal.SIGKILL)
         return
-    write(folder, code if code >= 0 else 128 - code, limit if met else None)
+    write_exit(folder, code if code >= 0 else 128 - code, limit if met_limit else None)
 
 
-def ended(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
-    """The exit code; None where it does not end in time."""
+def exit_code(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
+    """Return the exit code, or None if the process does not end in time."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
 
 
-def write(folder: Path, code: int, limit: int | None) -> None:
-    """`limit`: the seconds that the job had, where it met the end of them."""
+def write_exit(folder: Path, code: int, limit: int | None) -> None:
+    """Write exit.json; `limit` is the time limit in seconds, if the job met it."""
     aside = folder / "exit.json.partial"
     aside.write_text(json.dumps({"code": code, "limit": limit}) + "\n")
     os.replace(aside, folder / "exit.json")

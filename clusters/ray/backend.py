@@ -1,26 +1,24 @@
-"""An existing Ray cluster, by its Jobs API."""
+"""A running Ray cluster, through its Jobs API."""
 
-import asyncio
-import hashlib
 import json
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from clusters.core.job import Backend, Job, JobError, State, Status, Twin
-from clusters.core.job_folder import read_json, write
-from clusters.core.timeouts import watched, within
-from clusters.ray.submission import address, not_sent, submission
-from clusters.ray.upload import LIMIT, RAY_MISSING, Package, add_content, check_size, mebibytes, package
+from clusters.core.backend import Backend
+from clusters.core.files import read_json, write_whole
+from clusters.core.job import ExistingJob, Job, JobError, State, Status
+from clusters.core.options import Option
+from clusters.core.passthrough import Passthrough
+from clusters.core.timeouts import lines_while
+from clusters.ray.client import ask, client_errors, stream_logs, without_password
+from clusters.ray.submission import address, submission, upload_of, withheld_variables
+from clusters.ray.upload import Upload, check_size, mebibytes
 
 NOTES = "ray.json"  # in the job's folder: which cluster
-TIMEOUT, UPLOAD = 30.0, 600.0  # seconds for an answer; of a submission, with its package
+UPLOAD_SECONDS = 600.0  # for a submission with its package
 STATES: dict[str, State] = {
     "PENDING": "pending",
     "RUNNING": "running",
@@ -28,116 +26,127 @@ STATES: dict[str, State] = {
     "SUCCEEDED": "succeeded",
     "FAILED": "failed",
 }
-TOKEN = (
-    "give the cluster's token: export RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH=FILE with a file only you can read "
-    "(or put it into ~/.ray/auth_token)"
-)
 
 
 class RayJobs(Backend):
-    """Jobs on a Ray cluster that runs already. An id is the submission's, the name of the job's folder.
+    """Jobs on a Ray cluster that is already running. An id is the submission's, which is the name of the job's folder.
 
-    A job that differs in nothing from one that waits, runs or has succeeded there, package and variables included, is that
-    one, and nothing is started.
+    A job that differs in nothing from one that waits, runs or has succeeded there, package and variables included, is not
+    started again.
 
-    A job that is cancelled gets SIGTERM, then `stop_seconds` (RAY_JOB_STOP_WAIT_TIME_S in its environment; Ray's own are 3)
-    before SIGKILL; LIGHTNING_META_PREEMPTIBLE=1 makes `fit` save its state in that time. Ray starts nothing anew: submit it
-    again with `--env LIGHTNING_META_RUN=ID` to go on where the job ID stopped.
+    A job that is cancelled gets SIGTERM, then `stop_seconds` (RAY_JOB_STOP_WAIT_TIME_S in its environment; Ray's default is 3)
+    before SIGKILL; LIGHTNING_META_PREEMPTIBLE=1 makes `fit` save its state in that time. Ray restarts nothing: submit the job
+    again with `--env LIGHTNING_META_RUN=ID` to resume where the job ID stopped.
     """
 
     name = "ray"
-    without: ClassVar = {"max_restarts": "Ray puts no job back: leave it out"}
+    summary = "a running Ray cluster, through its Jobs API"
+    options: ClassVar = {
+        "address": Option(
+            str, "the dashboard's address, such as http://head:8265; else RAY_API_SERVER_ADDRESS or RAY_ADDRESS"
+        ),
+        "python": Option(
+            str, "the Python interpreter that runs lightning-meta; else the command on the cluster's PATH"
+        ),
+        "working_dir": Option(
+            str,
+            "the folder that is sent along, by default the current one; null for none; or a URI that the cluster reads",
+        ),
+        "excludes": Option(list, "patterns, as in .gitignore, of files that are not sent"),
+        "forward": Option(
+            list, "names or patterns of this shell's variables that the job gets; by default LIGHTNING_META_DATA"
+        ),
+        "pip": Option(list, "packages that Ray installs for the job"),
+        "stop_seconds": Option(int, "seconds between SIGTERM and SIGKILL, for a checkpoint; 120 by default"),
+        "resources": Option(
+            dict, "amounts of the cluster's own resources that the command occupies per node, {NAME: AMOUNT}"
+        ),
+    }
+    unsupported: ClassVar = {
+        "max_restarts": "leave it out, as Ray restarts no job",
+        "array": "submit once per seed, with --seed_everything",
+    }
+    passthrough = Passthrough("ray", "runtime_env.pip=[einops]")
+    secrets = (
+        "Ray's dashboard would show it to everybody who may see the cluster; set it on the cluster's nodes, or name a file"
+        " there that holds it"
+    )
 
-    def render(self, job: Job) -> str:
-        made = _complete(job)
+    def script(self, job: Job) -> str:
+        arguments = submission(job)
         try:
-            where = _shown(address(job))
+            where = without_password(address(job))
         except JobError as error:
             where = str(error)
-        secret = [f"not sent, for it looks like a secret: {name}" for name in not_sent(job)]
-        # a name of a file may hold a line's end, and is data
-        comments = [
-            each if each.isprintable() else repr(each) for each in (f"to {where}", *_told(_package(made)), *secret)
-        ]
-        text = yaml.safe_dump(made, sort_keys=False, width=120)
-        return "".join(f"# {each}\n" for each in comments) + text
+        withheld = [f"not sent, because it looks like a secret: {name}" for name in withheld_variables(job)]
+        comments = [f"to {where}", *_describe(upload_of(arguments)), *withheld]
+        # the name of a file may contain a line break
+        header = "".join(f"# {each if each.isprintable() else repr(each)}\n" for each in comments)
+        return header + yaml.safe_dump(arguments, sort_keys=False, width=120)
 
-    def check(self, job: Job, dry_run: bool = False) -> None:
-        """JobError where the package is too large; where it is to be sent, also where there is no address."""
-        made = submission(job)
-        if sent := _package(made):
-            check_size(sent, Path(made["runtime_env"]["working_dir"]))
+    def check(self, job: Job, rendered: str, dry_run: bool = False) -> None:
+        """Raise JobError if the package is too large or, unless it is a dry run, if there is no address."""
+        arguments = yaml.safe_load(rendered)
+        if upload := upload_of(arguments):
+            check_size(upload, Path(arguments["runtime_env"]["working_dir"]))
         if not dry_run:
             address(job)
 
-    def twin(self, job: Job) -> Twin | None:
-        digest, where = _complete(job)["metadata"]["digest"], address(job)
-        for info in _ask(where, lambda client: client.list_jobs()):
+    def find_existing(self, job: Job, rendered: str) -> ExistingJob | None:
+        digest = yaml.safe_load(rendered)["metadata"]["digest"]
+        for info in ask(address(job), lambda client: client.list_jobs()):
             state = _state(info)
             if (info.metadata or {}).get("digest") == digest and state in ("pending", "running", "succeeded"):
-                return Twin(str(info.submission_id), state)
+                return ExistingJob(str(info.submission_id), state)
         return None
 
-    def submit(self, job: Job) -> str:
-        self.check(job)
-        made, where = _complete(job), address(job)
-        write(job.folder / NOTES, json.dumps({"address": where}) + "\n")
-        _ask(where, lambda client: client.submit_job(**made), UPLOAD)
-        return made["submission_id"]
+    def submit(self, job: Job, rendered: str) -> str:
+        arguments, where = yaml.safe_load(rendered), address(job)
+        write_whole(job.folder / NOTES, json.dumps({"address": where}) + "\n")
+        ask(where, lambda client: client.submit_job(**arguments), UPLOAD_SECONDS)
+        return arguments["submission_id"]
 
     def statuses(self, jobs: Sequence[tuple[str, Path]]) -> list[Status]:
-        """Each cluster is asked once."""
+        """Return the states of jobs; each cluster is asked once."""
         answers: dict[str, dict[str, Any] | JobError] = {}
-        return [self._listed(id, folder, answers) for id, folder in jobs]
+        return [self._listed_status(id, folder, answers) for id, folder in jobs]
 
     def status(self, id: str, folder: Path) -> Status:
-        return _status(_ask(_remembered(folder), lambda client: client.get_job_info(id)))
+        return _status(ask(_cluster(folder), lambda client: client.get_job_info(id)))
 
     def logs(self, id: str, folder: Path, follow: bool = False) -> Iterator[str]:
-        where = _remembered(folder)
-        _ask(
-            where, lambda client: client.get_job_info(id)
-        )  # says so where there is none; a stream of nothing would just end
+        where = _cluster(folder)
+        # raises if there is no such job, for which a stream would just end
+        ask(where, lambda client: client.get_job_info(id))
         if not follow:
-            yield from _ask(where, lambda client: client.get_job_logs(id)).splitlines()
+            yield from ask(where, lambda client: client.get_job_logs(id)).splitlines()
             return
-        rest, client = "", _ask(where, lambda client: client)
-        with _told_to_user(where):
-            for text in watched(_stream(client, id), lambda: self.status(id, folder).state in ("pending", "running")):
+        rest, client = "", ask(where, lambda client: client)
+        with client_errors(where):
+            pieces = stream_logs(client, id)
+            for text in lines_while(pieces, lambda: self.status(id, folder).state in ("pending", "running")):
                 *lines, rest = (rest + text).split("\n")
                 yield from lines
         if rest:
             yield rest
 
     def cancel(self, id: str, folder: Path) -> None:
-        _ask(_remembered(folder), lambda client: client.stop_job(id))
+        ask(_cluster(folder), lambda client: client.stop_job(id))
 
-    def _listed(self, id: str, folder: Path, answers: dict[str, dict[str, Any] | JobError]) -> Status:
+    def _listed_status(self, id: str, folder: Path, answers: dict[str, dict[str, Any] | JobError]) -> Status:
         try:
-            where = _remembered(folder)
+            where = _cluster(folder)
             if where not in answers:
                 try:
-                    answers[where] = {str(e.submission_id): e for e in _ask(where, lambda client: client.list_jobs())}
+                    answers[where] = {str(e.submission_id): e for e in ask(where, lambda client: client.list_jobs())}
                 except JobError as error:
                     answers[where] = error
-            there = answers[where]
-            if isinstance(there, JobError):
-                raise there
+            jobs = answers[where]
+            if isinstance(jobs, JobError):
+                raise jobs
         except JobError as error:
             return Status("unknown", detail=str(error))
-        return _status(there[id]) if id in there else Status("unknown", detail="the Ray cluster does not know it")
-
-
-def _complete(job: Job) -> dict[str, Any]:
-    """The submission, with a digest by which another one like it is known."""
-    made = submission(job)
-    alike = submission(replace(job, folder=job.folder.with_name(job.name)))
-    digest = hashlib.sha256(json.dumps(alike, sort_keys=True).encode())
-    sent = _package(made)
-    if sent and sent.size <= LIMIT:
-        add_content(digest, sent, Path(made["runtime_env"]["working_dir"]))
-    made["metadata"]["digest"] = digest.hexdigest()[:16]
-    return made
+        return _status(jobs[id]) if id in jobs else Status("unknown", detail="the Ray cluster does not know the job")
 
 
 def _state(info: Any) -> State:
@@ -150,83 +159,14 @@ def _status(info: Any) -> Status:
     return Status(state, code, detail=(info.message or "").partition("\n")[0][:300])
 
 
-def _package(made: dict[str, Any]) -> Package | None:
-    env = made["runtime_env"]
-    folder = env.get("working_dir")
-    return None if folder is None or re.match(r"\w+://", folder) else package(Path(folder), env["excludes"])
-
-
-def _told(made: Package | None) -> list[str]:
-    if made is None:
+def _describe(upload: Upload | None) -> list[str]:
+    if upload is None:
         return ["package: none"]
-    files = "1 file" if len(made.files) == 1 else f"{len(made.files)} files"
-    return [f"package: {files}, {mebibytes(made.size)}", *(f"left out: {name}" for name in made.left_out)]
+    files = "1 file" if len(upload.files) == 1 else f"{len(upload.files)} files"
+    return [f"package: {files}, {mebibytes(upload.size)}", *(f"left out: {name}" for name in upload.left_out)]
 
 
-def _ask(where: str, call: Callable[[Any], Any], seconds: float | None = None) -> Any:
-    """What the cluster's client answers to a call."""
-    try:
-        from ray.job_submission import JobSubmissionClient
-    except ImportError as error:
-        raise JobError(RAY_MISSING) from error
-    with _told_to_user(where):
-        return within(
-            seconds or TIMEOUT, f"the Ray cluster at {_shown(where)}", lambda: call(JobSubmissionClient(where))
-        )
-
-
-def _remembered(folder: Path) -> str:
-    """The cluster that the job of this folder went to."""
+def _cluster(folder: Path) -> str:
+    """Return the address of the cluster that the job of this folder went to."""
     where = read_json(folder / NOTES).get("address")
     return where if isinstance(where, str) else address(Job("any", (), folder, folder))
-
-
-def _stream(client: Any, id: str) -> Iterator[str]:
-    """What the client's asynchronous generator yields."""
-    with asyncio.Runner() as runner:
-        pieces = client.tail_job_logs(id)
-        try:
-            while True:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # of what Ray hands to aiohttp
-                    text = runner.run(_next(pieces))
-                yield text
-        except StopAsyncIteration:
-            return
-        finally:
-            runner.run(pieces.aclose())
-
-
-async def _next(pieces: Any) -> str:
-    return await anext(pieces)
-
-
-@contextmanager
-def _told_to_user(where: str) -> Iterator[None]:
-    """The client's errors as what a user can do about them."""
-    import aiohttp
-    import requests
-    from ray.exceptions import AuthenticationError
-
-    where = _shown(where)
-    try:
-        yield
-    except AuthenticationError as error:
-        raise JobError(f"the Ray cluster at {where} does not let you in ({_first(error)}); {TOKEN}") from error
-    except (ConnectionError, requests.RequestException, aiohttp.ClientError) as error:
-        raise JobError(
-            f"no answer from a Ray cluster at {where} ({_first(error)}); is the address that of its dashboard?"
-        ) from error
-    except JobError:
-        raise
-    except (RuntimeError, ValueError, TypeError) as error:  # the latter of the client's own checks
-        raise JobError(f"the Ray cluster at {where} refuses: {_first(error)}") from error
-
-
-def _shown(where: str) -> str:
-    """An address without a password."""
-    return re.sub(r"//[^/@]*@", "//...@", where)
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]

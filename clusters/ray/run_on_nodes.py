@@ -1,8 +1,9 @@
-"""python -m clusters.ray.run_on_nodes NODES RESOURCES COMMAND ...: what srun is to Slurm, on the Ray cluster that this runs on.
+"""Run a command on several nodes of a Ray cluster: python -m clusters.ray.run_on_nodes NODES RESOURCES COMMAND ...
 
-The command runs once on each of NODES nodes, where RESOURCES (JSON, such as {"CPU": 8, "GPU": 8}) are its own. It finds its
-place in NODE_RANK, MASTER_ADDR and MASTER_PORT, and Lightning starts a process for each GPU from there. What they print is
-printed here, SIGTERM goes to all of them, and where one fails the others are ended and its exit status is kept.
+This is to a Ray cluster what srun is to Slurm. The command runs once on each of NODES nodes, with RESOURCES (JSON, such as
+{"CPU": 8, "GPU": 8}) reserved for it. It finds its place in NODE_RANK, MASTER_ADDR and MASTER_PORT, and Lightning starts a
+process per GPU from there. What the commands print is printed here, SIGTERM is passed on to all of them, and if one fails the
+others are ended and its exit status is kept.
 """
 
 import json
@@ -17,25 +18,32 @@ from threading import Thread
 from typing import Any
 
 from clusters.core.job import Job
-from clusters.kubernetes.entrypoint import wrapped
+from clusters.core.setup_lines import with_setup
 
-GROWTH, LONGEST = 600, 86400  # seconds to wait for nodes that a cluster has not, and for those that others occupy
-PATIENCE = 30  # seconds that the others have to end by themselves when one has failed
+GROWTH, LONGEST = 600, 86400  # seconds to wait for nodes that a cluster lacks, and for nodes that are occupied
+END_SECONDS = 30  # seconds for the others to end by themselves after one has failed
 
 
 def spread(job: Job, more: dict[str, Any], command: list[str]) -> list[str]:
-    """The argument list that runs a command on each of the job's nodes, after the set-up lines; `more`: resources of each."""
-    python = [str(job.options.get("python", "python")), "-m", "clusters.ray.run_on_nodes"]
-    resources = {"CPU": job.cpus_of_a_node, "GPU": job.gpus_per_node, **more}
-    return [*python, str(job.nodes), json.dumps(resources), *wrapped(command, list(job.setup))]
+    """Return the argument list that runs a command on each of the job's nodes, after the set-up lines.
+
+    Args:
+        job: The job, with its nodes, cores and GPUs.
+        more: Amounts of other resources per node.
+        command: The argument list to run there.
+    """
+    python = [str(job.options.get("python") or "python"), "-m", "clusters.ray.run_on_nodes"]
+    resources = {"CPU": job.node_cpus, "GPU": job.gpus_per_node, **more}
+    return [*python, str(job.nodes), json.dumps(resources), *with_setup(command, job.setup)]
 
 
 class Node:
-    """An actor on a node. Its calls run side by side: one waits for the process, another sends it a signal."""
+    """An actor on a node. Its methods run at the same time: one waits for the process, another sends it a signal."""
 
     process: subprocess.Popen[str]
 
     def address(self) -> tuple[str, int]:
+        """Return this node's address and a free port."""
         import ray
 
         with socket.socket() as server:
@@ -43,27 +51,30 @@ class Node:
             return ray.util.get_node_ip_address(), server.getsockname()[1]
 
     def start(self, command: list[str], place: dict[str, str]) -> None:
-        # in a cluster inside a job of Slurm's, Lightning would take the process for a task of srun's
+        """Start the command, with its place among the nodes as variables."""
+        # in a cluster inside a Slurm job, Lightning would take the process for a task of srun
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
         self.process = subprocess.Popen(command, env=kept | place, start_new_session=True, text=True, **out)
 
     def lines(self) -> Iterator[str]:
+        """Yield the lines that the process prints."""
         assert self.process.stdout
         yield from (line.rstrip("\n") for line in self.process.stdout)
 
     def wait(self) -> int:
-        """The exit status as a shell tells it."""
+        """Return the exit status as a shell gives it."""
         code = self.process.wait()
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:
+        """Send a signal to the process and its children."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
 
 
 def main(count: int, resources: dict[str, Any], command: list[str]) -> int:
-    """Run the command, and return its exit status."""
+    """Run the command on all nodes, and return the first bad exit status, or 0."""
     import ray
 
     ray.init(log_to_driver=False, logging_level=logging.WARNING)
@@ -71,19 +82,19 @@ def main(count: int, resources: dict[str, Any], command: list[str]) -> int:
     host, port = ray.get(nodes[0].address.remote())
     place = {"MASTER_ADDR": host, "MASTER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
     ray.get([node.start.remote(command, {**place, "NODE_RANK": str(rank)}) for rank, node in enumerate(nodes)])
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     printers = [Thread(target=show, args=(rank, node), daemon=True) for rank, node in enumerate(nodes)]
     for printer in printers:
         printer.start()
-    code = watch(nodes, told)
+    code = watch(nodes, signals)
     for printer in printers:
-        printer.join(PATIENCE)
+        printer.join(END_SECONDS)
     return code
 
 
 def gather(count: int, resources: dict[str, Any]) -> list[Any]:
-    """An actor on each of so many nodes, where the resources are the job's alone."""
+    """Return an actor on each of `count` nodes, with the resources reserved for it."""
     import ray
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -102,19 +113,20 @@ def gather(count: int, resources: dict[str, Any]) -> list[Any]:
 
 
 def holds(node: dict[str, float], resources: dict[str, float]) -> bool:
+    """Return whether a node has the resources."""
     return all(node.get(name, 0) >= amount for name, amount in resources.items())
 
 
-def watch(nodes: list[Any], told: list[int]) -> int:
-    """Pass on the signals that this process is told, and wait: for all to succeed, or for one to fail and the others to end."""
+def watch(nodes: list[Any], signals: list[int]) -> int:
+    """Pass on the signals that this process gets, until all succeed, or one fails and the others have ended."""
     import ray
     from ray.exceptions import RayActorError
 
     left, code = [node.wait.remote() for node in nodes], 0
     while left and not code:
         ended, left = ray.wait(left, timeout=1)
-        while told:
-            send(nodes, told.pop())
+        while signals:
+            signal_nodes(nodes, signals.pop())
         try:
             code = max(ray.get(ended), default=0)
         except RayActorError as error:
@@ -122,18 +134,19 @@ def watch(nodes: list[Any], told: list[int]) -> int:
             code = 1
     for number in (signal.SIGTERM, signal.SIGKILL):
         if left:
-            send(nodes, number)
-            _, left = ray.wait(left, num_returns=len(left), timeout=PATIENCE)
+            signal_nodes(nodes, number)
+            _, left = ray.wait(left, num_returns=len(left), timeout=END_SECONDS)
     return code
 
 
-def send(nodes: list[Any], number: int) -> None:
+def signal_nodes(nodes: list[Any], number: int) -> None:
+    """Send a signal to the processes on all nodes."""
     for node in nodes:
         node.signal.remote(number)
 
 
 def show(rank: int, node: Any) -> None:
-    """Print what a node's process prints, the node's number in front."""
+    """Print the lines of a node's process, with the node's number in front."""
     import ray
     from ray.exceptions import RayActorError
 
@@ -141,7 +154,7 @@ def show(rank: int, node: Any) -> None:
         for line in node.lines.options(num_returns="streaming").remote():
             print(f"[{rank}] {ray.get(line)}", flush=True)
     except RayActorError:
-        return  # of which `watch` tells
+        return  # `watch` reports it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What Ray would take of a folder to a cluster, and what it would leave behind, found out before anything is sent."""
+"""The package that Ray makes of a folder and uploads, worked out before anything is sent."""
 
 import os
 from collections.abc import Iterator
@@ -9,21 +9,27 @@ from typing import Any, NamedTuple
 from clusters.core.job import JobError
 
 LIMIT = 100 * 2**20  # bytes of a request to Ray's dashboard; no setting of Ray raises it
-RAY_MISSING = "submitting to Ray needs ray[default], which is not installed; pip install 'lightning-meta[ray-jobs]'"
+RAY_MISSING = "the package ray[default] is missing: pip install 'lightning-meta[ray-jobs]' to submit to Ray"
 
 
-class Package(NamedTuple):
-    """Sizes in bytes, paths relative to the folder; of a folder that is left out whole, only its own name and a slash."""
+class Upload(NamedTuple):
+    """A package.
+
+    Attributes:
+        size: Its size in bytes.
+        files: The size of each file, by its path relative to the folder.
+        left_out: What is not sent; of a folder that is left out as a whole, only its name and a slash.
+    """
 
     size: int
     files: dict[str, int]
     left_out: list[str]
 
 
-def package(folder: Path, excludes: list[str]) -> Package:
-    """The package that Ray makes of the folder. It stores files in a zip as they are, without compression.
+def plan_upload(folder: Path, excludes: list[str]) -> Upload:
+    """Return the package that Ray makes of a folder. It stores files in a zip as they are, without compression.
 
-    Left out are `excludes` (patterns as in .gitignore), what Ray leaves out anyway (.git, .venv, venv, __pycache__), and what
+    Left out are `excludes` (patterns as in .gitignore), what Ray always leaves out (.git, .venv, venv, __pycache__), and what
     .gitignore and .rayignore name, in the folder or below it.
     """
     try:
@@ -32,37 +38,42 @@ def package(folder: Path, excludes: list[str]) -> Package:
     except ImportError as error:
         raise JobError(RAY_MISSING) from error
     if not folder.is_dir():
-        raise JobError(f"working_dir: came {folder}, which is no folder; legal is a folder, or null for no package")
+        raise JobError(f"working_dir is {folder}, which is not a folder: give a folder, or null for no package")
     patterns = [*ray_constants.get_runtime_env_default_excludes(), *excludes]
-    seen: set[Path] = set()
+    sent: set[Path] = set()
     quiet: Any = _Quiet()
-    honoured = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
+    gitignore = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
     with _readable():
-        _dir_travel(folder, [_get_excludes(folder, patterns)], seen.add, include_gitignore=honoured, logger=quiet)
-    files, left_out = _divide(folder, folder, seen)
+        _dir_travel(folder, [_get_excludes(folder, patterns)], sent.add, include_gitignore=gitignore, logger=quiet)
+    files, left_out = _divide(folder, folder, sent)
     # a zip names each entry twice, before its bytes and in the list at the end
-    size = 22 + sum(76 + 2 * len(name.encode()) + bytes_ for name, bytes_ in files.items())
-    return Package(size, {name: size for name, size in files.items() if not name.endswith("/")}, left_out)
+    size = 22 + sum(76 + 2 * len(name.encode()) + length for name, length in files.items())
+    return Upload(size, {name: length for name, length in files.items() if not name.endswith("/")}, left_out)
 
 
-def check_size(made: Package, folder: Path) -> None:
-    """Refuse what the cluster would, naming the largest files."""
-    if made.size > LIMIT:
-        largest = sorted(made.files.items(), key=lambda each: -each[1])[:10]
+def check_size(upload: Upload, folder: Path) -> None:
+    """Raise JobError for a package that the cluster would refuse, naming its largest files."""
+    if upload.size > LIMIT:
+        largest = sorted(upload.files.items(), key=lambda file: -file[1])[:10]
         listed = "\n".join(f"  {mebibytes(size)}  {name}" for name, size in largest)
         raise JobError(
-            f"the package of {folder} is {mebibytes(made.size)}, and Ray's Jobs API takes {mebibytes(LIMIT)}; its largest "
-            f"files are\n{listed}\nname what the job does not need in .rayignore (or `excludes` in the profile), put data on "
-            "storage that the cluster reads, or submit from a smaller folder"
+            f"the package of {folder} is {mebibytes(upload.size)}: give at most {mebibytes(LIMIT)}, which is all that Ray's"
+            f" Jobs API takes. Its largest files are\n{listed}\nName what the job does not need in .rayignore (or `excludes` in"
+            " the profile), put data on storage that the cluster reads, or submit from a smaller folder"
         )
 
 
-def add_content(digest: Any, made: Package, folder: Path) -> None:
-    """Names and bytes of the files, added to a digest of hashlib's."""
+def add_content(digest: Any, upload: Upload, folder: Path) -> None:
+    """Add the names and bytes of the files to a digest of hashlib."""
     with _readable():
-        for name in made.files:
-            digest.update(f"{name!r} {made.files[name]}".encode())
+        for name in upload.files:
+            digest.update(f"{name!r} {upload.files[name]}".encode())
             digest.update((folder / name).read_bytes())
+
+
+def mebibytes(size: int) -> str:
+    """Return a size in bytes as text."""
+    return f"{size / 2**20:.1f} MiB"
 
 
 @contextmanager
@@ -71,23 +82,23 @@ def _readable() -> Iterator[None]:
         yield
     except OSError as error:
         raise JobError(
-            f"{error.filename} cannot be read: {error.strerror}; put it into `excludes` of the profile"
+            f"{error.filename} cannot be read ({error.strerror}): put it into `excludes` of the profile"
         ) from error
 
 
-def _divide(folder: Path, root: Path, seen: set[Path]) -> tuple[dict[str, int], list[str]]:
-    """Sizes of what is packed below a folder, and what is not. Ray packs an empty folder, its name with a slash."""
+def _divide(folder: Path, root: Path, sent: set[Path]) -> tuple[dict[str, int], list[str]]:
+    """Return the sizes of what is packed below a folder, and what is not. Ray packs an empty folder: its name and a slash."""
     packed: dict[str, int] = {}
     left_out: list[str] = []
     paths = sorted(folder.iterdir())
     for path in paths:
         name = str(path.relative_to(root))
-        if path not in seen:
+        if path not in sent:
             left_out.append(name + "/" * path.is_dir())
         elif path.is_file():
             packed[name] = path.stat().st_size
         elif path.is_dir():
-            more, less = _divide(path, root, seen)
+            more, less = _divide(path, root, sent)
             packed |= more
             left_out += less if more else [name + "/"] * bool(less)
     if not paths and folder != root:
@@ -95,12 +106,8 @@ def _divide(folder: Path, root: Path, seen: set[Path]) -> tuple[dict[str, int], 
     return packed, left_out
 
 
-def mebibytes(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
-
-
 class _Quiet:
-    """A logger; what is left out is told in one list instead."""
+    """A logger that says nothing; what is left out is listed once instead."""
 
     def info(self, *_: Any) -> None: ...
 

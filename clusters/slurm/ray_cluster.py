@@ -1,12 +1,12 @@
-"""A Ray cluster inside a job of Slurm's: a head, workers, and the driver, with a token and a folder of the job's own."""
+"""A private Ray cluster inside a Slurm job, for a search: a head, workers and the driver, with its own token and folder."""
 
 import shlex
 
-from clusters.core import quoting
-from clusters.core.job import Job
+from clusters.core.job import EXIT_TO_RESUME, Job
+from clusters.core.shell_script import command_line, interpreter
 
-# Ray lets everybody write into its folder, so that it lies in one that only this user may enter, here and on each node
-# under the same name: a short one, as a socket's whole path has 107 bytes at most.
+# Ray makes its folder writable for everybody, so it is put into one that only this user may enter, under the same name on
+# every node. The name is short, because the path of a socket has at most 107 bytes.
 PRIVATE = 'mkdir -m 700 "$1" 2>/dev/null || { [ -O "$1" ] && [ ! -L "$1" ]; } || { echo "$1 is not ours" >&2; exit 1; }'
 WORKER = f"""
 {PRIVATE}
@@ -18,7 +18,7 @@ wait "$ray"; wait "$ray" 2>/dev/null
 rm -rf "$private"
 """.strip()
 SCRIPT = """\
-# a Ray cluster of this job's own: nobody without its token may join it or run anything on it
+# a private Ray cluster: only who has its token may join it or run anything on it
 umask 077
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$FOLDER/ray-token-$JOB" RAY_USAGE_STATS_ENABLED=0
 head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n' > "$RAY_AUTH_TOKEN_PATH"
@@ -27,7 +27,7 @@ SCRATCH="/tmp/lm-$(head -c 8 /dev/urandom | od -An -tx1 | tr -d ' \\n')"
 HEAD="${{SLURMD_NODENAME:-$(hostname)}}"
 ADDRESS="$(timeout 60 getent ahostsv4 "${{MASTER_ADDR:-$HEAD}}" | awk 'NR == 1 {{ print $1 }}')"
 if [ -z "$ADDRESS" ]; then
-  echo "${{MASTER_ADDR:-$HEAD}} has no address, so that no Ray cluster can start there: set master_addr in the profile" >&2
+  echo "${{MASTER_ADDR:-$HEAD}} has no address, so no Ray cluster can start there: set master_addr in the profile" >&2
   rm -f "$RAY_AUTH_TOKEN_PATH"; echo 1 > "$FOLDER/exit-$RUN"; exit 1
 fi
 set -- "$SCRATCH"
@@ -52,28 +52,29 @@ trap down EXIT
 {python} -m clusters.slurm.wait_for_ray "$ADDRESS:$PORT" "$SLURM_JOB_NUM_NODES" "$head" && {{
   {command} --address "$ADDRESS:$PORT" &
   driver=$!
-  trap 'told=1; kill -TERM "$driver" 2>/dev/null' USR1 TERM
+  trap 'stopped=1; kill -TERM "$driver" 2>/dev/null' USR1 TERM
   while :; do wait "$driver"; code=$?; kill -0 "$driver" 2>/dev/null || break; done
 }} || code=${{code:-1}}
-trap 'told=1' USR1 TERM
-if [ "$code" -ne 0 ] && [ -n "$told" ]; then code=75; fi
+trap 'stopped=1' USR1 TERM
+if [ "$code" -ne 0 ] && [ -n "$stopped" ]; then code={resume}; fi
 trap - EXIT; down"""
 
 
-def body(job: Job) -> list[str]:
-    """Lines that leave the driver's exit status in `code`; 75 where a signal ended it."""
-    resources = f"--num-cpus={job.cpus_of_a_node} --num-gpus={job.gpus_per_node}"
+def search_lines(job: Job) -> list[str]:
+    """Return the lines that leave the driver's exit status in `code`; EXIT_TO_RESUME if a signal ended it."""
+    resources = f"--num-cpus={job.node_cpus} --num-gpus={job.gpus_per_node}"
     if "object_store_memory" in job.options:
         resources += f" --object-store-memory={int(job.options['object_store_memory'])}"
-    python = shlex.quote(quoting.program(job)[0])
+    python = shlex.quote(interpreter(job))
     text = SCRIPT.format(
         python=python,
         private=PRIVATE,
         worker=shlex.quote(WORKER),
-        # Lightning would take a trial for a task of srun's
+        # without these, Lightning would take a trial for a task of srun
         ray=f"env -u SLURM_NTASKS -u SLURM_PROCID {python} -m ray.scripts.scripts",
         resources=resources,
-        cpus=job.cpus_of_a_node,
-        command=quoting.command(job),
+        cpus=job.node_cpus,
+        command=command_line(job),
+        resume=EXIT_TO_RESUME,
     )
     return text.splitlines()

@@ -1,9 +1,9 @@
-"""What Slurm's commands say of a job, in our words. Nothing here fails: what cannot be read is unknown."""
+"""States of jobs, read from the output of Slurm's commands. Nothing here fails: what cannot be read is unknown."""
 
 from pathlib import Path
 
+from clusters.core.files import read_json
 from clusters.core.job import State, Status
-from clusters.core.job_folder import read_json
 
 STATES: dict[str, State] = {
     **dict.fromkeys(("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"), "pending"),
@@ -17,47 +17,50 @@ STATES: dict[str, State] = {
 }
 FIELDS = "JobArrayID:|,State:|,RestartCnt:|,exit_code:|,Reason:|"  # of squeue --Format
 ENDED = ("succeeded", "failed", "cancelled", "preempted")
-SEVERITY = ("failed", "cancelled", "preempted", "unknown", "succeeded")  # of an array's runs, what counts first
+SEVERITY = ("failed", "cancelled", "preempted", "unknown", "succeeded")  # of an array's runs, the first of these counts
 
 
 def parse_queue(text: str) -> dict[str, list[Status]]:
-    """squeue --Format=FIELDS, a run of an array a line: JobID_RUN|State|Restarts|wait status|Reason|."""
-    found: dict[str, list[Status]] = {}
+    """Return the states of all runs per job, from squeue --Format=FIELDS.
+
+    A line is a run of an array: JobID_RUN|State|Restarts|wait status|Reason|.
+    """
+    states: dict[str, list[Status]] = {}
     for line in text.splitlines():
         parts = line.strip().split("|")
         if len(parts) >= 5 and parts[0][:1].isdigit():
             status = _status(parts[1], _exit_code(parts[3]), parts[2], parts[4])
-            found.setdefault(parts[0].partition("_")[0], []).append(status)
-    return found
+            states.setdefault(parts[0].partition("_")[0], []).append(status)
+    return states
 
 
 def parse_accounting(text: str) -> dict[str, list[Status]]:
-    """sacct -n -P: JobID|State|ExitCode and, with accounting, |Restarts."""
-    found: dict[str, list[Status]] = {}
+    """Return the states of all runs per job, from sacct -n -P: JobID|State|ExitCode and, with accounting, |Restarts."""
+    states: dict[str, list[Status]] = {}
     for line in text.splitlines():
         parts = line.split("|")
         if len(parts) >= 3 and "." not in parts[0] and parts[0][:1].isdigit():
             status = _status(parts[1], _exit_code(parts[2]), parts[3] if len(parts) > 3 else None, None)
-            found.setdefault(parts[0].partition("_")[0], []).append(status)
-    return found
+            states.setdefault(parts[0].partition("_")[0], []).append(status)
+    return states
 
 
-def left(folder: Path) -> Status:
-    """What the script left in the job's folder: the exit code of each run that ended by itself."""
+def left_state(folder: Path) -> Status:
+    """Return the state that a script left in the job's folder: the exit code of each run that ended by itself."""
     codes = []
     for path in sorted(folder.glob("exit-*")):
         text = path.read_text(errors="replace").strip()
         codes += [int(text)] if text.isdigit() else []
     runs = read_json(folder / "job.json").get("array", 1)
     if not codes or len(codes) < (runs if isinstance(runs, int) else 1):
-        return Status("unknown", detail="Slurm does not know it")
+        return Status("unknown", detail="Slurm does not know the job")
     return array_state([Status("failed" if code else "succeeded", code) for code in codes])
 
 
 def array_state(states: list[Status]) -> Status:
-    """One state of all of an array's runs: running while one runs, failed where one has failed."""
+    """Return one state for all runs of an array: running while one runs, failed if one has failed."""
     if len(states) < 2:
-        return states[0] if states else Status("unknown", detail="Slurm does not know it")
+        return states[0] if states else Status("unknown", detail="Slurm does not know the job")
     names = [status.state for status in states]
     counts = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
     for name in ("running", "pending", *SEVERITY):
@@ -67,15 +70,15 @@ def array_state(states: list[Status]) -> Status:
     return Status("unknown", detail=counts)
 
 
-def found_state(status: Status, folder: Path) -> Status:
-    """A job that we cancelled and that ended by itself on the way counts as cancelled."""
+def cancelled_state(status: Status, folder: Path) -> Status:
+    """Return the state as it is, or cancelled for a job that we cancelled and that then ended by itself."""
     if status.state in ("failed", "preempted") and (folder / "cancelled").exists():
         return status._replace(state="cancelled")
     return status
 
 
 def _status(words: str, code: int | None, restarts: object, reason: object) -> Status:
-    """`words`: a state, or one with a remark such as `CANCELLED by 0`."""
+    """Return a status; `words` is a state, or one with a remark such as `CANCELLED by 0`."""
     first = (words.split() or ["?"])[0].rstrip("+").upper()
     state = STATES.get(first, "unknown")
     known = state in ("failed", "succeeded")
@@ -85,7 +88,7 @@ def _status(words: str, code: int | None, restarts: object, reason: object) -> S
 
 
 def _exit_code(text: str) -> int | None:
-    """Of CODE:SIGNAL, or of the status that wait(2) gives; what a signal ended has 128 and its number."""
+    """Return the exit code of CODE:SIGNAL, or of a status of wait(2); after a signal it is 128 and the signal's number."""
     code, colon, sign = text.strip().partition(":")
     if not code.isdigit() or (colon and not sign.isdigit()):
         return None

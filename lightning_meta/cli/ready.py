@@ -1,4 +1,4 @@
-"""What can be known of a command before it is sent elsewhere: it parses, fits its data, and suits the job's size."""
+"""The check of a command before it is sent elsewhere: it parses, fits its data, and suits the job's size."""
 
 import copy
 from typing import Any, NamedTuple
