@@ -82,7 +82,7 @@ def test_it_stays_as_it_is_in_any_learner(vectorize: Any) -> None:
         learner.train()
         phi = learner.adapt(Examples(x, y))
         assert set(phi.weights) == {"head.weight", "head.bias"}
-        assert_close(learner.run(frozen, {}, x[0], x[0, :0]), alone)
+        assert_close(learner.network.features({}, x[0]), alone)
         examples = Examples(x, y)
         learner.loss(flat_batch(examples) if learner.flat else Episode(examples, examples)).loss.backward()
         assert all(w.grad is None for w in frozen.parameters())

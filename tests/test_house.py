@@ -73,11 +73,6 @@ def test_documents_name_what_exists(document: Path) -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
 
 
-def test_the_readme_lists_every_packaged_learner() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [path.name for path in (*LEARNERS, *AGENTS) if f"`{path.name}`" not in readme] == []
-
-
 def test_the_continuous_integration_runs_the_users_own_commands() -> None:
     commands = (ROOT / ".ci/run").read_text().splitlines()
     assert "make test" in commands

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from lightning_meta.core import Episode, Examples, InputError, prediction_loss
 from lightning_meta.learners import IMAML
-from lightning_meta.learners.fast_weights import FastWeights
+from lightning_meta.learners._gradient import FastWeights
 from lightning_meta.nn import Conv4
 from lightning_meta.nn.conjugate_gradient import conjugate_gradient
 from lightning_meta.nn.inner_loop import Weights
@@ -62,12 +62,12 @@ def test_it_is_the_gradient_through_very_many_inner_steps(vectorize):
     episode = Episode(Examples(support.x.double(), support.y), Examples(query.x.double(), query.y))
     body = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.Tanh())
     learner = IMAML(body, 3, 0.2, 300, proximal=1.0, cg_steps=40, features=4, vectorize=vectorize).double()
-    theta = learner.start()
+    theta = learner.network.start()
 
     def unrolled(support: Examples) -> Weights:
         def objective(phi: Weights) -> Tensor:
             distance = torch.stack([(phi[name] - w).square().sum() for name, w in theta.items()]).sum()
-            return learner.support_loss(phi, support) + 0.5 * distance
+            return prediction_loss(learner.network.predict(phi, support.x), support.y) + 0.5 * distance
 
         phi = theta
         for _ in range(300):
@@ -75,7 +75,7 @@ def test_it_is_the_gradient_through_very_many_inner_steps(vectorize):
             phi = {name: w - 0.2 * gradient[name] for name, w in phi.items()}
         return phi
 
-    phi = FastWeights(learner, vmap(unrolled)(episode.support), episode.support.x[:, :0])
+    phi = FastWeights(learner.network, vmap(unrolled)(episode.support), episode.support.x[:, :0])
     loss = prediction_loss(phi(episode.query.x), episode.query.y)
     expected = dict(zip(theta, torch.autograd.grad(loss, list(theta.values())), strict=True))
     assert_close(gradient_of(learner, episode), expected, rtol=1e-6, atol=1e-8)
@@ -86,7 +86,7 @@ def test_no_conjugate_gradient_step_gives_the_first_order_gradient():
     learner, episode = linear(cg_steps=0, inner_steps=3), Episode(spread(2, 6), spread(2, 5))
     phi = learner.adapt(episode.support)
     leaves = {name: w.clone().requires_grad_() for name, w in phi.weights.items()}
-    loss = prediction_loss(FastWeights(learner, leaves, phi.seen)(episode.query.x), episode.query.y)
+    loss = prediction_loss(FastWeights(learner.network, leaves, phi.support)(episode.query.x), episode.query.y)
     at_phi = torch.autograd.grad(loss, list(leaves.values()))
     assert_close(list(gradient_of(learner, episode).values()), [g.sum(0) for g in at_phi])
 

@@ -13,7 +13,7 @@ from lightning_meta.core import Episode, Examples, InputError, prediction_loss
 from lightning_meta.learners import LearnedOptimizer, MetaLSTM
 from lightning_meta.learners.meta_lstm import MetaCell
 from lightning_meta.nn.coordinatewise import CoordinateLSTM, feedback, flatten, preprocess, unflatten
-from lightning_meta.nn.inner_loop import Weights, minibatch
+from lightning_meta.nn.inner_loop import Task, Weights
 
 double = partial(torch.tensor, dtype=torch.double)
 
@@ -148,9 +148,9 @@ def test_the_rule_alone_does_what_it_does_inside_the_learner(episode):
     for step in range(1, 5):
         gradients = []
         for task in range(2):
-            one = Examples(*(part[task] for part in episode.support))
+            one = Task(*(part[task] for part in episode.support), 3)
             at = unflatten(weights[task], theta)
-            gradients.append(feedback(lambda w, one=one: learner.support_loss(w, one), at, first_order=True)[0])
+            gradients.append(feedback(lambda w, one=one: learner.network.loss(w, one), at, first_order=True)[0])
         update, memory = learner.rule(torch.stack(gradients), memory)
         weights = weights + update
         phi = learner.adapt_steps(episode.support, step).weights
@@ -171,14 +171,14 @@ def test_the_loss_of_the_learned_optimiser_is_the_sum_of_query_losses_on_the_way
 Tape = list[tuple[Tensor, Tensor]]  # gradient and loss of every inner step
 
 
-def path(learner: MetaLSTM | LearnedOptimizer, support: Examples, tape: Tape | None) -> tuple[list[Weights], Tape]:
+def path(learner: MetaLSTM | LearnedOptimizer, task: Task, tape: Tape | None) -> tuple[list[Weights], Tape]:
     """phi after every inner step on one task, and what the rule has read, or was given to read by `tape`."""
-    start, read, places = learner.start(), [], []
+    start, read, places = dict(learner.network.named_parameters()), [], []
     rule = learner.cell if isinstance(learner, MetaLSTM) else learner.rule
     at, state = flatten(start), rule.start(flatten(start))
     for step in range(learner.inner_steps):
         here = unflatten(at, start)
-        gradient, loss = tape[step] if tape else feedback(lambda w: learner.support_loss(w, support), here, True)
+        gradient, loss = tape[step] if tape else feedback(lambda w: learner.network.loss(w, task), here, True)
         if isinstance(learner, MetaLSTM):
             at, state = learner.cell(at, gradient, loss, state)
         else:
@@ -193,8 +193,8 @@ def frozen_loss(learner: MetaLSTM | LearnedOptimizer, episode: Episode, tapes: l
     """The meta-objective where gradients and losses are those of the tapes, whatever theta is."""
     losses = []
     for x, y, query_x, query_y, tape in zip(*episode.support, *episode.query, tapes, strict=True):
-        places, _ = path(learner, Examples(x, y), tape)
-        losses += [prediction_loss(learner.predict(weights, query_x, x[:0]), query_y) for weights in places]
+        places, _ = path(learner, Task(x, y, 3), tape)
+        losses += [prediction_loss(learner.network.predict(weights, query_x), query_y) for weights in places]
     return torch.stack(losses).sum() / len(tapes)
 
 
@@ -211,7 +211,7 @@ def test_meta_gradient_is_that_of_finite_differences(episode, kind, vectorize):
     theta = {name: w for name, w in learner.named_parameters() if w.requires_grad}
     for w in theta.values():
         w.data += 0.2 * torch.randn_like(w)  # gates far from where they start, so that all of theta counts
-    tapes = [path(learner, Examples(x, y), None)[1] for x, y in zip(*episode.support, strict=True)]
+    tapes = [path(learner, Task(x, y, 3), None)[1] for x, y in zip(*episode.support, strict=True)]
     assert_close(frozen_loss(learner, episode, tapes), learner.loss(episode).loss)
 
     def loss() -> float:
@@ -277,6 +277,6 @@ def test_the_learned_optimiser_refuses_wrong_options_with_the_legal_ones(wrong, 
 
 @pytest.mark.parametrize("size", [0, 4, 6, 100])
 def test_minibatches_go_round_the_support_set(size):
-    support = Examples(torch.arange(6.0)[:, None], torch.arange(6))
-    seen = [minibatch(support, size, step).y.tolist() for step in range(3)]
+    task = Task(torch.arange(6.0)[:, None], torch.arange(6), 6)
+    seen = [task.minibatch(size, step).y.tolist() for step in range(3)]
     assert seen == ([[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]] if size == 4 else [list(range(6))] * 3)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from lightning_meta.core import Episode, Examples, InputError, prediction_loss
-from lightning_meta.learners import MAML
+from lightning_meta.learners import ANIL, MAML, MAMLPlusPlus, MetaSGD
+from lightning_meta.learners._gradient import GradientLearner
 from lightning_meta.nn import MLP
 from lightning_meta.training.evaluation import observe
 
@@ -28,8 +29,12 @@ def smooth_backbone() -> nn.Module:
     return net
 
 
-def maml(**options: object) -> MAML:
-    return MAML(**{"backbone": smooth_backbone(), "outputs": 3, "features": 12, "inner_lr": 0.3, **options}).double()
+def maml(kind: type = MAML, **options: object) -> GradientLearner:
+    return kind(**{"backbone": smooth_backbone(), "outputs": 3, "features": 12, "inner_lr": 0.3, **options}).double()
+
+
+EVERY_KIND = pytest.mark.parametrize("kind", [MAML, ANIL])
+RATES = {"learn_inner_lr": "layer", "multi_step": 0}
 
 
 @pytest.fixture
@@ -38,11 +43,11 @@ def episode() -> Episode:
     return Episode(Examples(support.x.double(), support.y), Examples(query.x.double(), query.y))
 
 
-def predict_support(learner: MAML, episode: Episode) -> Tensor:
+def predict_support(learner: GradientLearner, episode: Episode) -> Tensor:
     return learner.adapt(episode.support)(episode.query.x)
 
 
-def meta_gradient(learner: MAML, episode: Episode) -> dict[str, Tensor]:
+def meta_gradient(learner: GradientLearner, episode: Episode) -> dict[str, Tensor]:
     theta = dict(learner.named_parameters())
     return dict(zip(theta, torch.autograd.grad(learner.loss(episode).loss, list(theta.values())), strict=True))
 
@@ -51,11 +56,14 @@ def meta_gradient(learner: MAML, episode: Episode) -> dict[str, Tensor]:
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize(
-    ("adapt", "rates"), [("all", "no"), ("all", "layer"), ("all", "step"), ("all", "parameter"), ("head", "parameter")]
+    ("kind", "rates"),
+    [(MAML, None), (MAMLPlusPlus, "layer"), (MAMLPlusPlus, "step"), (MetaSGD, None), (ANIL, "parameter")],
 )
-def test_meta_gradient_is_that_of_finite_differences(episode, batch_stats, vectorize, steps, adapt, rates):
+def test_meta_gradient_is_that_of_finite_differences(episode, batch_stats, vectorize, steps, kind, rates):
     """For theta and for the inner rates, along a random direction of each parameter."""
-    learner = maml(batch_stats=batch_stats, vectorize=vectorize, inner_steps=steps, adapt=adapt, learn_inner_lr=rates)
+    options = {"learn_inner_lr": rates} if rates else {}
+    options |= {"multi_step": 0} if kind is MAMLPlusPlus else {}
+    learner = maml(kind, batch_stats=batch_stats, vectorize=vectorize, inner_steps=steps, **options)
     buffers = {name: buffer.clone() for name, buffer in learner.named_buffers()}
 
     def loss() -> float:
@@ -79,7 +87,7 @@ def test_first_order_is_the_query_gradient_at_phi(episode):
     learner = maml(first_order=True, inner_steps=3)
     phi = learner.adapt(episode.support)
     leaves = {name: w.detach().requires_grad_() for name, w in phi.weights.items()}
-    loss = prediction_loss(type(phi)(learner, leaves, phi.seen)(episode.query.x), episode.query.y)
+    loss = prediction_loss(type(phi)(learner.network, leaves, phi.support)(episode.query.x), episode.query.y)
     at_phi = torch.autograd.grad(loss, list(leaves.values()))  # [tasks, *shape]; the loss is the mean over tasks
     assert_close(list(meta_gradient(learner, episode).values()), [g.sum(0) for g in at_phi])
 
@@ -91,10 +99,10 @@ def double_backward_nodes(loss: Tensor) -> int:
 
 
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
-@pytest.mark.parametrize("adapt", ["all", "head"])
-def test_only_the_second_order_builds_double_backward_nodes(episode, vectorize, adapt):
+@EVERY_KIND
+def test_only_the_second_order_builds_double_backward_nodes(episode, vectorize, kind):
     def count(steps: int, first_order: bool) -> int:
-        learner = maml(inner_steps=steps, first_order=first_order, vectorize=vectorize, adapt=adapt)
+        learner = maml(kind, inner_steps=steps, first_order=first_order, vectorize=vectorize)
         return double_backward_nodes(learner.loss(episode).loss)
 
     assert count(3, first_order=True) == 0
@@ -104,11 +112,11 @@ def test_only_the_second_order_builds_double_backward_nodes(episode, vectorize, 
 @pytest.mark.parametrize("first_order", [False, True])
 def test_one_dimensional_linear_model_by_hand(first_order):
     """y = w x + b, one support point (s, t), one query (q, r), squared error, one inner step of rate a."""
-    learner = MAML(nn.Identity(), 1, inner_lr=0.1, features=1, learn_inner_lr="layer", first_order=first_order).double()
+    learner = MAMLPlusPlus(nn.Identity(), 1, 0.1, inner_steps=1, features=1, first_order=first_order, **RATES).double()
     w, b, a, s, t, q, r = 0.7, -0.2, 0.1, 1.5, 2.0, -0.8, 0.4
     nn.init.constant_(learner.network.head.weight, w)
     nn.init.constant_(learner.network.head.bias, b)
-    for rate in learner.rates:
+    for rate in learner.descent.rates:
         nn.init.constant_(rate, a)
 
     def point(x: float, y: float) -> Examples:
@@ -126,18 +134,18 @@ def test_one_dimensional_linear_model_by_hand(first_order):
     assert phi.weights["head.bias"].item() == pytest.approx(b_phi)
     assert gradient["network.head.weight"].item() == pytest.approx(2 * f * df_dw)
     assert gradient["network.head.bias"].item() == pytest.approx(2 * f * df_db)
-    assert gradient["rates.0"].item() == pytest.approx(2 * f * -2 * e * s * q)
-    assert gradient["rates.1"].item() == pytest.approx(2 * f * -2 * e)
+    assert gradient["descent.rates.0"].item() == pytest.approx(2 * f * -2 * e * s * q)
+    assert gradient["descent.rates.1"].item() == pytest.approx(2 * f * -2 * e)
 
 
 @EVERY_STATISTICS
 @pytest.mark.parametrize("first_order", [False, True])
 def test_anil_is_maml_with_a_rate_of_zero_in_the_body(episode, batch_stats, first_order):
     options = {"batch_stats": batch_stats, "inner_steps": 3, "first_order": first_order}
-    anil, full = maml(adapt="head", **options), maml(learn_inner_lr="layer", **options)
+    anil, full = maml(ANIL, **options), maml(MAMLPlusPlus, **options, **RATES)
     full.network.load_state_dict(anil.network.state_dict())
-    for name, rate in full.inner_rates(0).items():
-        nn.init.constant_(rate, anil.inner_lr if name.startswith("head.") else 0)
+    for name, rate in full.descent.rates_of(0, full.network.start()).items():
+        nn.init.constant_(rate, anil.descent.inner_lr if name.startswith("head.") else 0)
     assert_close(predict_support(anil, episode), predict_support(full, episode))
     expected = meta_gradient(full, episode)
     for name, gradient in meta_gradient(anil, episode).items():
@@ -146,7 +154,7 @@ def test_anil_is_maml_with_a_rate_of_zero_in_the_body(episode, batch_stats, firs
 
 
 def test_anil_runs_its_body_once_and_keeps_a_head_a_task(episode):
-    learner, rows = maml(adapt="head", inner_steps=5, vectorize="loop"), []
+    learner, rows = maml(ANIL, inner_steps=5, vectorize="loop"), []
     learner.network.backbone.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
     phi = learner.adapt(episode.support)
     assert rows == [6, 6]  # the support set of either task, whatever the number of steps
@@ -164,10 +172,10 @@ def test_inner_steps_in_training_and_test_steps_in_evaluation(episode):
 
 
 @EVERY_STATISTICS
-@pytest.mark.parametrize("adapt", ["all", "head"])
+@EVERY_KIND
 @pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])
-def test_evaluation_keeps_no_graph_in_any_gradient_mode(episode, batch_stats, adapt, context):
-    learner = maml(batch_stats=batch_stats, adapt=adapt).eval()
+def test_evaluation_keeps_no_graph_in_any_gradient_mode(episode, batch_stats, kind, context):
+    learner = maml(kind, batch_stats=batch_stats).eval()
     expected = predict_support(learner, episode)
     with context():
         inputs = Episode(*(Examples(part.x.clone(), part.y.clone()) for part in episode))
@@ -187,7 +195,7 @@ def test_training_mode_under_no_grad_keeps_no_graph(episode):
 
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 def test_repeated_adaptation_and_training_leave_no_tensors_behind(episode, vectorize):
-    learner = maml(vectorize=vectorize, inner_steps=3, learn_inner_lr="layer")
+    learner = maml(MAMLPlusPlus, vectorize=vectorize, inner_steps=3, **RATES)
 
     def tensors_after_a_round() -> int:
         learner.eval()
@@ -238,7 +246,7 @@ def test_a_checkpoint_of_fixed_rates_leaves_a_new_inner_lr_in_force(episode):
 
 def test_learned_rates_are_named_in_diagnostics():
     assert maml().diagnostics() == {}
-    rates = maml(learn_inner_lr="parameter", adapt="head").diagnostics()
+    rates = maml(ANIL, learn_inner_lr="parameter").diagnostics()
     assert rates == pytest.approx({"inner_lr/head.weight": 0.3, "inner_lr/head.bias": 0.3})
 
 
@@ -249,10 +257,10 @@ def test_float16_autocast_leaves_the_inner_loop_in_float32():
     assert_close(weights, learner.adapt(support).weights, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("adapt", ["all", "head"])
-def test_bfloat16_gradient_with_running_statistics(episode, adapt):
+@EVERY_KIND
+def test_bfloat16_gradient_with_running_statistics(episode, kind):
     """The no-grad pass that moves the statistics must not hand its cast weights, without gradient, to the loss."""
-    learner = maml(batch_stats="running", adapt=adapt).float()
+    learner = maml(kind, batch_stats="running").float()
     episode = Episode(*(Examples(part.x.float(), part.y) for part in episode))
     with torch.autocast("cpu", torch.bfloat16):
         gradient = meta_gradient(learner, episode)
@@ -274,16 +282,11 @@ def test_other_ways_than_it_was_built_for_are_refused(episode):
     ("wrong", "legal"),
     [
         ({"inner_lr": 0.0}, "positive"),
-        ({"adapt": "body"}, "all or head"),
-        ({"learn_inner_lr": "yes"}, "no, layer, step or parameter"),
         ({"batch_stats": "batch"}, "running, support or transductive"),
         ({"vectorize": "yes"}, "auto, vmap or loop"),
         ({"inner_steps": -1}, "0 or more"),
         ({"recompute": True, "first_order": True}, "second-order"),
-        ({"recompute": True, "adapt": "head"}, "all weights"),
         ({"recompute": True, "batch_stats": "running"}, "support or transductive"),
-        ({"multi_step": -1}, "number of meta-batches"),
-        ({"multi_step": 5, "inner_steps": 0}, "0 inner_steps"),
         ({"outputs": 0}, "1 or more"),
         ({"features": None}, "set `features`"),
         ({"backbone": nn.BatchNorm1d(12, track_running_stats=False), "batch_stats": "running"}, "support or transd"),

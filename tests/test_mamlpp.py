@@ -7,8 +7,9 @@ from test_maml import EVERY_STATISTICS, maml, predict_support, smooth_backbone
 from torch import nn
 from torch.testing import assert_close
 
-from lightning_meta.core import Episode, Examples, prediction_loss
-from lightning_meta.learners.maml import importance
+from lightning_meta.core import Episode, Examples, InputError, prediction_loss
+from lightning_meta.learners import MAML, MAMLPlusPlus, MetaSGD
+from lightning_meta.learners.mamlpp import importance
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def episode() -> Episode:
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 def test_the_multi_step_loss_is_the_weighted_sum_and_anneals_to_the_last_step(episode, batch_stats, vectorize):
     """With 3 steps and 2 meta-batches of annealing: 1/3 1/3 1/3, then 1/6 1/6 2/3, then 0 0 1."""
-    learner = maml(inner_steps=3, multi_step=2, learn_inner_lr="step", batch_stats=batch_stats, vectorize=vectorize)
+    learner = maml(MAMLPlusPlus, inner_steps=3, multi_step=2, batch_stats=batch_stats, vectorize=vectorize)
     with torch.no_grad():
-        for rate in learner.rates:
+        for rate in learner.descent.rates:
             rate += torch.tensor([0.0, 0.1, -0.1])
     for counts in ([1 / 3, 1 / 3, 1 / 3], [1 / 6, 1 / 6, 2 / 3], [0, 0, 1], [0, 0, 1]):
         phis = [learner.adapt_steps(episode.support, steps) for steps in (1, 2, 3)]
@@ -44,7 +45,7 @@ def test_importance_is_one_in_all_and_ends_at_the_last_step(annealing):
 
 
 def test_training_meta_batches_alone_are_counted_and_a_resumed_learner_goes_on_from_there(episode):
-    learner, resumed = (maml(inner_steps=3, multi_step=4) for _ in range(2))
+    learner, resumed = (maml(MAMLPlusPlus, inner_steps=3, multi_step=4, learn_inner_lr="no") for _ in range(2))
     learner.eval().loss(episode)
     assert learner.meta_batches == 0
     learner.train()
@@ -57,14 +58,14 @@ def test_training_meta_batches_alone_are_counted_and_a_resumed_learner_goes_on_f
 
 
 @pytest.mark.parametrize("batch_stats", ["support", "transductive"])
-@pytest.mark.parametrize("options", [{}, {"learn_inner_lr": "step", "multi_step": 10}, {"learn_inner_lr": "parameter"}])
-def test_recomputed_steps_give_the_same_meta_gradient(episode, batch_stats, options):
+@pytest.mark.parametrize("kind", [MAML, MetaSGD, MAMLPlusPlus])
+def test_recomputed_steps_give_the_same_meta_gradient(episode, batch_stats, kind):
     gradients = []
     for recompute in (False, True):
         torch.manual_seed(0)
         noisy = nn.Sequential(smooth_backbone(), nn.Dropout(0.3))  # the noise is recomputed too
-        options |= {"backbone": noisy, "inner_steps": 3, "batch_stats": batch_stats, "recompute": recompute}
-        learner = maml(vectorize="loop", **options)
+        options = {"backbone": noisy, "inner_steps": 3, "batch_stats": batch_stats, "recompute": recompute}
+        learner = maml(kind, vectorize="loop", **options)
         torch.manual_seed(0)
         outcome = learner.loss(episode)
         outcome.loss.backward()
@@ -75,9 +76,9 @@ def test_recomputed_steps_give_the_same_meta_gradient(episode, batch_stats, opti
 
 
 def test_steps_beyond_the_trained_ones_go_on_with_the_last_rates(episode):
-    learner = maml(inner_steps=2, learn_inner_lr="step")
+    learner = maml(MAMLPlusPlus, inner_steps=2)
     with torch.no_grad():
-        for rate in learner.rates:
+        for rate in learner.descent.rates:
             rate.copy_(torch.tensor([0.2, 0.05]))
     two, four = (learner.adapt_steps(episode.support, steps).weights for steps in (2, 4))
     plain = maml(inner_steps=2, inner_lr=0.05)  # two steps more from there
@@ -86,3 +87,18 @@ def test_steps_beyond_the_trained_ones_go_on_with_the_last_rates(episode):
         one = Examples(*(part[task : task + 1] for part in episode.support))
         expected = {name: w[task : task + 1] for name, w in four.items()}
         assert_close(plain.adapt(one).weights, expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "legal"),
+    [
+        ({"learn_inner_lr": "yes"}, "no, layer, step or parameter"),
+        ({"multi_step": -1}, "number of meta-batches"),
+        ({"multi_step": 5, "inner_steps": 0}, "0 inner_steps"),
+        ({"recompute": True, "vectorize": "vmap"}, "auto or loop"),
+    ],
+)
+@pytest.mark.usefixtures("no_type_checker")
+def test_wrong_options_are_refused_with_the_legal_ones(wrong, legal):
+    with pytest.raises(InputError, match=legal):
+        MAMLPlusPlus(**{"backbone": nn.Identity(), "outputs": 3, "features": 12, **wrong})

@@ -20,7 +20,7 @@ from users_backbones import Lazy, Output, Own, Pair
 from lightning_meta.cli import main
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.evaluation.rehearsal import attempt
-from lightning_meta.learners import MAML, ProtoNet, Reptile
+from lightning_meta.learners import MAML, MAMLPlusPlus, MetaSGD, ProtoNet, Reptile
 from lightning_meta.nn.undisturbed import undisturbed
 
 MAML_ON = "fit --config glyphs.yaml --config maml.yaml --model.learner.init_args.backbone users_backbones"
@@ -94,9 +94,9 @@ def test_euclidean_distances_work_in_pure_bfloat16(name: str) -> None:
     assert all(w.grad is not None and w.grad.isfinite().all() for w in learner.parameters() if w.requires_grad)
 
 
-@pytest.mark.parametrize("rates", ["layer", "step", "parameter"])
-def test_a_part_may_be_frozen_after_maml_was_built_with_learned_rates(rates: Any) -> None:
-    learner = MAML(nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Linear(8, 8)), 3, features=8, learn_inner_lr=rates)
+@pytest.mark.parametrize("kind", [MetaSGD, lambda *a, **k: MAMLPlusPlus(*a, **k, learn_inner_lr="layer"), MAMLPlusPlus])
+def test_a_part_may_be_frozen_after_a_learner_of_inner_rates_was_built(kind: Any) -> None:
+    learner = kind(nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Linear(8, 8)), 3, features=8)
     learner.network.get_submodule("backbone.1").requires_grad_(False)
     batch = separable_episode(2, 3, 1, 1, (1, 6, 6))
     assert set(learner.adapt(batch.support).weights) == {
@@ -111,7 +111,7 @@ def test_a_part_may_be_frozen_after_maml_was_built_with_learned_rates(rates: Any
 
 def test_a_part_that_was_frozen_has_no_learned_rate() -> None:
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(36, 8)).requires_grad_(False)
-    learner = MAML(backbone, 3, features=8, learn_inner_lr="layer")
+    learner = MetaSGD(backbone, 3, features=8)
     backbone.requires_grad_(True)
     with pytest.raises(InputError, match=r"backbone.1.weight has no learned inner rate"):
         learner.adapt(separable_episode(2, 3, 1, 1, (1, 6, 6)).support)

@@ -41,11 +41,11 @@ def config(
     epochs: int, inner_lr: float, lr: float, shots: int, gamma: float = 0.1, learned: str = "layer"
 ) -> dict[str, Any]:
     backbone = {"class_path": "lightning_meta.nn.MLP", "init_args": {"sizes": [1, 8]}}
-    learner = {"backbone": backbone, "inner_lr": inner_lr, "learn_inner_lr": learned}
+    learner = {"backbone": backbone, "inner_lr": inner_lr, "learn_inner_lr": learned, "multi_step": 0, "inner_steps": 1}
     return {
         "seed_everything": 0,
         "model": {
-            "learner": {"class_path": "lightning_meta.learners.MAML", "init_args": learner},
+            "learner": {"class_path": "lightning_meta.learners.MAMLPlusPlus", "init_args": learner},
             "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": lr}},
             "scheduler": {
                 "class_path": "torch.optim.lr_scheduler.StepLR",
@@ -73,7 +73,7 @@ def test_what_changed_since_the_checkpoint_takes_effect_at_once_and_nothing_else
     path = tmp_path / "trial.ckpt"
     fit(config(1, inner_lr=0.01, lr=0.1, shots=5), [Keep(path)], None)
     trained = torch.load(path, weights_only=True)["state_dict"]
-    rates = [value for name, value in trained.items() if name.startswith("learner.rates")]
+    rates = [value for name, value in trained.items() if name.startswith("learner.descent.rates")]
 
     same, other = Seen(), Seen()
     fit(config(2, inner_lr=0.01, lr=0.1, shots=5), [TakeOver(), same], str(path))

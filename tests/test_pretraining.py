@@ -147,7 +147,7 @@ def test_batches_of_the_other_kind_are_refused(learner: Any, flat_batch: int, me
         ({"finetune": "tail"}, "finetune is 'tail'; choose head or all"),
         ({"inner_lr": 0.0}, "inner_lr 0.0.* must be positive"),
         ({"momentum": 1.0}, "momentum 1.0 must be in"),
-        ({"test_steps": -1}, "test_steps -1; both must be 0 or more"),
+        ({"test_steps": -1}, "test_steps -1 0 or more"),
         ({"classes": 0}, "outputs is 0; it must be 1 or more"),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_meta_gradient_is_that_of_finite_differences_by_vmap_and_by_the_loop
         return
     losses = []
     for learner in learners:
-        if learner.vectorize == "vmap" and name in LOOP_ALONE:
+        if learner.network.vectorize == "vmap" and name in LOOP_ALONE:
             with pytest.raises(InputError, match="set vectorize to loop"):
                 learner.loss(batch)
             continue

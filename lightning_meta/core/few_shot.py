@@ -5,7 +5,7 @@ Axis names used everywhere: `tasks` (the meta-batch), `n` (examples of one task)
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
@@ -27,14 +27,14 @@ class Examples(NamedTuple):
 
     @property
     def ways(self) -> int:
-        """Number of classes. Every class of a task has support examples, so the largest label tells it."""
+        """Number of classes, by the largest label, for every class of a task has support examples."""
         if self.y.is_floating_point():
             raise InputError("ways came for regression targets (float y); only class numbers (long y) have ways")
         return int(self.y.max()) + 1
 
 
 def check_examples(examples: Examples) -> None:
-    """InputError where y does not go with x: [tasks, n] class numbers, or [tasks, n, d] regression targets."""
+    """Raise InputError where y does not fit x: it is [tasks, n] class numbers, or [tasks, n, d] regression targets."""
     x, y = examples
     real = y.is_floating_point()
     if y.ndim != (3 if real else 2) or y.shape[:2] != x.shape[:2]:
@@ -55,19 +55,19 @@ class Episode(NamedTuple):
 
     @property
     def is_flat(self) -> bool:
-        """Whether there is nothing to adapt to: a batch of ordinary supervised training."""
+        """True of a batch of ordinary supervised training, which has nothing to adapt to."""
         return not self.support.x.shape[1]
 
 
 def flat_batch(examples: Examples) -> Episode:
-    """The episode that has these examples as queries and an empty support set."""
+    """Make an episode that has these examples as queries and an empty support set."""
     return Episode(Examples(examples.x[:, :0], examples.y[:, :0]), examples)
 
 
 class Predictor(ABC):
     """phi, the adapted model, as a value: call it, keep it, save it with `torch.save`.
 
-    It may refer to theta (an embedding that all tasks share), never to another task.
+    It may refer to theta (an embedding that all tasks share), but never to another task.
     """
 
     @abstractmethod
@@ -76,22 +76,33 @@ class Predictor(ABC):
 
 
 class Outcome(NamedTuple):
-    """What a meta-objective gives: the loss to minimise (a scalar) and the query predictions [tasks, n, out]."""
+    """The value of a meta-objective.
+
+    loss: The loss to minimise, a scalar.
+    prediction: The query predictions, [tasks, n, out].
+    """
 
     loss: Float[Tensor, ""]
     prediction: Float[Tensor, "tasks n out"]
 
 
 class FewShotLearner(nn.Module, ABC):
-    """f_theta. Its parameters are theta; `adapt` makes phi; `loss` is the meta-objective over a batch of tasks.
+    """f_theta: its parameters are theta, `adapt` makes phi, and `loss` is the meta-objective over a batch of tasks.
 
-    To add a learner, write `adapt`. Override `loss` only where the meta-objective is not the query loss of phi.
+    To add a learner, write `adapt`. Override `loss` only where the meta-objective is not the query loss of phi. The methods
+    after it describe what some learners can do besides; each has a default for those that cannot.
     """
 
-    test_steps: int = 0  # inner steps from theta to phi at test; 0 for learners without an inner loop
-    transductive: bool | None = None  # whether predictions for a query depend on the others; None: not measured yet
-    noisy: bool = False  # whether predictions change from call to call, as measured
+    # Declarations of a subclass, or of an instance in its __init__:
+    test_steps: int = 0  # inner steps from theta to phi in evaluation; 0 for learners without an inner loop
     flat: bool = False  # whether `loss` takes flat batches, episodes without support over all training classes
+    regression: bool = True  # whether it can learn real targets, and not only classes
+    label_dependence: str | None = None  # why permuting the labels does not just permute the logits, if it does not
+    small: ClassVar[dict[str, Any]] = {}  # arguments that make it small, for a test in seconds
+
+    # As measured on an episode (`lightning_meta.training.evaluation.observe`):
+    transductive: bool | None = None  # whether predictions for a query depend on the others; None: not measured yet
+    noisy: bool = False  # whether predictions change from call to call
 
     @abstractmethod
     def adapt(self, support: Examples) -> Predictor:
@@ -101,7 +112,7 @@ class FewShotLearner(nn.Module, ABC):
         """
 
     def loss(self, episode: Episode) -> Outcome:
-        """L(phi, D^ts), the mean over tasks and queries."""
+        """The meta-objective, by default L(phi, D^ts), the mean over tasks and queries."""
         prediction = self.adapt(episode.support)(episode.query.x)
         return Outcome(prediction_loss(prediction, episode.query.y), prediction)
 
@@ -118,28 +129,44 @@ class FewShotLearner(nn.Module, ABC):
             )
 
     def adapt_steps(self, support: Examples, steps: int) -> Predictor:  # noqa: ARG002  its default refuses
-        """phi after `steps` inner steps, for learners with `test_steps` > 0 (the adaptation curve)."""
+        """phi after `steps` inner steps, for learners with `test_steps` > 0. The adaptation curve is read from it."""
         raise InputError(f"{type(self).__name__} has no inner loop, so it has no predictor after {steps} steps")
 
     def predict_in_turn(self, support: Examples) -> Tensor | None:  # noqa: ARG002  its default has none
-        """Predictions [tasks, n, ways] for each support example before its own label is seen, for learners that read the
-        support set in sequence and learn from that too (MANN); None for all others."""
+        """Predictions [tasks, n, ways] for each support example before its own label is seen.
+
+        Learners that read the support set in sequence and learn from that too have them (MANN); all others give None.
+        """
         return None
 
     def diagnostics(self) -> dict[str, float]:
-        """Scalars of theta worth a curve, such as learned inner rates."""
+        """Scalars of theta that are worth a curve, such as learned inner rates, by name."""
         return {}
+
+    def protocols(self) -> list["FewShotLearner"]:
+        """This learner, and after it the same theta under every other protocol by which it can be scored.
+
+        The protocols differ in what a prediction for a query may see. What a backbone does is known after its first pass.
+        """
+        return [self]
+
+    def batch_statistics(self) -> str | None:
+        """What batch normalisation uses in evaluation; None without any. Frozen backbones keep their running statistics."""
+        norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return None
+        return "running" if all(norm.track_running_stats for norm in norms) else "of the batch"
 
 
 def prediction_loss(prediction: Float[Tensor, "*tasks n out"], y: Shaped[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Cross-entropy for class numbers (y of integers), mean squared error for targets (float y); mean over all examples.
+    """Cross-entropy for class numbers (y of integers), or mean squared error for targets (float y), over all examples.
 
     Raises InputError where there are not as many targets as predictions.
     """
     expected = prediction.shape if y.is_floating_point() else prediction.shape[:-1]
     if y.shape != expected:
         raise InputError(
-            f"y is {list(y.shape)}, but predictions {list(prediction.shape)} want {list(expected)}: give it that"
+            f"y is {list(y.shape)}, but predictions {list(prediction.shape)} need {list(expected)}: give y that shape"
         )
     if y.is_floating_point():
         return F.mse_loss(prediction, y)
@@ -147,7 +174,7 @@ def prediction_loss(prediction: Float[Tensor, "*tasks n out"], y: Shaped[Tensor,
 
 
 def score(prediction: Float[Tensor, "tasks n out"], y: Shaped[Tensor, "tasks n *d"]) -> Float[Tensor, " tasks"]:
-    """Each task's score [tasks]: accuracy in 0..1 for class numbers, mean squared error for regression targets."""
+    """The score of each task, [tasks]: accuracy in 0..1 for class numbers, mean squared error for regression targets."""
     if y.is_floating_point():
         return (prediction - y).square().mean(dim=(1, 2))
     return (prediction.argmax(-1) == y).float().mean(1)

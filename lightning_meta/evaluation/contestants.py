@@ -12,7 +12,7 @@ from lightning_meta.config.links import few_shot
 from lightning_meta.core import FewShotLearner, InputError
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import data_arguments, origin, read
-from lightning_meta.training.evaluation import batch_statistics, predictions
+from lightning_meta.training.evaluation import predictions
 from lightning_meta.training.run_folder import run_of
 from lightning_meta.training.trust import brief
 
@@ -42,7 +42,7 @@ class Contestant(NamedTuple):
             "class": type(self.learner).__name__,
             "predictions": predictions(self.learner),
             "noisy": self.learner.noisy,
-            "batch_statistics": batch_statistics(self.learner),
+            "batch_statistics": self.learner.batch_statistics(),
             "parameters": sum(w.numel() for w in self.learner.parameters()),
             "trained_on": self.trained_on,
             "episodes": self.episodes,

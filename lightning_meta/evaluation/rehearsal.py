@@ -18,7 +18,6 @@ from lightning_meta.core import (
     rehearse_world,
 )
 from lightning_meta.core.world_rehearsal import LIVED
-from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.undisturbed import loadable, undisturbed
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import observe
@@ -76,7 +75,7 @@ def try_episode(learner: FewShotLearner, batch: Episode, stage: str) -> None:
 def remarks(learner: FewShotLearner) -> list[str]:
     """What was measured of predictions and is no choice of the configuration's."""
     backbone, found = backbone_name(learner), []
-    chosen = isinstance(learner, GradientLearner) and learner.normalises and learner.batch_stats == "transductive"
+    chosen = learner.batch_statistics() == "transductive"
     if learner.transductive and not chosen:
         found.append(
             f"transductive: a prediction depends on the other queries, for {backbone} mixes the rows of a batch"
@@ -140,7 +139,5 @@ def remedy(error: str) -> str:
 
 
 def backbone_name(learner: FewShotLearner) -> str:
-    backbone = (
-        learner.network.backbone if isinstance(learner, GradientLearner) else getattr(learner, "backbone", learner)
-    )
-    return type(backbone).__name__
+    owner = getattr(learner, "network", learner)
+    return type(getattr(owner, "backbone", owner)).__name__

@@ -1,33 +1,50 @@
-"""The meta-learners: one idea, one file, one citation."""
+"""The meta-learners: one idea, one file, one citation.
 
-from lightning_meta.learners.cnp import CNP
-from lightning_meta.learners.imaml import IMAML
-from lightning_meta.learners.learned_optimizer import LearnedOptimizer
-from lightning_meta.learners.maml import MAML
-from lightning_meta.learners.mann import MANN
-from lightning_meta.learners.matching import MatchingNet
-from lightning_meta.learners.meta_lstm import MetaLSTM
-from lightning_meta.learners.pretraining import Pretraining
-from lightning_meta.learners.protomaml import ProtoMAML
-from lightning_meta.learners.protonet import ProtoNet
-from lightning_meta.learners.r2d2 import R2D2
-from lightning_meta.learners.relation import RelationNet
-from lightning_meta.learners.reptile import Reptile
-from lightning_meta.learners.sequence_reader import SequenceReader
+Every learner in a file of this folder is found by itself, under the name of its class; files whose names begin with `_`
+hold what a family shares.
+"""
 
-__all__ = [
-    "CNP",
-    "IMAML",
-    "MAML",
-    "MANN",
-    "R2D2",
-    "LearnedOptimizer",
-    "MatchingNet",
-    "MetaLSTM",
-    "Pretraining",
-    "ProtoMAML",
-    "ProtoNet",
-    "RelationNet",
-    "Reptile",
-    "SequenceReader",
-]
+import pkgutil
+from importlib import import_module
+from inspect import isabstract
+from typing import TYPE_CHECKING, Any
+
+from lightning_meta.core import FewShotLearner
+
+if TYPE_CHECKING:  # for type checkers and editors, which do not look into the folder
+    from lightning_meta.learners.anil import ANIL as ANIL
+    from lightning_meta.learners.cnp import CNP as CNP
+    from lightning_meta.learners.imaml import IMAML as IMAML
+    from lightning_meta.learners.learned_optimizer import LearnedOptimizer as LearnedOptimizer
+    from lightning_meta.learners.maml import MAML as MAML
+    from lightning_meta.learners.mamlpp import MAMLPlusPlus as MAMLPlusPlus
+    from lightning_meta.learners.mann import MANN as MANN
+    from lightning_meta.learners.matching import MatchingNet as MatchingNet
+    from lightning_meta.learners.meta_lstm import MetaLSTM as MetaLSTM
+    from lightning_meta.learners.meta_sgd import MetaSGD as MetaSGD
+    from lightning_meta.learners.pretraining import Pretraining as Pretraining
+    from lightning_meta.learners.protomaml import ProtoMAML as ProtoMAML
+    from lightning_meta.learners.protonet import ProtoNet as ProtoNet
+    from lightning_meta.learners.r2d2 import R2D2 as R2D2
+    from lightning_meta.learners.relation import RelationNet as RelationNet
+    from lightning_meta.learners.reptile import Reptile as Reptile
+    from lightning_meta.learners.sequence_reader import SequenceReader as SequenceReader
+
+    def __getattr__(name: str) -> Any: ...  # a learner that is not listed above
+
+
+def _find() -> dict[str, type[FewShotLearner]]:
+    """Every learner by name that a file of this folder defines."""
+    learners = dict[str, type[FewShotLearner]]()
+    for file in pkgutil.iter_modules(__path__):
+        if not file.name.startswith("_"):
+            module = import_module(f"{__name__}.{file.name}")
+            for name, kind in vars(module).items():
+                own = isinstance(kind, type) and kind.__module__ == module.__name__
+                if own and issubclass(kind, FewShotLearner) and not isabstract(kind) and not name.startswith("_"):
+                    learners[name] = kind
+    return learners
+
+
+globals().update(_find())
+__all__ = sorted(_find())  # pyright: ignore[reportUnsupportedDunderAll]

@@ -12,25 +12,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, Outcome, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, check_outputs, label_codes
+from lightning_meta.learners._embedding import LABELS_ARE_INPUTS, EmbeddingLearner, check_outputs, label_codes
 from lightning_meta.nn.embed import feature_width
 from lightning_meta.nn.sequence import check_positive
 
 
 class CNP(EmbeddingLearner):
-    """theta: an embedding network, an encoder h and a decoder g. phi: one vector a task, the mean over its support
-    examples of r_i = h(x_i, y_i) (eq. 1 and 2); the answer to a query is g(x, r) (eq. 3).
+    """Conditional Neural Processes, which summarise a support set by the mean of its encoded examples.
 
-    In regression g gives a mean and a standard deviation, and the loss is the negative log-likelihood; predictions are the
-    mean. In classification g gives logits, and r is the means of the classes, side by side (section 4.3). The order of the
-    support set means nothing.
+    theta: an embedding network, an encoder h and a decoder g. phi: one vector per task, the mean r over its support examples
+    of r_i = h(x_i, y_i) (eq. 1 and 2).
+
+    The prediction for a query is g(x, r) (eq. 3). In regression g gives a mean and a standard deviation, and the loss is the
+    negative log-likelihood; predictions are the mean. In classification g gives logits, and r is the means of the classes,
+    side by side (section 4.3). The order of the support set does not matter.
 
     Args:
-        backbone: any module [n, *shape] -> [n, d], seen by both h and g.
-        outputs: ways of the tasks, exactly, or dimensions of a regression target.
-        width: units of each layer of h and g, and of r, of which there is one an output.
-        features: d, where the backbone has no `out_features` to tell it.
+        backbone: Any module from [n, *shape] to features [n, d], whose features both h and g see.
+        outputs: Exact ways of the tasks, or dimensions of a regression target.
+        width: Units of each layer of h and g, and of r per output.
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    label_dependence = LABELS_ARE_INPUTS
 
     def __init__(self, backbone: nn.Module, outputs: int, width: int = 128, features: int | None = None):
         super().__init__(backbone)

@@ -5,36 +5,42 @@ Neural Networks. ICML 2016, arXiv:1605.06065.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, InputError, Outcome, Predictor, prediction_loss
-from lightning_meta.learners.embedding import EmbeddingLearner, check_outputs, label_codes
+from lightning_meta.learners._embedding import LABELS_ARE_INPUTS, EmbeddingLearner, check_outputs, label_codes
 from lightning_meta.nn.embed import embed, feature_width
 from lightning_meta.nn.memory import LeastRecentlyUsedAccess, MemoryState
 
 
 class MANN(EmbeddingLearner):
-    """theta: an embedding network and an LSTM with an external memory. phi: the state of both after the support set was
-    read in sequence, x_t together with the label of the example before, y_{t-1} (section 2.1).
+    """Memory-Augmented Neural Network, an LSTM that stores examples in an external memory as it reads them.
 
-    So at each step it predicts before it is told: a class seen for the first time can only be guessed, among the labels
-    not yet used. The loss is the mean over all steps (the paper's), where the queries are each one more step. `shots` are
+    theta: an embedding network and an LSTM with an external memory. phi: the state of both after the support set was read in
+    sequence, x_t together with the label of the example before, y_{t-1} (section 2.1).
+
+    So at each step it predicts a label before it sees it: a class that appears for the first time can only be guessed, among
+    the labels not yet used. The loss is the mean over all steps (the paper's), where each query is one more step. `shots` are
     the presentations of a class.
 
     Args:
-        backbone: any module [n, *shape] -> [n, d]; the paper's is none, the pixels themselves.
-        outputs: ways of the tasks, exactly, or dimensions of a regression target.
-        hidden: units of the LSTM.
-        rows: rows of the memory; no longer support set is taken (what is read stays longest, what is not is written over
-            sooner). 0 is the paper's baseline, the LSTM alone.
-        columns: width of a row.
-        reads: read heads.
-        decay: gamma, by which usage fades at each step.
-        features: d, where the backbone has no `out_features` to tell it.
+        backbone: Any module from [n, *shape] to features [n, d]; the paper has none and reads the pixels.
+        outputs: Exact ways of the tasks, or dimensions of a regression target.
+        hidden: Units of the LSTM.
+        rows: Rows of the memory, at least as many as a support set has examples (what is read stays longest; the rest is
+            overwritten sooner). 0 is the paper's baseline, the LSTM alone.
+        columns: Width of a row of the memory.
+        reads: Number of read heads.
+        decay: Factor gamma by which the usage of a row fades at each step.
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    label_dependence = LABELS_ARE_INPUTS
+    small: ClassVar[dict[str, Any]] = {"hidden": 40, "columns": 12}
 
     def __init__(
         self,

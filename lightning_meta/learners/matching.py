@@ -13,23 +13,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, InputError, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, membership, squared_distance
+from lightning_meta.learners._embedding import EmbeddingLearner, membership, squared_distance
 from lightning_meta.nn.embed import feature_width
 
 Attention = Literal["cosine", "euclidean"]
 
 
 class MatchingNet(EmbeddingLearner):
-    """theta: an embedding network. phi: the embedded support set itself; a query's class probabilities are the labels of
-    the support examples, weighted by a softmax over its similarity to each (eq. 1): a soft nearest neighbour.
+    """Matching Networks, a soft nearest neighbour in a learned embedding.
 
-    The similarity is the cosine times `temperature` (the paper's softmax has none, and learns little from cosines, which
-    are all between -1 and 1), or the negative squared Euclidean distance. Any number of ways and shots.
+    theta: an embedding network. phi: the embedded support set itself.
+
+    A query's class probabilities are the labels of the support examples, weighted by a softmax over its similarity to each
+    (eq. 1). The similarity is the cosine times `temperature` (the paper's softmax has none, and learns little from cosines,
+    which are all between -1 and 1), or the negative squared Euclidean distance. Tasks may have any number of ways and shots.
 
     `context_steps` = K > 0 turns on full context embeddings: each support example is embedded in the light of the others
     by a bidirectional LSTM g, each query in the light of the support set by K steps of an attention LSTM f (appendix A).
     They read the support set in its order.
+
+    Args:
+        backbone: Any module from [n, *shape] to features [n, d].
+        attention: Similarity of a query to a support example, cosine or euclidean (the negative squared distance).
+        temperature: Factor of the cosine similarities.
+        context_steps: Number K of steps of the attention LSTM of full context embeddings; 0 turns these off.
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    regression = False
 
     def __init__(
         self,

@@ -4,14 +4,15 @@ Sachin Ravi and Hugo Larochelle. Optimization as a Model for Few-Shot Learning. 
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.core import Examples, InputError
-from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
+from lightning_meta.core import InputError
+from lightning_meta.learners._gradient import UnrolledLearner
 from lightning_meta.nn.batch_stats import BatchStats
 from lightning_meta.nn.coordinatewise import (
     ColumnLinear,
@@ -22,11 +23,12 @@ from lightning_meta.nn.coordinatewise import (
     preprocess,
     unflatten,
 )
-from lightning_meta.nn.inner_loop import Weights, minibatch
+from lightning_meta.nn.inner_loop import Task, Weights
+from lightning_meta.nn.task_network import TaskNetwork, Vectorize
 
 
 class GateState(NamedTuple):
-    """What a coordinate remembers of the last step: the LSTM's memory, and both gates [coordinates]."""
+    """What every coordinate carries from one step to the next: the LSTM's memory, and both gates [coordinates]."""
 
     memory: Memory
     input_gate: Tensor
@@ -36,11 +38,16 @@ class GateState(NamedTuple):
 class MetaCell(nn.Module):
     """A gradient step read as the cell of an LSTM: the weights are its cell state, its gates a learned rate and decay.
 
-    An ordinary LSTM reads gradient and loss; of its output h, the weight c and the last gates it is made that
+    An ordinary LSTM reads gradient and loss. From its output h, the weight c and the last gates it computes
         i_t = sigmoid(W_I [h, c_{t-1}, i_{t-1}] + b_I),    f_t = sigmoid(W_F [h, c_{t-1}, f_{t-1}] + b_F),
         c_t = f_t c_{t-1} - i_t gradient
-    for each coordinate by the same W and b. It starts near gradient descent of rate `inner_lr`, each step scaling the
-    weights by about `forget_gate`.
+    for each coordinate by the same W and b. At first it is close to gradient descent of rate `inner_lr`, each step of which
+    scales the weights by about `forget_gate`.
+
+    Args:
+        hidden: Units of the LSTM.
+        inner_lr: Approximate value of the input gate at first, between 0 and 1.
+        forget_gate: Approximate value of the forget gate at first, between 0 and 1.
     """
 
     def __init__(self, hidden: int, inner_lr: float, forget_gate: float):
@@ -64,8 +71,10 @@ class MetaCell(nn.Module):
         return f * c - i * gradient, GateState(memory, i, f)
 
 
-class MetaLSTM(GradientLearner):
-    """theta: the initial weights c_0 and an LSTM that turns gradients into updates of any weight. phi: the weights after
+class MetaLSTM(UnrolledLearner):
+    """Meta-LSTM, an LSTM that sets the learning rate and the decay of every weight in every inner step.
+
+    theta: the initial weights c_0 and an LSTM that turns gradients into updates of any weight. phi: the weights after
     `inner_steps` of its updates on the support loss.
 
     What the cell reads, gradients and losses, counts as constant in the meta-gradient, as in the paper, so that no second
@@ -73,16 +82,23 @@ class MetaLSTM(GradientLearner):
     grow large: outer steps must be small.)
 
     Args:
-        backbone: any module [n, *shape] -> [n, d].
-        outputs: ways of the tasks, or dimensions of a regression target.
-        inner_steps: updates in training; `test_steps`, at test (the same if not given).
-        inner_batch: support examples that an update sees, going round the set in its (random) order; 0 for all.
-        inner_lr: about where the input gate starts, that is the learning rate; between 0 and 1.
-        forget_gate: about where the forget gate starts; between 0 and 1, high.
-        first_order: see above.
-        hidden: size of the LSTM.
-        batch_stats, vectorize, features: as for MAML.
+        backbone: Any module from [n, *shape] to features [n, d].
+        outputs: Ways of the tasks, or dimensions of a regression target.
+        inner_steps: Number of inner steps in training.
+        test_steps: Number of inner steps in evaluation; as many as in training where it is not given.
+        inner_batch: Number of support examples that an update sees, the next ones each time, going round the set in its
+            (random) order; 0 for all of them.
+        inner_lr: Approximate value of the input gate, that is of the learning rate, at first; between 0 and 1.
+        forget_gate: Approximate value of the forget gate at first; between 0 and 1, and high.
+        first_order: Treat the gradients and losses that the LSTM reads as constants in the meta-gradient.
+        hidden: Units of the LSTM.
+        batch_stats: Statistics that batch normalisation uses in the inner loop: running averages, those of the support set,
+            or transductive, those of the batch itself (see `lightning_meta.nn.batch_stats`).
+        vectorize: Run the tasks of a meta-batch together by vmap, one by one in a loop, or as is faster (auto).
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    small: ClassVar[dict[str, Any]] = {"hidden": 8, "inner_steps": 2}
 
     def __init__(
         self,
@@ -99,7 +115,7 @@ class MetaLSTM(GradientLearner):
         vectorize: Vectorize = "auto",
         features: int | None = None,
     ):
-        super().__init__(backbone, outputs, inner_steps, test_steps, batch_stats, vectorize, features)
+        super().__init__(TaskNetwork(backbone, outputs, batch_stats, vectorize, features), inner_steps, test_steps)
         if not (0 < inner_lr < 1 and 0 < forget_gate < 1):
             raise InputError(
                 f"inner_lr {inner_lr} and forget_gate {forget_gate} are where gates start: both must lie between 0 and 1"
@@ -111,14 +127,16 @@ class MetaLSTM(GradientLearner):
         self.first_order, self.inner_batch = first_order, inner_batch
         self.cell = MetaCell(hidden, inner_lr, forget_gate)
 
-    def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
+    def descend(self, task: Task, steps: int) -> Iterator[Weights]:
+        weights = self.network.start()
         state = self.cell.start(flatten(weights))
+        yield weights
         for step in range(steps):
-            batch = minibatch(support, self.inner_batch, step)
-            gradient, loss = feedback(lambda w, batch=batch: self.support_loss(w, batch), weights, self.first_order)
+            batch = task.minibatch(self.inner_batch, step)
+            gradient, loss = feedback(lambda w, batch=batch: self.network.loss(w, batch), weights, self.first_order)
             c, state = self.cell(flatten(weights), gradient, loss, state)
             weights = unflatten(c, weights)
-        return weights
+            yield weights
 
     def diagnostics(self) -> dict[str, float]:
         """Both gates as their biases alone would have them."""
@@ -127,7 +145,7 @@ class MetaLSTM(GradientLearner):
 
 
 def _gate(inputs: int, start: float) -> ColumnLinear:
-    """W and b of a gate that is about `start` for any input: small weights, and the bias that says so."""
+    """W and b of a gate that is about `start` for any input: small weights, and the bias that gives this value."""
     gate = ColumnLinear(inputs, 1)
     nn.init.uniform_(gate.weight, -0.01, 0.01)
     nn.init.constant_(gate.bias, math.log(start / (1 - start)))

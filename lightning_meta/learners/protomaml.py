@@ -4,31 +4,40 @@ Eleni Triantafillou et al. Meta-Dataset: A Dataset of Datasets for Learning to L
 arXiv:1903.03096 (section 3, "Proto-MAML").
 """
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from collections.abc import Iterator
 
-from lightning_meta.core import Examples, InputError
-from lightning_meta.learners.embedding import membership
-from lightning_meta.learners.fast_weights import GradientLearner, Vectorize
+import torch
+from torch import nn
+
+from lightning_meta.learners._gradient import UnrolledLearner
 from lightning_meta.nn.batch_stats import BatchStats
-from lightning_meta.nn.inner_loop import Weights, descend
+from lightning_meta.nn.gradient_descent import GradientDescent
+from lightning_meta.nn.inner_loop import Task, Weights
+from lightning_meta.nn.task_network import TaskNetwork, Vectorize
 
 
-class ProtoMAML(GradientLearner):
-    """theta: a backbone's initial weights. phi: they and a linear head, after a few gradient steps on the support loss.
+class ProtoMAML(UnrolledLearner):
+    """ProtoMAML, MAML whose head starts from the prototypes of the task's classes.
+
+    theta: a backbone's initial weights. phi: they and a linear head, after a few gradient steps on the support loss.
 
     The head starts from the class means c_k of the support features, W_k = 2 c_k and b_k = -||c_k||^2: a query's logits
-    are then ProtoNet's, -||z - c_k||^2, but for -||z||^2, the same for every class. The meta-gradient passes through that
-    start, with `first_order` too. Any number of ways, in training and at test.
+    are then ProtoNet's, -||z - c_k||^2, except for -||z||^2, which is the same for every class. The meta-gradient passes
+    through that start, with `first_order` too. Tasks may have any number of ways, in training and at test.
 
     Args:
-        backbone: any module [n, *shape] -> [n, d].
-        inner_lr: alpha, of backbone and head.
-        inner_steps: gradient steps in training; `test_steps`, at test (the same if not given).
-        first_order: ignore the second derivatives of the inner steps.
-        batch_stats: what batch norm normalises by; see `lightning_meta.nn.batch_stats`.
-        vectorize: tasks by `vmap` or in a `loop`; `auto` takes what is faster there.
+        backbone: Any module from [n, *shape] to features [n, d].
+        inner_lr: Inner learning rate alpha, of backbone and head.
+        inner_steps: Number of inner steps in training.
+        test_steps: Number of inner steps in evaluation; as many as in training where it is not given.
+        first_order: Leave out the second derivatives of the inner steps.
+        batch_stats: Statistics that batch normalisation uses in the inner loop: running averages, those of the support set,
+            or transductive, those of the batch itself (see `lightning_meta.nn.batch_stats`).
+        vectorize: Run the tasks of a meta-batch together by vmap, one by one in a loop, or as is faster (auto).
     """
+
+    regression = False
+    label_dependence = None
 
     def __init__(
         self,
@@ -40,28 +49,17 @@ class ProtoMAML(GradientLearner):
         batch_stats: BatchStats = "transductive",
         vectorize: Vectorize = "auto",
     ):
-        super().__init__(backbone, None, inner_steps, test_steps, batch_stats, vectorize, None)
-        if inner_lr <= 0:
-            raise InputError(f"inner_lr is {inner_lr}; it must be positive")
-        self.inner_lr, self.first_order = inner_lr, first_order
+        super().__init__(TaskNetwork(backbone, None, batch_stats, vectorize), inner_steps, test_steps)
+        self.descent = GradientDescent(inner_lr, first_order)
 
-    def descend_all(self, support: Examples, steps: int) -> Weights:
-        def adapt_one(support: Examples, member: Tensor) -> Weights:
-            theta = self.start()
-            return self.descend({**theta, **self.prototype_head(theta, support.x, member)}, support, steps)
+    def descend(self, task: Task, steps: int) -> Iterator[Weights]:
+        theta = self.network.start()
+        start = {**theta, **self.prototype_head(theta, task)}
+        return self.descent.path(lambda w: self.network.loss(w, task), start, steps)
 
-        return self.over_tasks(adapt_one, support, membership(support, "ProtoMAML"), like=support.x)
-
-    def prototype_head(self, theta: Weights, x: Tensor, member: Tensor) -> Weights:
-        """The head of one task before the first step, from its support x [n, *shape] and member [ways, n]."""
-        z = self.run(self.network, theta, x, seen=x[:0])
+    def prototype_head(self, theta: Weights, task: Task) -> Weights:
+        """The head of one task before its first step, weight [ways, d] and bias [ways]."""
+        z = self.network.features(theta, task.x)
+        member = torch.arange(task.outputs, device=task.y.device).unsqueeze(1) == task.y  # [ways, n]
         centres = member.to(z.dtype) @ z / member.sum(-1, keepdim=True)
         return {"head.weight": 2 * centres, "head.bias": -centres.square().sum(-1)}
-
-    def descend(self, weights: Weights, support: Examples, steps: int) -> Weights:
-        rates = [dict.fromkeys(weights, self.inner_lr)] * steps
-        return descend(lambda w: self.support_loss(w, support), weights, rates, self.first_order)
-
-    def predict(self, weights: Weights, x: Tensor, seen: Tensor) -> Tensor:
-        body = {name: w for name, w in weights.items() if not name.startswith("head.")}
-        return F.linear(self.run(self.network, body, x, seen), weights["head.weight"], weights["head.bias"])

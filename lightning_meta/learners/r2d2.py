@@ -11,26 +11,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, InputError, Predictor, check_examples
-from lightning_meta.learners.embedding import EmbeddingLearner, membership
+from lightning_meta.learners._embedding import EmbeddingLearner, membership
 
 
 class R2D2(EmbeddingLearner):
-    """theta: an embedding network, lambda > 0, and a factor of the answers. phi: the ridge regression W from
-    embedded support examples X, [n, d], to their labels Y, one-hot, or regression targets:
+    """R2-D2, whose head is the ridge regression of the task's labels, in closed form.
+
+    theta: an embedding network, lambda > 0, and a factor of the outputs. phi: the ridge regression W from embedded support
+    examples X, [n, d], to their labels Y, one-hot, or regression targets:
 
         W = X^T (X X^T + lambda I)^-1 Y        an n x n system, small where shots are few
         logits = scale * factor * x W          the paper's shift, one number for all classes, cancels in a softmax
 
-    Any ways and shots. A column of ones in X gives the regression a bias, which is penalised like the other weights. lambda
-    does not grow with n; the authors' code divides X and Y by sqrt(n), so theirs is n lambda here. Their backbone, four
-    blocks of which the last two maps are taken together, is not Conv4.
+    Tasks may have any number of ways and shots. A column of ones in X gives the regression a bias, which is penalised like
+    the other weights. lambda does not grow with n; the authors' code divides X and Y by sqrt(n), so theirs is n lambda here.
+    Their backbone, four blocks of which the last two maps are taken together, is not Conv4.
+
+    x W lies about between 0 and 1, and a softmax of that is nearly flat, so logits have a factor. It is learned by its
+    logarithm: steps of an outer rate of 1e-3 change it by the same percentage whatever its size. In regression the factor
+    starts at 1.
 
     Args:
-        backbone: any module [n, *shape] -> [n, d].
-        ridge: lambda at first. It is learned, by its logarithm, so it stays positive.
-        scale: of the logits at first. x W lies about between 0 and 1, a softmax of which is nearly flat. It is learned by
-            the factor, which starts at 1, and by that one's logarithm: steps of an outer rate of 1e-3 change it by as many
-            per cent whatever it is. Regression has the factor alone.
+        backbone: Any module from [n, *shape] to features [n, d].
+        ridge: Value of lambda at first. It is learned by its logarithm, so that it stays positive.
+        scale: Factor of the logits at first. It is learned by its logarithm; regression does without it.
     """
 
     def __init__(self, backbone: nn.Module, ridge: float = 1.0, scale: float = 10.0):

@@ -12,18 +12,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Episode, Examples, InputError, Outcome, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, membership
+from lightning_meta.learners._embedding import EmbeddingLearner, membership
 from lightning_meta.nn.embed import feature_width
 
 
 class RelationNet(EmbeddingLearner):
-    """theta: an embedding network f and a relation network g. phi: one embedding a class, the sum of its embedded support
-    examples; a query's relation score to a class is r = g([class, f(x)]), a learned metric (eq. 1).
+    """Relation Networks, whose metric between a query and a class is a network.
 
-    Scores are trained towards 1 for the true class and 0 for the others by squared error (eq. 2). Logits are g before its
-    sigmoid. Any ways and shots. The paper's g begins with convolutions over feature maps; here, where any backbone
-    gives a vector, it is their two fully connected layers, `hidden` wide.
+    theta: an embedding network f and a relation network g. phi: one embedding per class, the sum of its embedded support
+    examples.
+
+    A query's relation score to a class is r = g([class, f(x)]), a learned metric (eq. 1). Scores are trained towards 1 for
+    the true class and 0 for the others by squared error (eq. 2). Logits are g before its sigmoid. Tasks may have any number
+    of ways and shots. The paper's g begins with convolutions over feature maps; here, where any backbone gives a vector, it
+    consists of their two fully connected layers, `hidden` wide.
+
+    Args:
+        backbone: Any module from [n, *shape] to features [n, d].
+        hidden: Units of the relation network's hidden layer.
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    regression = False
 
     def __init__(self, backbone: nn.Module, hidden: int = 64, features: int | None = None):
         super().__init__(backbone)

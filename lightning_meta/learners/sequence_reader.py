@@ -12,25 +12,30 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import Examples, Predictor
-from lightning_meta.learners.embedding import EmbeddingLearner, check_outputs, label_codes
+from lightning_meta.learners._embedding import LABELS_ARE_INPUTS, EmbeddingLearner, check_outputs, label_codes
 from lightning_meta.nn.embed import feature_width
 from lightning_meta.nn.sequence import Memory, SequenceNetwork
 
 
 class SequenceReader(EmbeddingLearner):
-    """theta: an embedding network and a sequence network. phi: what the sequence network retains of the support set, read
-    as tokens (x_i, y_i) one after another; a query is a further token, (x, 0), and its logits a linear map of the output
-    there. Each query is answered alone.
+    """A sequence network that reads the support set and then predicts a query.
+
+    theta: an embedding network and a sequence network. phi: what the sequence network retains of the support set, read as
+    tokens (x_i, y_i) one after another.
+
+    A query is a further token, (x, 0), and its logits are a linear map of the output there. Each query is answered alone.
+    Examples are read in the order given. The streams draw it anew for each task, and number its classes anew, so that neither
+    carries information. The tokens pass a linear layer to the width of the sequence network.
 
     Args:
-        backbone: any module [n, *shape] -> [n, d].
-        sequence: LSTM, GRU, Transformer, SNAIL or DeltaNet of `lightning_meta.nn`, or a SequenceNetwork of your own.
-        outputs: ways of the tasks, exactly, or dimensions of a regression target.
-        features: d, where the backbone has no `out_features` to tell it.
-
-    Examples are read in the order given. The streams draw it anew for each task, and number its classes anew, so that
-    neither tells anything. The tokens pass a linear layer to the width of the sequence network.
+        backbone: Any module from [n, *shape] to features [n, d].
+        sequence: Network that reads the tokens: LSTM, GRU, Transformer, SNAIL or DeltaNet of `lightning_meta.nn`, or a
+            SequenceNetwork of your own.
+        outputs: Exact ways of the tasks, or dimensions of a regression target.
+        features: Width d of the features, where the backbone has no `out_features` that says it.
     """
+
+    label_dependence = LABELS_ARE_INPUTS
 
     def __init__(self, backbone: nn.Module, sequence: SequenceNetwork, outputs: int, features: int | None = None):
         super().__init__(backbone)

@@ -1,4 +1,7 @@
-"""Backbones: modules from [n, *shape] to features [n, d]. A user's own needs nothing more; `out_features` helps MAML."""
+"""Backbones: modules from [n, *shape] to features [n, d].
+
+A backbone of your own needs nothing else; with an attribute `out_features`, d, no learner has to be given the width.
+"""
 
 import itertools
 from collections import OrderedDict
@@ -11,10 +14,13 @@ from lightning_meta.core import InputError
 
 
 class MLP(nn.Sequential):
-    """Multi-layer perceptron with a ReLU (or `activation: tanh`) after each layer, over flattened inputs.
+    """Multi-layer perceptron over flattened inputs, with an activation after every layer.
 
-    `sizes` starts with the input size: MLP([1, 40, 40]) and a linear head make the sinusoid regressor of Finn et al.
-    (2017), section 5.1.
+    MLP([1, 40, 40]) and a linear head make the sinusoid regressor of Finn et al. (2017), section 5.1.
+
+    Args:
+        sizes: Number of inputs, then the width of each layer.
+        activation: Activation after each layer, relu or tanh.
     """
 
     def __init__(self, sizes: list[int], activation: Literal["relu", "tanh"] = "relu"):
@@ -30,16 +36,23 @@ class MLP(nn.Sequential):
         self.in_features, self.out_features = sizes[0], sizes[-1]
 
     def forward(self, input: Shaped[Tensor, "n *shape"]) -> Float[Tensor, "n d"]:
-        if (found := input.shape[1:].numel()) != self.in_features:
+        if (inputs := input.shape[1:].numel()) != self.in_features:
             raise InputError(
-                f"MLP was built for {self.in_features} inputs, but these are {found}: set sizes[0] to that"
+                f"MLP was built for {self.in_features} inputs, but these are {inputs}: set sizes[0] to {inputs}"
             )
         return super().forward(input)
 
 
 class Pixels(nn.Module):
-    """No network: images [n, in_channels, height, width] averaged down to `image_size` and flattened, d = in_channels *
-    image_size^2. Santoro et al. (2016) read 20x20 Omniglot images so."""
+    """The pixels of an image as its features, without a network.
+
+    Images [n, in_channels, height, width] are averaged down to `image_size` and flattened, d = in_channels * image_size^2.
+    Santoro et al. (2016) read 20x20 Omniglot images in this way.
+
+    Args:
+        in_channels: Channels of an image.
+        image_size: Height and width to which images are averaged down.
+    """
 
     def __init__(self, in_channels: int = 1, image_size: int = 20):
         super().__init__()
@@ -53,12 +66,18 @@ class Pixels(nn.Module):
 
 
 class Conv4(nn.Module):
-    """Four blocks of 3x3 convolution, batch norm and ReLU: the few-shot field's standard small backbone.
+    """Four blocks of 3x3 convolution, batch norm and ReLU, the standard small backbone of few-shot learning.
 
     `pool=True` halves the image by 2x2 max-pooling after each block (Vinyals et al. 2016; Snell et al. 2017);
     `pool=False` by convolutions of stride 2 (Finn et al. 2017, their Omniglot network, 3.7 times cheaper).
     Images are [n, in_channels, image_size, image_size]; features [n, d] are the flattened last map: d = 64 for 28x28
     pooled; strided maps shrink as 28, 14, 7, 4, 2 and are averaged over space, so d = width.
+
+    Args:
+        in_channels: Channels of an image.
+        image_size: Height and width of an image, in pixels.
+        width: Channels of every block.
+        pool: Halve the image by max-pooling after each block, and not by convolutions of stride 2.
     """
 
     def __init__(self, in_channels: int = 1, image_size: int = 28, width: int = 64, pool: bool = True):

@@ -1,4 +1,4 @@
-"""Which statistics batch normalisation uses inside an inner loop, as a visible choice and for any backbone."""
+"""The statistics of batch normalisation inside an inner loop, as a visible choice and for any backbone."""
 
 from typing import Any, Literal
 
@@ -13,15 +13,20 @@ BatchStats = Literal["running", "support", "transductive"]
 
 
 class BatchStatistics(TorchFunctionMode):
-    """Within this context every `F.batch_norm`, and so every nn.BatchNorm of any backbone, normalises as told.
+    """A context in which every `F.batch_norm`, and so every nn.BatchNorm of any backbone, uses the chosen statistics.
 
-    running: by the running statistics that it is given, in training as at test; where it is given none, by the batch's.
-    support: by the statistics of the first `support` rows of the batch, the support set. Inductive.
-    transductive: by those of the whole batch, so a query sees the other queries (Finn et al. 2017 and most after).
+    running: The running statistics that it is given, in training as at test; where it is given none, those of the batch.
+    support: The statistics of the first `support` rows of the batch, the support set. Predictions are inductive.
+    transductive: Those of the whole batch, so a query sees the other queries (Finn et al. 2017 and most after).
 
-    `met` tells whether there was any, `without` whether one was given no running statistics. What else of torch has a wrong
-    second derivative or vmap rule is replaced as well (`lightning_meta.nn.torch_corrections`): these statistics too are
-    written as `torch.var_mean` and arithmetic, for a second-order gradient over vmap of torch's own is silently wrong.
+    Afterwards `met` says whether there was any batch norm, and `without` whether one was given no running statistics. Other
+    operations of torch that have a wrong second derivative or vmap rule are replaced as well
+    (`lightning_meta.nn.torch_corrections`). These statistics too are written as `torch.var_mean` and arithmetic, because a
+    second-order gradient over vmap of torch's own is silently wrong.
+
+    Args:
+        choice: The statistics: running, support or transductive.
+        support: Number of leading rows of a batch that are the support set.
     """
 
     def __init__(self, choice: BatchStats, support: int = 0):
@@ -56,7 +61,7 @@ class BatchStatistics(TorchFunctionMode):
         weight: Tensor | None = None,
         bias: Tensor | None = None,
         training: bool = False,  # noqa: ARG002  the context decides, not the module's mode
-        momentum: float = 0.1,  # noqa: ARG002  running statistics are theta's affair, see nn.embed
+        momentum: float = 0.1,  # noqa: ARG002  running statistics move in nn.embed
         eps: float = 1e-5,
     ) -> Tensor:
         long, self.met = wide(x), True

@@ -1,4 +1,4 @@
-"""Conjugate gradient on weights by name: A x = b where only products with A are at hand."""
+"""Conjugate gradient on weights by name: A x = b where only products with A are available."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_meta.nn.inner_loop import Weights
 
-FLAT = 0.1  # a curvature, p A p / p p, under which a search direction is not followed where eigenvalues are around 1
+FLAT = 0.1  # curvature, p A p / p p, below which a search direction is not followed; eigenvalues are around 1
 
 
 def conjugate_gradient(product: Callable[[Weights], Weights], b: Weights, steps: int, flat: float = FLAT) -> Weights:

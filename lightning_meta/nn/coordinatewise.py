@@ -1,4 +1,4 @@
-"""Parts of a learned update rule that treats each weight (coordinate) alone, by one small network for all of them.
+"""Parts of a learned update rule that treats each weight (coordinate) alone, with one small network for all of them.
 
 Marcin Andrychowicz et al. Learning to learn by gradient descent by gradient descent. NIPS 2016, arXiv:1606.04474.
 """
@@ -13,7 +13,7 @@ from torch.func import grad_and_value
 
 from lightning_meta.nn.inner_loop import Weights
 
-Memory = list[tuple[Tensor, Tensor]]  # of each layer of an LSTM: output h and cell c, each [hidden, coordinates]
+Memory = list[tuple[Tensor, Tensor]]  # output h and cell c of each layer of an LSTM, each [hidden, coordinates]
 
 
 def preprocess(v: Float[Tensor, " coordinates"], p: float = 10.0) -> Float[Tensor, "two coordinates"]:
@@ -32,7 +32,7 @@ class ColumnLinear(nn.Linear):
 
 
 class CoordinateLSTM(nn.Module):
-    """Each coordinate runs an LSTM of its own memory; the weights are the same for all.
+    """An LSTM that every coordinate runs with a memory of its own; the weights are the same for all.
 
     Written as matrix products and gates, because vmap cannot lift torch's LSTM. One call is one time step.
     """
@@ -73,9 +73,9 @@ def unflatten(vector: Float[Tensor, " coordinates"], like: Weights) -> Weights:
 
 
 def feedback(loss: Callable[[Weights], Tensor], weights: Weights, first_order: bool) -> tuple[Tensor, Tensor]:
-    """What a rule is fed at `weights`: the gradient [coordinates] and the loss, a scalar.
+    """The gradient [coordinates] and the loss, a scalar, that an update rule reads at `weights`.
 
-    With `first_order` both are constants to whoever differentiates further, so no second derivative is built.
+    With `first_order` both are constants when phi is differentiated, so that no second derivative is built.
     """
     at = {name: w.detach() for name, w in weights.items()} if first_order else weights
     gradient, value = grad_and_value(loss)(at)

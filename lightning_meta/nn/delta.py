@@ -1,4 +1,4 @@
-"""Fast weights: a memory that is a linear map, taught by the delta rule while the sequence is read.
+"""Fast weights, a memory that is a linear map and is taught by the delta rule while the sequence is read.
 
 Imanol Schlag, Kazuki Irie and Juergen Schmidhuber. Linear Transformers Are Secretly Fast Weight Programmers. ICML 2021,
 arXiv:2102.11174. Songlin Yang, Bailin Wang, Yu Zhang, Yikang Shen and Yoon Kim. Parallelizing Linear Transformers with the
@@ -14,17 +14,24 @@ from torch import Tensor, nn
 
 from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_heads, check_positive
 
-CHUNK = 32  # tokens that are read at once; more cost more multiplications, fewer more steps
+CHUNK = 32  # tokens that are read at once; more of them cost more multiplications, fewer cost more steps
 
 
 class DeltaNet(SequenceNetwork):
-    """Layers that each learn a linear map from keys to values as they read, with `heads` of them, and ask it queries:
+    """Layers whose memory is a linear map from keys to values, taught as they read.
+
+    Each head learns a map W by the delta rule and reads it at its queries:
 
         W_t = W_(t-1) - beta_t (W_(t-1) k_t - v_t) k_t',    y_t = W_t q_t
 
-    an inner loop of one gradient step a token, on the squared error of its value, with a learning rate beta_t between 0 and 1
-    that the network chooses. Queries, keys, values and rates come from a token and the one before it, for what an agent sees
-    belongs to the action of the step before. What remains is of one size however long the sequence.
+    This is an inner loop of one gradient step per token, on the squared error of its value, with a learning rate beta_t
+    between 0 and 1 that the network chooses. Queries, keys, values and rates are computed from a token and the one before it,
+    because what an agent observes belongs to the action of the step before. The memory has one size however long the sequence.
+
+    Args:
+        width: Width of a token and of every layer.
+        layers: Number of layers.
+        heads: Number of linear maps per layer, of which `width` is a multiple.
     """
 
     def __init__(self, width: int = 64, layers: int = 2, heads: int = 4):
@@ -47,7 +54,7 @@ class DeltaNet(SequenceNetwork):
 
 
 class DeltaLayer(nn.Module):
-    """x -> x + what the fast weights say, then x -> x + perceptron(x), of normalised x."""
+    """A layer x -> x + fast weights at its queries, then x -> x + perceptron(x), each on normalised x."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -69,11 +76,11 @@ class DeltaLayer(nn.Module):
         parts = self.ask(pairs).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, batch, heads, t, size]
         query, key = F.normalize(F.silu(parts[:2]), dim=-1)
         rate = self.rate(pairs).sigmoid().transpose(1, 2).unsqueeze(-1)
-        found = []
+        outputs = []
         for q, k, v, r in zip(*(part.split(CHUNK, 2) for part in (query, key, parts[2], rate)), strict=True):
             read, weights = delta_rule(q, k, v, r, weights)
-            found.append(read)
-        x = x + self.out(torch.cat(found, 2).transpose(1, 2).flatten(2))
+            outputs.append(read)
+        x = x + self.out(torch.cat(outputs, 2).transpose(1, 2).flatten(2))
         return x + self.perceptron(x), (seen[:, -1], weights)
 
 
@@ -84,11 +91,13 @@ def delta_rule(
     rate: Float[Tensor, "*batch t 1"],
     weights: Float[Tensor, "*batch size size"],
 ) -> tuple[Float[Tensor, "*batch t size"], Float[Tensor, "*batch size size"]]:
-    """What the linear map, [keys, values], says to each query after the steps of the delta rule up to there, and the map at
-    the end: all steps at once.
+    """All steps of the delta rule at once.
 
     The t-th step adds k_t u_t', u_t = rate_t (v_t - the map before it at k_t). Written out, a triangular system for u (Yang
     et al., section 3). The map is kept, and the system solved, in float32 at least.
+
+    Returns:
+        The output of the linear map, [keys, values], at each query after the steps up to it; and the map at the end.
     """
     kind = query.dtype
     with torch.autocast(query.device.type, enabled=False):

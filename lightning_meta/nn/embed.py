@@ -1,4 +1,4 @@
-"""An ordinary backbone over the leading `tasks` axis."""
+"""Features of a batch of tasks by an ordinary backbone, which knows no `tasks` axis."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,23 +13,25 @@ from lightning_meta.core import InputError
 from lightning_meta.nn.rows import measure_rows
 from lightning_meta.nn.undisturbed import unwritten
 
+# By backbone and training mode: the most rows that were measured, and whether the backbone mixed them.
 _mixing: WeakKeyDictionary[nn.Module, dict[bool, tuple[int, bool]]] = WeakKeyDictionary()
-# By backbone and its mode, as measured: the most rows that were, and whether these were mixed.
 
 
 def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Tensor, "tasks n d"]:
     """Features [tasks, n, d] of x: [tasks, n, *shape].
 
-    In evaluation mode tasks are folded into one batch. In training mode a backbone with buffers (batch norm) reads one
-    task at a time, each normalised by its own statistics, and its buffers move once, to the mean of what the tasks
-    would each have made of them. So a meta-batch gives the same theta however it is spread over processes. A backbone
-    whose features of an example depend on the others of its batch, in whatever way, always reads one task at a time; its
-    first call, and any with more rows than before, measures whether they do. InputError where it gives anything but
-    features [n, d].
+    In evaluation mode the tasks are folded into one batch. In training mode a backbone with buffers (batch norm) reads one
+    task at a time, each normalised by its own statistics, and its buffers move once, to the mean of the values that the
+    tasks would each have given them. So a meta-batch gives the same theta however it is spread over processes. A backbone
+    whose features of an example depend on the other examples of its batch, in whatever way, always reads one task at a time;
+    its first call, and any with more rows than before, measures whether they do.
+
+    Raises:
+        InputError: The backbone returns anything but features [n, d].
     """
     if not x.shape[1]:  # no query: few layers take an empty batch
-        found, _ = read(backbone, x.new_zeros(2, *x.shape[2:]))
-        return found.new_zeros(len(x), 0, found.shape[1])
+        z, _ = read(backbone, x.new_zeros(2, *x.shape[2:]))
+        return z.new_zeros(len(x), 0, z.shape[1])
     if not (backbone.training and any(True for _ in backbone.buffers())):
         if len(x) > 1 and mixes(backbone, x):
             return torch.stack([read(backbone, task)[0] for task in x])
@@ -43,15 +45,17 @@ def embed(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> Float[Ten
 
 
 def read(backbone: nn.Module, rows: Shaped[Tensor, "n *shape"]) -> tuple[Float[Tensor, "n d"], dict[str, Tensor]]:
-    """Features of one batch, and what the backbone makes of its buffers, which stay as they were."""
+    """Features of one batch, and the buffers as the backbone would change them; its own stay as they were."""
     buffers = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
-    found = functional_call(backbone, buffers, (rows,)) if buffers else backbone(rows)
-    return check_features(backbone, found, len(rows)), buffers
+    z = functional_call(backbone, buffers, (rows,)) if buffers else backbone(rows)
+    return check_features(backbone, z, len(rows)), buffers
 
 
 def mixes(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> bool:
-    """Whether the backbone's features of an example depend on the others of its batch, in the mode that it is in
-    and in a batch as large as this."""
+    """Measure whether the backbone's features of an example depend on the other examples of its batch.
+
+    The answer is that of the backbone's present mode, and of a batch as large as x.
+    """
     known = _mixing.setdefault(backbone, {})
     measured, mixed = known.get(backbone.training, (0, False))
     rows = x.detach().flatten(0, 1)
@@ -62,25 +66,25 @@ def mixes(backbone: nn.Module, x: Shaped[Tensor, "tasks n *shape"]) -> bool:
     return mixed
 
 
-def check_features(backbone: nn.Module, found: Any, n: int) -> Float[Tensor, "n d"]:
-    """What a backbone gave for n examples; InputError where these are no features [n, d]."""
+def check_features(backbone: nn.Module, output: Any, n: int) -> Float[Tensor, "n d"]:
+    """Return the output of a backbone for n examples. Raises InputError where it is anything but features [n, d]."""
     name = type(backbone).__name__
-    if not isinstance(found, Tensor):
-        held = f" of {', '.join(map(str, found))}" if isinstance(found, dict) else ""
+    if not isinstance(output, Tensor):
+        keys = f" of {', '.join(map(str, output))}" if isinstance(output, dict) else ""
         raise InputError(
-            f"{name} returns a {type(found).__name__}{held}, but a backbone maps [n, *shape] to one tensor of features"
+            f"{name} returns a {type(output).__name__}{keys}, but a backbone maps [n, *shape] to one tensor of features"
             " [n, d]: wrap it in a module that returns that"
         )
-    if found.ndim != 2 or len(found) != n:
+    if output.ndim != 2 or len(output) != n:
         raise InputError(
-            f"{name} maps {n} examples to {list(found.shape)}, but a backbone maps [n, *shape] to features [n, d]: flatten"
-            " or average what is left of each"
+            f"{name} maps {n} examples to {list(output.shape)}, but a backbone maps [n, *shape] to features [n, d]: flatten"
+            " or average the output for each example"
         )
-    return found
+    return output
 
 
 def check_backbone(backbone: nn.Module) -> None:
-    """InputError where a backbone is no module, or has layers that do not know their shapes yet."""
+    """Raise InputError where a backbone is not a module, or has layers that do not know their shapes yet."""
     if not isinstance(backbone, nn.Module):
         raise InputError(
             f"the backbone is {repr(backbone)[:100]}, of type {type(backbone).__name__}: a backbone is a torch Module from"
@@ -97,7 +101,7 @@ def check_backbone(backbone: nn.Module) -> None:
 
 
 def feature_width(backbone: nn.Module, features: int | None = None) -> int:
-    """d, as given, or as the backbone tells by `out_features`; InputError where neither says."""
+    """The width d of the features, as given or as the backbone's `out_features` says. Raises InputError where neither is."""
     features = features or getattr(backbone, "out_features", None)
     if not isinstance(features, int):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Backbones of others, frozen, and the features that one of them made."""
+"""Pretrained backbones of others, frozen, and the features that one of them made."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ from lightning_meta.nn.batch_stats import BatchStatistics
 
 
 class Frozen(nn.Module):
-    """Any image backbone as it is: without a gradient, in evaluation mode always.
+    """Any image backbone as it is, without a gradient and always in evaluation mode.
 
     Images [n, channels, height, width] in 0..1 (grey ones repeated) are resized to [n, c, size, size] and normalised,
     (x - mean) / std, then go through the backbone; a map [n, d, ...] is averaged over space. Features are [n, d].
 
     Args:
-        backbone: any module [n, c, size, size] -> [n, d, ...]; in a YAML also by a function annotated to return one,
-            `class_path: torchvision.models.resnet18`.
-        drop: name of the part to leave out, its classifier (`fc` in torchvision's ResNets).
-        weights: file with the backbone's state_dict, as torch.save writes it, `drop` included.
-        size: side of the images that the backbone was trained on.
-        mean, std: of a channel of those images, in 0..1; c is as long as they are. By default ImageNet's.
+        backbone: Any module from images [n, c, size, size] to features [n, d, ...]; in a YAML also a function annotated to
+            return one, `class_path: torchvision.models.resnet18`.
+        drop: Name of the part to leave out, the backbone's classifier (`fc` in torchvision's ResNets).
+        weights: File with the backbone's state_dict, as torch.save writes it, the dropped part included.
+        size: Height and width of the images that the backbone was trained on.
+        mean: Mean of each of the c channels of those images, in 0..1; by default ImageNet's.
+        std: Standard deviation of each of the c channels of those images, in 0..1; by default ImageNet's.
     """
 
     def __init__(
@@ -69,7 +70,11 @@ class Frozen(nn.Module):
 
 
 class Features(nn.Module):
-    """The backbone of a shard set of features (`lightning-meta shards features`): [n, size] as they are."""
+    """The backbone for a shard set of features (`lightning-meta shards features`), which it returns as they are.
+
+    Args:
+        size: Width of the features [n, size].
+    """
 
     def __init__(self, size: int):
         super().__init__()
@@ -85,7 +90,7 @@ class Features(nn.Module):
 
 
 def read_weights(backbone: nn.Module, path: str) -> None:
-    """Load a state_dict from a file; no code in it is run. InputError where there is none, or it is another module's."""
+    """Load a state_dict from a file without running code in it. Raises InputError where it is missing or another module's."""
     if not Path(path).is_file():
         raise InputError(f"there is no file of weights at {path}")
     try:

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 
 class MemoryState(NamedTuple):
-    """Of each sequence: the controller's hidden and cell state; what was read last; the memory; the read weights of each
-    head, and the usage of each row."""
+    """The state of every sequence."""
 
-    h: Float[Tensor, "batch hidden"]
-    c: Float[Tensor, "batch hidden"]
-    read: Float[Tensor, "batch reads*columns"]
+    h: Float[Tensor, "batch hidden"]  # of the controller
+    c: Float[Tensor, "batch hidden"]  # its cell
+    read: Float[Tensor, "batch reads*columns"]  # from the memory in the last step
     memory: Float[Tensor, "batch rows columns"]
-    read_weights: Float[Tensor, "batch reads rows"]
+    read_weights: Float[Tensor, "batch reads rows"]  # of each head, in the last step
     usage: Float[Tensor, "batch rows"]
 
 
@@ -35,6 +34,14 @@ class LeastRecentlyUsedAccess(nn.Module):
 
     with w_lu 1 at the `reads` rows of least usage, for every head, and 0 elsewhere (section 3.2). With rows = 0 it is the
     LSTM alone, on the same inputs. The output is [h, what was read].
+
+    Args:
+        inputs: Width of an input.
+        hidden: Units of the LSTM.
+        rows: Rows of the memory; 0 for none.
+        columns: Width of a row of the memory.
+        reads: Number of read heads.
+        decay: Factor by which the usage of a row fades at each step.
     """
 
     def __init__(self, inputs: int, hidden: int, rows: int, columns: int, reads: int, decay: float):
@@ -47,7 +54,7 @@ class LeastRecentlyUsedAccess(nn.Module):
         self.gates = nn.Linear(hidden, self.reads) if rows else None
 
     def start(self, like: Float[Tensor, "batch inputs"]) -> MemoryState:
-        """A wiped memory; unused rows rank in their order."""
+        """The state before the first step: a wiped memory, whose unused rows rank in their order."""
         batch, zeros = len(like), like.new_zeros
         usage = torch.linspace(0, 1e-3, self.rows, dtype=like.dtype, device=like.device).expand(batch, -1)
         return MemoryState(
@@ -60,7 +67,7 @@ class LeastRecentlyUsedAccess(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "batch inputs"], state: MemoryState) -> tuple[Tensor, MemoryState]:
-        """One step of every sequence: output [batch, out_features] and the state after it."""
+        """Take one step of every sequence. Returns the output [batch, out_features] and the state after it."""
         h, c = self.controller(torch.cat([x, state.read], -1), (state.h, state.c))
         if self.keys is None or self.gates is None:
             return h, state._replace(h=h, c=c)

@@ -1,4 +1,4 @@
-"""Recurrent networks as sequence networks: what remains of the tokens is their state.
+"""Recurrent networks as sequence networks, whose memory of the tokens is their state.
 
 How well they learn to remember depends on where they start: with orthogonal recurrent weights a signal neither dies out
 nor explodes (Saxe et al. 2014, arXiv:1312.6120), and a gate that is open at first keeps what was read (Jozefowicz et al.,
@@ -13,10 +13,13 @@ from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
 
 
 class LSTM(SequenceNetwork):
-    """Long short-term memory of `layers` layers (Hochreiter and Schmidhuber 1997).
+    """Long short-term memory (Hochreiter and Schmidhuber 1997).
 
-    orthogonal: whether recurrent weights start so, of each gate, or as torch has them. keep: what is added at the start to
-    the bias of the forget gate.
+    Args:
+        width: Width of a token and of the state.
+        layers: Number of layers.
+        orthogonal: Start the recurrent weights of each gate orthogonal, and not as torch does.
+        keep: Number added at the start to the bias of the forget gate, so that it keeps the state.
     """
 
     def __init__(self, width: int = 128, layers: int = 1, orthogonal: bool = False, keep: float = 0.0):
@@ -36,10 +39,13 @@ class LSTM(SequenceNetwork):
 
 
 class GRU(SequenceNetwork):
-    """Gated recurrent units of `layers` layers (Cho et al. 2014, arXiv:1406.1078).
+    """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078).
 
-    orthogonal: whether recurrent weights start so, of each gate, or as torch has them. keep: what is added at the start to
-    the bias of the update gate, which keeps the state where it is open.
+    Args:
+        width: Width of a token and of the state.
+        layers: Number of layers.
+        orthogonal: Start the recurrent weights of each gate orthogonal, and not as torch does.
+        keep: Number added at the start to the bias of the update gate, which keeps the state where it is open.
     """
 
     def __init__(self, width: int = 128, layers: int = 1, orthogonal: bool = True, keep: float = 1.0):
@@ -59,7 +65,7 @@ class GRU(SequenceNetwork):
 
 @torch.no_grad()
 def begin(network: nn.RNNBase, orthogonal: bool, keep: float) -> None:
-    """Start the weights of torch's GRU or LSTM; the gate that keeps is the second of each."""
+    """Set the first weights of torch's GRU or LSTM; the gate that keeps the state is the second of each."""
     width = network.hidden_size
     for name, weight in network.named_parameters():
         if orthogonal and name.startswith("weight_hh"):

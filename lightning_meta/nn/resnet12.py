@@ -9,11 +9,17 @@ from lightning_meta.nn.backbones import check_image
 
 
 class ResNet12(nn.Module):
-    """ResNet-12 with widths 64, 160, 320, 640 and LeakyReLU(0.1), as in Lee et al. 2019 (MetaOptNet), section 4.1.
+    """ResNet-12 with LeakyReLU(0.1), as in Lee et al. 2019 (MetaOptNet), section 4.1.
 
     Each of the four blocks has three 3x3 convolutions, a 1x1 shortcut, 2x2 max-pooling and dropout of probability
     `dropout`. Images [n, in_channels, image_size, image_size] -> features [n, 640], averaged over space.
     (The paper's DropBlock is ordinary dropout here, and its last map is flattened, not averaged.)
+
+    Args:
+        in_channels: Channels of an image.
+        image_size: Height and width of an image, in pixels.
+        widths: Channels of each of the four blocks; the last is the width of the features.
+        dropout: Probability of dropout after each block.
     """
 
     def __init__(

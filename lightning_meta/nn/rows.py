@@ -1,4 +1,4 @@
-"""How the rows of a batch depend on one another: measured, for any function of them."""
+"""A measurement, for any function of a batch, of whether its output for a row depends on the other rows."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,24 +8,25 @@ from torch import Tensor
 
 
 class Rows(NamedTuple):
-    """What was measured of a function of a batch."""
+    """Measured properties of a function of a batch."""
 
-    mixed: bool  # what it makes of a row depends on the rows beside it
-    noisy: bool  # what it makes of the same batch differs from call to call
+    mixed: bool  # its output for a row depends on the other rows
+    noisy: bool  # its output for the same batch changes from call to call
 
 
 def measure_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Rows:
-    """Call `function`, from [n, *shape] to [n, *out], on n >= 2 rows, and see what becomes of the first and of the last one:
-    where all others are replaced by it, with the same random numbers, and where there are no others.
+    """Measure whether a function from [n, *shape] to [n, *out] mixes n >= 2 rows, and whether it is noisy.
 
-    Of a function of each row alone the former gives the same but for rounding, bit for bit as a rule; the latter, in a batch
-    of another shape, the same to half of the digits. (A noisy function draws other numbers for another shape.) A function
-    that refuses a single row mixes them. The random numbers of the caller stay as they are; nothing is autocast.
+    The outputs for the first and for the last row are compared with those where all other rows are replaced by it, with the
+    same random numbers, and where there are no other rows. A function of each row alone gives the same in the first
+    comparison except for rounding, bit for bit as a rule, and in the second, which is a batch of another shape, the same to
+    half of the digits. (A noisy function draws other numbers for another shape.) A function that refuses a single row mixes
+    them. The random numbers of the caller stay as they are; nothing is autocast.
     """
 
     def call(x: Tensor, seed: int = 0) -> Tensor:
-        luck = torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
-        with luck, torch.autocast(x.device.type, enabled=False):
+        own_noise = torch.random.fork_rng(devices=[x.device] if x.is_cuda else [])
+        with own_noise, torch.autocast(x.device.type, enabled=False):
             torch.manual_seed(seed)
             return function(x)
 
@@ -46,6 +47,6 @@ def measure_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Rows:
 
 
 def differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether two tensors differ by more than `tolerance` of what is largest in them."""
+    """Return whether two tensors differ by more than `tolerance` times the largest value of b."""
     largest = max(1e-30, float(b.detach().abs().nan_to_num().max()))
     return not torch.allclose(a, b, rtol=0, atol=tolerance * largest, equal_nan=True)

@@ -1,8 +1,11 @@
-"""Sequence networks: what a black-box learner reads a support set with, and a recurrent agent its life. To add one, write
-`start` and `forward`."""
+"""Sequence networks, with which a black-box learner reads a support set, and a recurrent agent its trial.
+
+To add one, write `start` and `forward`.
+"""
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +14,14 @@ from torch import Tensor, nn
 
 from lightning_meta.core import InputError
 
-Memory = tuple[Tensor, ...]  # what remains of the tokens read so far, each tensor [batch, ...]
+Memory = tuple[Tensor, ...]  # the state after the tokens read so far, each tensor [batch, ...]
 
 
 class SequenceNetwork(nn.Module, ABC):
-    """Reads tokens [batch, t, width] in order, with an output at each: all at once, or some now and others later."""
+    """A network that reads tokens [batch, t, width] in order, with an output at each, all at once or in several parts."""
 
     width: int  # of a token
-    out_features: int
+    out_features: int  # width of an output
     length: float = math.inf  # the longest sequence that it can read
 
     @abstractmethod
@@ -29,14 +32,14 @@ class SequenceNetwork(nn.Module, ABC):
     def forward(
         self, tokens: Float[Tensor, "batch t width"], memory: Memory
     ) -> tuple[Float[Tensor, "batch t out"], Memory]:
-        """Read on from a memory: the output at each token, and the memory then. The one that came in stays as it was."""
+        """Read tokens from a memory on. Returns the output at each token and the new memory; the old one stays as it was."""
 
     def unroll(self, tokens: Float[Tensor, "batch t width"]) -> Float[Tensor, "batch t out"]:
         """The outputs along a whole sequence."""
         return self(tokens, self.start(tokens))[0]
 
     def read(self, tokens: Float[Tensor, "batch t width"]) -> Memory:
-        """What remains of a whole sequence."""
+        """The memory after a whole sequence."""
         return self(tokens, self.start(tokens))[1]
 
     def step(self, token: Float[Tensor, "batch width"], memory: Memory) -> tuple[Float[Tensor, "batch out"], Memory]:
@@ -45,19 +48,23 @@ class SequenceNetwork(nn.Module, ABC):
         return outputs.squeeze(1), memory
 
     def answer(self, memory: Memory, tokens: Float[Tensor, "batch q width"]) -> Float[Tensor, "batch q out"]:
-        """The output at each of q tokens, each following what was read, and not one another."""
+        """The output at each of q tokens, each of which follows the memory and does not see the others."""
         q = tokens.shape[1]
         outputs, _ = self.step(tokens.flatten(0, 1), tuple(part.repeat_interleave(q, 0) for part in memory))
         return outputs.unflatten(0, (-1, q))
 
 
 def shared(memory: Memory, batch: int) -> Memory:
-    """Memories of fewer sequences for `batch` that go on from them, as many from each; `batch` is a multiple of theirs."""
+    """Repeat each memory so that `batch` sequences go on from fewer; `batch` is a multiple of their number."""
     return tuple(part.repeat_interleave(batch // len(part), 0) if len(part) < batch else part for part in memory)
 
 
 class Memoryless(SequenceNetwork):
-    """Two layers of ReLU over each token alone: a control, which shows what a memory is worth."""
+    """Two ReLU layers over each token alone, a control that shows what a memory is worth.
+
+    Args:
+        width: Width of a token and of both layers.
+    """
 
     def __init__(self, width: int = 128):
         super().__init__()
@@ -73,12 +80,20 @@ class Memoryless(SequenceNetwork):
 
 
 class Transformer(SequenceNetwork):
-    """A causal Transformer of pre-norm layers, without positions: only the causal mask tells the order, from the second
-    layer on.
+    """A causal Transformer of pre-norm layers, without position encodings.
 
-    An in-context learner (Kirsch et al. 2022, General-Purpose In-Context Learning by Meta-Learning Transformers,
-    arXiv:2212.04458). What remains are the keys and values of each layer; queries attend to them and each to itself.
+    It is an in-context learner (Kirsch et al. 2022, General-Purpose In-Context Learning by Meta-Learning Transformers,
+    arXiv:2212.04458). Only the causal mask carries the order of the tokens, from the second layer on. Its memory holds the
+    keys and values of each layer; queries attend to them and each to itself.
+
+    Args:
+        width: Width of a token and of every layer.
+        layers: Number of layers.
+        heads: Number of attention heads, of which `width` is a multiple.
+        dropout: Probability of dropout.
     """
+
+    small: ClassVar[dict[str, Any]] = {"width": 32, "layers": 2}  # arguments that make it small, for a test in seconds
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0):
         super().__init__()
@@ -101,7 +116,7 @@ class Transformer(SequenceNetwork):
         return self.run(tokens, memory, torch.cat([itself.new_ones(q, before), itself], 1))[0]
 
     def run(self, x: Tensor, memory: Memory, sees: Bool[Tensor, "t seen"]) -> tuple[Tensor, Memory]:
-        """The outputs at t tokens, each of which sees those of the `seen`, remembered and new, that `sees` says."""
+        """The outputs at t tokens, each of which attends to the remembered and new tokens where its row of `sees` is true."""
         after = []
         for layer, behind in zip(self.layers.layers, memory, strict=True):
             x, kept = attend(layer, x, behind, sees)  # type: ignore[arg-type]  # of a ModuleList
@@ -110,28 +125,28 @@ class Transformer(SequenceNetwork):
 
 
 def attend(layer: nn.TransformerEncoderLayer, x: Tensor, behind: Tensor, sees: Tensor) -> tuple[Tensor, Tensor]:
-    """A pre-norm layer of torch's on new tokens x, and the keys and values of all, [batch, seen, 2 width]."""
+    """Run a pre-norm layer of torch on new tokens x. Returns outputs, and keys and values of all, [batch, seen, 2 width]."""
     attention = layer.self_attn
     projected = F.linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
     query, new = projected.split([attention.embed_dim, 2 * attention.embed_dim], -1)
     kept = torch.cat([behind.to(new), new], 1)
     heads = (part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in (query, *kept.chunk(2, -1)))
     dropout = attention.dropout if layer.training else 0.0
-    found = F.scaled_dot_product_attention(*heads, attn_mask=sees, dropout_p=dropout)
-    x = x + layer.dropout1(attention.out_proj(found.transpose(1, 2).flatten(2)))
+    attended = F.scaled_dot_product_attention(*heads, attn_mask=sees, dropout_p=dropout)
+    x = x + layer.dropout1(attention.out_proj(attended.transpose(1, 2).flatten(2)))
     hidden = layer.dropout(layer.activation(layer.linear1(layer.norm2(x))))
     return x + layer.dropout2(layer.linear2(hidden)), kept
 
 
 def check_positive(**values: int) -> None:
-    """InputError where one of the sizes is not 1 or more."""
+    """Raise InputError where one of the sizes is not 1 or more."""
     for name, value in values.items():
         if value < 1:
             raise InputError(f"{name} is {value}; give 1 or more")
 
 
 def check_heads(width: int, heads: int) -> None:
-    """InputError where a width cannot be split among so many heads."""
+    """Raise InputError where a width cannot be split among this number of heads."""
     check_positive(width=width, heads=heads)
     if width % heads:
         raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")

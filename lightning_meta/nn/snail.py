@@ -5,6 +5,7 @@ arXiv:1707.03141, section 3 and figure 2.
 """
 
 import math
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +17,21 @@ from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
 
 
 class SNAIL(SequenceNetwork):
-    """Attention(64, 32), TC(T, 128), Attention(256, 128), TC(T, 128), Attention(512, 256): the paper's Omniglot network.
+    """The body of SNAIL, dense temporal convolutions interleaved with causal attention.
 
-    `length` is T, the longest sequence that its convolutions span (ways * shots + 1, or the steps of a trial); a longer one
-    raises InputError. `filters` are those of the convolutions and `values` those of the first attention, to which keys and
-    values of all three are in proportion. What remains of the tokens are keys and values, and what convolutions reach back
-    to.
+    By default it is the paper's Omniglot network: Attention(64, 32), TC(T, 128), Attention(256, 128), TC(T, 128),
+    Attention(512, 256). Its memory of the tokens holds keys and values, and what the convolutions reach back to. A sequence
+    longer than `length` raises InputError.
+
+    Args:
+        length: Length T of the longest sequence that the convolutions span: ways * shots + 1 for a few-shot task, the steps
+            of a trial for an agent.
+        width: Width of a token.
+        filters: Filters of every temporal convolution.
+        values: Width of the first attention's values, to which keys and values of all three attentions are in proportion.
     """
+
+    small: ClassVar[dict[str, Any]] = {"filters": 16}  # arguments that make it small, for a test in seconds
 
     def __init__(self, length: int = 26, width: int = 69, filters: int = 128, values: int = 32):
         super().__init__()
@@ -61,7 +70,7 @@ class TemporalConvolutions(nn.Module):
 
     Their dilations are 1, 2, 4, ..., so that every step is seen once; the paper's pseudo-code counts from 2. The memory is
     the output at each of the steps that the widest convolution reaches back to, the oldest first, [batch, out] each; 0
-    before the first step. A step more lets go of one and copies none.
+    before the first step. A further step drops one and copies none.
     """
 
     def __init__(self, d: int, length: int, filters: int):
@@ -79,10 +88,10 @@ class TemporalConvolutions(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             behind = torch.stack(memory[self.parts - 2**i :][:t], 1)[..., : x.shape[2]].to(x)
             behind = torch.cat([behind, x[:, : max(t - 2**i, 0)]], 1)  # what was 2^i steps before each
-            # two products, for the convolution itself would want all of the memory in one tensor
+            # Two products, because the convolution itself needs all of the memory in one tensor.
             then, now = convolution.weight.unbind(2)  # type: ignore[operator]  # a tensor
-            found = F.linear(x, now, convolution.bias) + F.linear(behind, then)  # type: ignore[arg-type]
-            value, gate = found.chunk(2, dim=2)
+            convolved = F.linear(x, now, convolution.bias) + F.linear(behind, then)  # type: ignore[arg-type]
+            value, gate = convolved.chunk(2, dim=2)
             x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=2)
         return x, (*memory, *x.unbind(1))[-self.parts :]
 
@@ -92,7 +101,7 @@ def dense_blocks(length: int) -> int:
 
 
 class CausalAttention(nn.Module):
-    """Attention(keys, values): x -> [x, attention of each step over itself and those before it].
+    """Attention(keys, values): x -> [x, attention of each step over itself and the steps before it].
 
     The memory holds the keys and values of the steps before, [batch, seen, keys + values].
     """

@@ -1,7 +1,7 @@
-"""Operations of torch whose second derivative or vmap rule is wrong or missing, and what stands for them in an inner loop.
+"""Replacements, in an inner loop, of torch operations whose second derivative or vmap rule is wrong or missing.
 
-`tests/test_torch_corrections.py` finds them: it sweeps all of torch.nn and torch.nn.functional. Normalisation by a batch,
-which is a choice too, is in `lightning_meta.nn.batch_stats`.
+`tests/test_torch_corrections.py` finds such operations: it sweeps all of torch.nn and torch.nn.functional. Normalisation by a
+batch, which is also a choice, is in `lightning_meta.nn.batch_stats`.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-# What vmap lifts over no tasks: `vectorize: auto` does not try.
+# Modules that vmap cannot lift: `vectorize: auto` does not try.
 NOT_LIFTED = (nn.RNNBase, nn.RNNCellBase)
 
 
 def power_iterated(module: nn.Module) -> list[nn.Module]:
-    """The parts whose mode says whether spectral_norm, of either API, improves its singular vectors in a pass. They are
-    buffers, and constants to autograd, which is wrong where they follow the weights; so in an inner loop they stay as they
-    are in theta."""
+    """The parts whose mode decides whether spectral_norm, of either API, improves its singular vectors in a pass.
+
+    These vectors are buffers, and constants to autograd, which is wrong where they follow the weights; so in an inner loop
+    they stay as they are in theta.
+    """
     return [
         part
         for part in module.modules()
@@ -88,14 +90,14 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Tensor | float) ->
 
 
 def rows_at(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """True at these places of an axis, shaped to broadcast over x."""
+    """A mask that is true at these indices of an axis, shaped to broadcast over x."""
     n = x.shape[dim]
     among = (torch.arange(n, device=x.device)[:, None] == index.reshape(-1) % n).any(1)
     return among.reshape([-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)])
 
 
 def norm(x: Tensor, p: float, dim: int) -> Tensor:
-    """The p-norm over an axis that stays; all derivatives of that of a zero vector are zero."""
+    """The p-norm over an axis, which is kept; for a zero vector all its derivatives are zero."""
     zero = (x == 0).all(dim, keepdim=True)
     return torch.where(zero, 0, torch.linalg.vector_norm(torch.where(zero, 1, x), p, dim, keepdim=True))
 
@@ -131,7 +133,7 @@ def affine(y: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def wide(x: Tensor) -> Tensor:
-    """Statistics of half precision are taken in float32."""
+    """x in float32 or float64, in which statistics of half precision are computed."""
     return x if x.dtype == torch.float64 else x.float()
 
 

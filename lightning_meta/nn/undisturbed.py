@@ -1,4 +1,4 @@
-"""Contexts after which a module is what it was before."""
+"""Contexts that restore a module when they end."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,11 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 @contextmanager
 def unwritten(module: nn.Module) -> Iterator[None]:
-    """Take back what the passes within set on the module and its parts, such as the `weight` that the older weight_norm
-    makes anew at each pass: tensors of vmap must not outlive it. Numbers and text, a count of calls say, stay as set."""
+    """Restore the attributes that forward passes set on the module and its parts.
+
+    The older weight_norm, for example, sets a new `weight` in each pass, and a tensor of vmap must not outlive it. Numbers
+    and text, such as a count of calls, stay as set.
+    """
     before = [(part, dict(part.__dict__)) for part in module.modules()]
     try:
         yield
@@ -29,7 +32,7 @@ def unwritten(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def held(parts: list[nn.Module]) -> Iterator[None]:
-    """Put these parts, without their own, into evaluation mode within."""
+    """Keep these parts, but not the parts within them, in evaluation mode."""
     before = [part.training for part in parts]
     try:
         for part in parts:
@@ -41,7 +44,7 @@ def held(parts: list[nn.Module]) -> Iterator[None]:
 
 
 def changed(now: dict[str, Any], name: str, value: Any) -> bool:
-    """Whether an attribute is to be taken back to `value`."""
+    """Return whether an attribute has to be restored to `value`."""
     return name not in now or (now[name] is not value and not isinstance(now[name], PLAIN))
 
 
@@ -51,7 +54,7 @@ def holders(part: nn.Module) -> tuple[Any, ...]:
 
 
 def put_back(now: Any, before: dict[str, Any]) -> None:
-    """Make a module's tensors, or parts, those that it had. Those of a compiled module are in no dictionary, and stay."""
+    """Restore the tensors or parts of a module. Those of a compiled module are not in a dictionary, and stay."""
     if isinstance(now, dict):
         for name in [name for name in now if name not in before]:
             del now[name]
@@ -60,8 +63,8 @@ def put_back(now: Any, before: dict[str, Any]) -> None:
 
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Take back everything that passes within change: weights, gradients, buffers, attributes, the modes of the parts, and
-    the state of torch's random numbers on the CPU."""
+    """Restore everything that passes change: weights, gradients, buffers, attributes, the modes of the parts, and the state
+    of torch's random numbers on the CPU."""
     values = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
     gradients = [(weight, weight.grad) for weight in module.parameters()]
     parts = [(part, part.training, [dict(held.items()) for held in holders(part)]) for part in module.modules()]
@@ -82,8 +85,8 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def loadable(module: nn.Module) -> Iterator[None]:
-    """InputError where passes within make, remove or resize what a checkpoint of the module holds: a new one could not take
-    it."""
+    """Raise InputError where passes add, remove or resize tensors of the module's state: its checkpoint could not be loaded
+    into a new one."""
     before = shapes(module)
     yield
     now = shapes(module)
@@ -98,5 +101,5 @@ def loadable(module: nn.Module) -> Iterator[None]:
 
 
 def shapes(module: nn.Module) -> dict[str, torch.Size | None]:
-    """The shapes of what a checkpoint of a module would hold, by name; None for a state that is no tensor."""
+    """The shapes of a module's state by name; None for a state that is not a tensor."""
     return {name: getattr(w, "shape", None) for name, w in module.state_dict().items()}

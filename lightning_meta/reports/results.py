@@ -18,7 +18,7 @@ from lightning_meta.reports import returns
 from lightning_meta.reports.tables import Scores, grouped, is_elsewhere, protocol_line, rows, size_name
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import Learner, Origin
-from lightning_meta.training.evaluation import batch_statistics, peak_memory, predictions
+from lightning_meta.training.evaluation import peak_memory, predictions
 from lightning_meta.training.monitor import Cost
 from lightning_meta.training.run_checkpoints import BestCheckpoint
 from lightning_meta.training.run_folder import RunFolder, unused
@@ -137,7 +137,7 @@ def result(
         "learner": type(learner).__name__,
         "predictions": predictions(learner),
         "noisy": learner.noisy,
-        "batch_statistics": batch_statistics(learner),
+        "batch_statistics": learner.batch_statistics(),
         "protocol": protocol,
         "checkpoint": origin._asdict(),
         "scores": groups["scores"],
@@ -150,7 +150,7 @@ def result(
             found["other"] = {
                 "predictions": name,
                 "noisy": other.noisy,
-                "batch_statistics": batch_statistics(other),
+                "batch_statistics": other.batch_statistics(),
                 "scores": {label: value for label, value in groups[name].items() if "/" not in label},
                 "adapt_seconds_a_task": groups[name]["seconds/adapt"][0],
             }

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Trajectories, log_prob
 from lightning_meta.nn.conjugate_gradient import dot
-from lightning_meta.nn.inner_loop import Weights, descend
+from lightning_meta.nn.inner_loop import Weights, gradient_step
 from lightning_meta.rl.actor import Actor, FastPolicy, divergence, entropy
 from lightning_meta.rl.advantages import advantages, by_task, discounted_sums, standardised_by_task
 from lightning_meta.rl.objectives import surrogate
@@ -150,7 +150,7 @@ class MAML(MetaRLLearner):
             return -by_task(credit(found, lived.valid, self.score_terms) * advantage, lived.valid).sum()
 
         rates = dict.fromkeys(policy.weights, self.inner_lr * (self.later if policy.steps else 1))
-        weights = descend(loss, policy.weights, [rates], self.first_order)
+        weights = gradient_step(loss, policy.weights, rates, self.first_order)
         return replace(policy, weights=weights, steps=policy.steps + 1)
 
     def advantages(self, lived: Trajectories) -> Float[Tensor, "tasks envs time"]:

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pytorch_lightning import Trainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_meta.core import Episode, Examples, FewShotLearner, prediction_loss, score
-from lightning_meta.learners.fast_weights import GradientLearner
 from lightning_meta.nn.rows import measure_rows
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
 
@@ -76,30 +75,21 @@ def observe(learner: FewShotLearner, episode: Episode, agree: Callable[[bool], b
 def protocols(
     learner: FewShotLearner, episode: Episode, agree: Callable[[bool], bool] = bool
 ) -> dict[str, FewShotLearner]:
-    """The learner as it is configured and, where it normalises by a batch in its inner loop, also by the other choice of
-    batch: under the keys `inductive` and `transductive`, by what is measured on an episode. The two share theta."""
+    """The learner as it is configured and, where it has another protocol, the same theta under that one.
+
+    The keys are `inductive` and `transductive`, by what is measured on an episode.
+    """
     observe(learner, episode, agree)
-    found = {predictions(learner): learner}
-    if isinstance(learner, GradientLearner) and learner.normalises and learner.batch_stats != "running":
-        other = learner.judged_by("support" if learner.batch_stats == "transductive" else "transductive")
+    by_name = {predictions(learner): learner}
+    for other in learner.protocols()[1:]:
         observe(other, episode, agree)
-        found.setdefault(predictions(other), other)
-    return found
+        by_name.setdefault(predictions(other), other)
+    return by_name
 
 
 def predictions(learner: FewShotLearner) -> str:
     """In words whether predictions for a query depend on the others, as measured."""
     return {None: "not measured", True: "transductive", False: "inductive"}[learner.transductive]
-
-
-def batch_statistics(learner: FewShotLearner) -> str | None:
-    """What batch norm normalises by, if the learner has any. That of a frozen backbone keeps its running statistics."""
-    if isinstance(learner, GradientLearner) and learner.normalises:
-        return learner.batch_stats
-    norms = [module for module in learner.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return None
-    return "running" if all(norm.track_running_stats for norm in norms) else "of the batch"
 
 
 def score_name(episode: Episode) -> str:

@@ -157,7 +157,10 @@ def check_callbacks(trainer: Trainer, model: MetaModule) -> None:
                 f"{type(one).__name__} finds nothing to set here: search over model.optimizer.init_args.lr or data.meta_batch"
                 " with `lightning-meta tune`"
             )
-        if isinstance(one, ModelPruning) and getattr(model.learner, "vectorize", "loop") != "loop":
+        if (
+            isinstance(one, ModelPruning)
+            and getattr(getattr(model.learner, "network", None), "vectorize", "loop") != "loop"
+        ):
             raise InputError(
                 "ModelPruning changes weights beneath the inner loop, which takes all tasks at once: set"
                 " --model.learner.init_args.vectorize loop"

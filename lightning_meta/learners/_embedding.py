@@ -1,4 +1,4 @@
-"""What the metric and the black-box learners share: they see a task through an embedding network."""
+"""The base of the metric and the black-box learners, which see a task through an embedding network."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -20,12 +20,19 @@ from lightning_meta.core import (
 )
 from lightning_meta.nn.embed import check_backbone, embed
 
+# A `label_dependence` of learners that read labels:
+LABELS_ARE_INPUTS = "labels are inputs of the network, each through weights of its own"
+
 
 class EmbeddingLearner(FewShotLearner):
-    """theta: an embedding network, and what a subclass adds. phi: a predictor of embedded examples, behind the embedding.
+    """A learner that embeds every example first. To add one, write `condition`.
 
-    In training, batch norm sees the support and query images of a task together; in evaluation mode it uses its
-    running statistics, if it keeps any, and predictions are inductive.
+    theta is the embedding network and what a subclass adds, phi a predictor of embedded examples behind the embedding. In
+    training, batch norm sees the support and query images of a task together; in evaluation mode it uses its running
+    statistics, if it keeps any, and predictions are inductive.
+
+    Args:
+        backbone: Any module from [n, *shape] to features [n, d].
     """
 
     def __init__(self, backbone: nn.Module):
@@ -42,18 +49,18 @@ class EmbeddingLearner(FewShotLearner):
         return Embedded(self.backbone, self.condition(Examples(embed(self.backbone, support.x), support.y)))
 
     def check(self, support: Examples) -> None:
-        """InputError where the learner cannot learn from such a support set."""
+        """Raise InputError where the learner cannot learn from such a support set."""
 
     def loss(self, episode: Episode) -> Outcome:
         support, query = episode
         self.check(support)
         check_examples(query)
         z = embed(self.backbone, torch.cat([support.x, query.x], dim=1))
-        seen, asked = z.split([support.x.shape[1], query.x.shape[1]], dim=1)
-        return self.embedded_loss(Episode(Examples(seen, support.y), Examples(asked, query.y)))
+        support_z, query_z = z.split([support.x.shape[1], query.x.shape[1]], dim=1)
+        return self.embedded_loss(Episode(Examples(support_z, support.y), Examples(query_z, query.y)))
 
     def embedded_loss(self, episode: Episode) -> Outcome:
-        """The meta-objective, by default the query loss, of an episode whose x is embedded: [tasks, n, d]."""
+        """The meta-objective of an episode whose x is embedded, [tasks, n, d]; by default the query loss."""
         prediction = self.condition(episode.support)(episode.query.x)
         return Outcome(prediction_loss(prediction, episode.query.y), prediction)
 
@@ -72,9 +79,13 @@ class Embedded(Predictor):
 
 
 def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
-    """1 where support example i is of class k, else 0, for classifiers of any number of ways.
+    """The class of each support example as ones and zeros, for classifiers of any number of ways.
 
-    Raises InputError for regression targets and for a class without examples.
+    Returns:
+        1 where support example i is of class k, else 0.
+
+    Raises:
+        InputError: The targets are real numbers, or a class has no examples.
     """
     if support.y.is_floating_point():
         raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
@@ -88,26 +99,29 @@ def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
 
 
 def squared_distance(a: Float[Tensor, "tasks q d"], b: Float[Tensor, "tasks n d"]) -> Float[Tensor, "tasks q n"]:
-    """Squared Euclidean distances, as they stand: expanded, as cdist would for many rows, they lose digits far from the
-    origin. Of half precision in float32."""
+    """Squared Euclidean distances, computed in float32 for inputs of half precision.
+
+    The differences are taken first: expanded into three terms, as cdist would for many rows, the square loses digits far from
+    the origin.
+    """
     a, b = (part.float() if part.dtype in (torch.bfloat16, torch.float16) else part for part in (a, b))
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
 def label_codes(support: Examples, outputs: int) -> Float[Tensor, "tasks n outputs"]:
-    """What a reader is fed for y: one-hot labels, or the regression targets themselves."""
+    """The form in which a network reads y: one-hot labels, or the regression targets themselves."""
     return support.y if support.y.is_floating_point() else F.one_hot(support.y.long(), outputs).to(support.x.dtype)
 
 
 def check_outputs(learner: FewShotLearner, support: Examples, outputs: int) -> None:
-    """InputError where a learner with inputs or outputs of a fixed width meets a task of another one."""
+    """Raise InputError where a learner with inputs or outputs of a fixed width meets a task of another width."""
     check_examples(support)
     regression = support.y.is_floating_point()
-    found = support.y.shape[-1] if regression else support.ways
-    if found != outputs:
+    needed = support.y.shape[-1] if regression else support.ways
+    if needed != outputs:
         kind = "target dimensions" if regression else "classes"
         other = "" if regression else ", or use a learner of any ways (ProtoNet)"
         raise InputError(
-            f"{type(learner).__name__} was built for exactly {outputs} {kind}; this task has {found}: train one for"
-            f" {found}{other}"
+            f"{type(learner).__name__} was built for exactly {outputs} {kind}; this task has {needed}: train one for"
+            f" {needed}{other}"
         )
