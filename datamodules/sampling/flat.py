@@ -10,10 +10,15 @@ from lightning_meta.core import InputError
 
 
 class Passes:
-    """The images of `records`, each once a pass, in an order drawn anew for each pass.
+    """Passes over the images of some records, each image once per pass, in an order drawn anew for each pass.
 
-    `window` shards are mixed at a time: all of a local set; of a remote one with more than its cache holds, as many as
-    it holds, the shards in an order of the pass, too. `labels` are the class numbers of the records.
+    Args:
+        shards: Shard set that holds the records.
+        records: Numbers of the records to read.
+        labels: Class number of each record.
+        shard_of: Number of the shard of each record.
+        window: Number of shards whose images are mixed at a time: all shards of a local set, or as many as the cache of a
+            remote one holds. The shards too come in an order drawn anew for each pass.
     """
 
     def __init__(
@@ -27,7 +32,7 @@ class Passes:
         counts = np.array([shards.count(record) for record in records.tolist()], int)
         if not counts.sum():
             raise InputError(
-                f"there are no images to read in {shards.root}: all its classes are damaged, or none is here"
+                f"{shards.root} has no images to read: all its classes are damaged, or it has none of this split"
             )
         self.shards, self.window = shards, window
         self.class_of = np.repeat(np.arange(len(records)), counts)  # by image, in the order of the records
@@ -36,14 +41,14 @@ class Passes:
         self._order: tuple[Key, NDArray[np.integer]] | None = None
 
     def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
-        """Flat batch number `key.index` of an epoch: n images, and their class numbers [n]."""
+        """The n images of flat batch number `key.index` of an epoch, and their class numbers [n]."""
         images, labels = zip(
             *(self._whole(key, place) for place in range(key.index * n, (key.index + 1) * n)), strict=True
         )
         return np.concatenate(images), np.array(labels)
 
     def _whole(self, key: Key, place: int) -> tuple[Images, int]:
-        """The image at a place of the epoch; for a damaged one (on_error: skip) the next of the pass that is whole."""
+        """The image at a place of the epoch, or in place of a damaged one (on_error: skip) the next whole one of the pass."""
         for at in range(place, place + len(self.class_of)):
             image = self._at(key, at)
             owner = self.class_of[image]
@@ -57,7 +62,7 @@ class Passes:
         raise InputError(f"no image of {self.shards.root} is whole: write the shards again")
 
     def _at(self, key: Key, place: int) -> int:
-        """Number of the image at a place of the epoch."""
+        """The number of the image at a place of the epoch."""
         number, within = divmod(place, len(self.class_of))
         this = key._replace(index=number)
         if self._order is None or self._order[0] != this:
