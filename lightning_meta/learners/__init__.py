@@ -4,12 +4,11 @@ Every learner in a file of this folder is found by itself, under the name of its
 hold what a family shares.
 """
 
-import pkgutil
-from importlib import import_module
-from inspect import isabstract
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lightning_meta.core import FewShotLearner
+from lightning_meta.core.discovery import find_classes
 
 if TYPE_CHECKING:  # for type checkers and editors, which do not look into the folder
     from lightning_meta.learners.anil import ANIL as ANIL
@@ -33,18 +32,6 @@ if TYPE_CHECKING:  # for type checkers and editors, which do not look into the f
     def __getattr__(name: str) -> Any: ...  # a learner that is not listed above
 
 
-def _find() -> dict[str, type[FewShotLearner]]:
-    """Every learner by name that a file of this folder defines."""
-    learners = dict[str, type[FewShotLearner]]()
-    for file in pkgutil.iter_modules(__path__):
-        if not file.name.startswith("_"):
-            module = import_module(f"{__name__}.{file.name}")
-            for name, kind in vars(module).items():
-                own = isinstance(kind, type) and kind.__module__ == module.__name__
-                if own and issubclass(kind, FewShotLearner) and not isabstract(kind) and not name.startswith("_"):
-                    learners[name] = kind
-    return learners
-
-
-globals().update(_find())
-__all__ = sorted(_find())  # pyright: ignore[reportUnsupportedDunderAll]
+_LEARNERS = find_classes(sys.modules[__name__], FewShotLearner)
+globals().update(_LEARNERS)
+__all__ = sorted(_LEARNERS)  # pyright: ignore[reportUnsupportedDunderAll]
