@@ -39,7 +39,8 @@ def kind(spec: dict) -> Any:
 
 def smaller(spec: dict) -> dict:
     """The description with the arguments by which its class, and every class within, says that it is small."""
-    args = {k: smaller(v) if isinstance(v, dict) and "class_path" in v else v for k, v in spec["init_args"].items()}
+    given = spec.get("init_args", {}).items()
+    args = {name: smaller(v) if isinstance(v, dict) and "class_path" in v else v for name, v in given}
     return {**spec, "init_args": args | getattr(kind(spec), "small", {})}
 
 
