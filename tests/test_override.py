@@ -22,7 +22,7 @@ class Seen(Callback):
         if not hasattr(self, "lr"):
             (group,) = trainer.optimizers[0].param_groups
             self.lr, self.eps = group["lr"], group["eps"]
-            self.rates = [rate.clone() for rate in module.learner.rates]
+            self.rates = [rate.clone() for rate in module.learner.descent.rates]
             self.shots = trainer.datamodule.sizes["train"].shots
             self.momentum = {
                 name: state["exp_avg"].norm() for name, state in enumerate(trainer.optimizers[0].state.values())

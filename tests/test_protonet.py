@@ -25,7 +25,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def test_a_prototype_is_the_mean_of_its_class_however_many_shots():
-    assert_close(ProtoNet(nn.Identity()).adapt(SUPPORT).centres, CENTRES)
+    assert_close(ProtoNet(nn.Identity()).adapt(SUPPORT).head.centres, CENTRES)
 
 
 def test_euclidean_logits_are_negative_squared_distances():

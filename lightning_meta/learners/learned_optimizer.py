@@ -109,7 +109,7 @@ class LearnedOptimizer(GradientLearner):
             self.network.requires_grad_(False)
 
     def descend(self, task: Task, steps: int) -> Iterator[Weights]:
-        weights = {name: self.network.get_parameter(name) for name in self.adapted}  # whether or not they are learned
+        weights: Weights = {name: self.network.get_parameter(name) for name in self.adapted}  # learned or not
         memory = self.rule.start(flatten(weights))
         yield weights
         for _ in range(steps):
