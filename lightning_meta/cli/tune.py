@@ -3,6 +3,7 @@
 import logging
 import warnings
 
+from lightning_meta.config.extras import need
 from lightning_meta.config.lightning_cli import parse
 from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError
@@ -11,6 +12,7 @@ from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
 
 
 def run(argv: list[str]) -> None:
+    need("search", only_say=bool({"-h", "--help"} & set(argv)))
     names, rest = split_argv(argv)
     config = combine(names)
     if not {"-h", "--help"} & set(rest):

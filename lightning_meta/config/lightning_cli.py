@@ -73,6 +73,7 @@ class MetaCLI(LightningCLI):
         self.linked: dict[str, Any] = {}
         for name in OF_DATA[self.model_class]:  # type: ignore[index]
             key, compute = f"model.learner.init_args.{name}", partial(self.link, name)
+            compute.__name__ = name  # type: ignore[attr-defined]  # which --help shows
             parser.link_arguments("data", key, compute_fn=compute, apply_on="instantiate")
 
     def before_instantiate_classes(self) -> None:

@@ -59,18 +59,6 @@ def list_configs() -> str:
     return "\n".join(lines)
 
 
-def run(argv: list[str]) -> None:
-    """List the packaged files, or print those that `argv` names."""
-    if options := [arg for arg in argv if arg.startswith("-") and arg not in ("-h", "--help")]:
-        raise InputError(
-            f"configs has no option {options[0]}: `configs` lists the packaged files, `configs NAME` prints one"
-        )
-    if {"-h", "--help"} & set(argv):
-        print("usage: lightning-meta configs [NAME ...]\n\nList the packaged configurations, or print the named ones.")
-        return
-    print("\n".join(resolve(name).read_text().rstrip() for name in argv) if argv else list_configs())
-
-
 class Strict(yaml.SafeLoader):
     """YAML in which a key stands once, and 1e-3 is a number, as in Python."""
 

@@ -1,4 +1,4 @@
-"""fit, validate and test: check, run, report."""
+"""lightning-meta fit: meta-train; and the way of every command that runs a trainer: check, run, report."""
 
 import shlex
 import sys
@@ -31,8 +31,12 @@ from lightning_meta.training.task_data import TaskData
 from lightning_meta.training.trainer_checks import check_fit, check_trainer
 
 
-def run(command: str, argv: list[str]) -> None:
-    """`command` is fit, validate or test."""
+def run(argv: list[str]) -> None:
+    run_trainer("fit", argv)
+
+
+def run_trainer(command: str, argv: list[str]) -> None:
+    """Run fit, validate or test."""
     names, rest = split_argv(argv)
     config = combine(names)
     if not {"-h", "--help"} & set(rest):
@@ -88,7 +92,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
             check_states(model, trainer.callbacks, checkpoint, cli.ckpt_path)  # type: ignore[attr-defined]
         rehearse(command, model, data, trainer)
         check_fit(trainer, model, data)
-        fit(cli, checkpoint)
+        train(cli, checkpoint)
         after_fit(trainer, argv, cli.folder)
         return
     assert found
@@ -109,7 +113,7 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         keep_result(cli.folder.path, "meta_val", scores)
 
 
-def fit(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
+def train(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
     """Train, unless the run is complete."""
     model, trainer = cli.model, cli.trainer
     parameters = sum(w.numel() for w in model.learner.parameters())
