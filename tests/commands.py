@@ -7,7 +7,7 @@ import pytest
 
 from lightning_meta.cli import main
 
-SINES = "--config sinusoid.yaml --config maml.yaml"
+SINES = "--config sinusoid-maml.yaml"
 FEW = (
     " --data.meta_batch 2 --data.epoch_batches 3 --data.val_episodes 4 --data.test_episodes 4 --trainer.accelerator cpu"
 )

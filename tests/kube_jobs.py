@@ -21,7 +21,7 @@ PROFILE = {
     "service_account": "trainer",
     "priority_class": "low",
 }
-FIT = ("fit", "--config", "omniglot.yaml", "--config", "maml.yaml")
+FIT = ("fit", "--config", "omniglot-maml.yaml")
 TUNE = ("tune", "--config", "omniglot.yaml", "--config", "search/pbt_inner_lr_shots.yaml")
 HOSTILE = (
     "a b",

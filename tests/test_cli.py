@@ -133,9 +133,7 @@ def test_a_checkpoint_of_maml_knows_its_ways_and_says_it_is_transductive(workpla
     from lightning_meta.learners import MAML
     from lightning_meta.training import load
 
-    said = run(
-        workplace, f"fit --config glyphs.yaml --config maml.yaml {QUICK} --data.ways 3 --trainer.limit_val_batches 0"
-    )
+    said = run(workplace, f"fit --config glyphs-maml.yaml {QUICK} --data.ways 3 --trainer.limit_val_batches 0")
     assert "maml.yaml" in said
     ckpt = "runs/glyphs-maml/version_0/checkpoints/last.ckpt"
     assert f"--ckpt_path {ckpt}" in said
@@ -159,7 +157,7 @@ def test_a_sheet_is_a_picture_of_the_set(workplace: Path) -> None:
 
 @pytest.mark.slow
 def test_print_config_shows_the_whole_and_takes_overrides(workplace: Path) -> None:
-    said = run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.shots [2,7] --print_config")
+    said = run(workplace, "fit --config sinusoid-maml.yaml --data.shots [2,7] --print_config")
     config = yaml.safe_load(said)
     learner = config["model"]["learner"]["init_args"]
     assert learner["backbone"]["init_args"]["sizes"] == [1, 40, 40]
@@ -170,7 +168,7 @@ def test_print_config_shows_the_whole_and_takes_overrides(workplace: Path) -> No
 @pytest.mark.slow
 def test_what_print_config_shows_runs(workplace: Path) -> None:
     (workplace / "whole.yaml").write_text(
-        run(workplace, "fit --config sinusoid.yaml --config maml.yaml --data.meta_batch 3 --print_config")
+        run(workplace, "fit --config sinusoid-maml.yaml --data.meta_batch 3 --print_config")
     )
     run(workplace, f"fit --config whole.yaml {QUICK}")
     assert (workplace / "runs/sinusoid-maml/version_0/checkpoints/last.ckpt").exists()

@@ -10,8 +10,8 @@ from lightning_meta.config.merge import list_configs
 
 pytestmark = pytest.mark.usefixtures("no_type_checker", "recwarn")  # Lightning warns of what we then refuse
 
-S, W = "fit --config sinusoid.yaml --config maml.yaml", "fit --config point_robot.yaml --config rl2.yaml"
-T = "tune --config sinusoid.yaml --config maml.yaml --config search/random_inner_lr_shots.yaml"
+S, W = "fit --config sinusoid-maml.yaml", "fit --config point_robot.yaml --config rl2.yaml"
+T = "tune --config sinusoid-maml.yaml --config search/random_inner_lr_shots.yaml"
 BACKBONE = "--model.learner.init_args.backbone"
 LINEAR, FROZEN = "class_path: torch.nn.Linear", "class_path: lightning_meta.nn.Frozen"
 STOP = "pytorch_lightning.callbacks.EarlyStopping"

@@ -14,7 +14,7 @@ from lightning_meta.cli import main
 from lightning_meta.core import InputError
 from lightning_meta.training.checkpoint import WholeFiles, read
 
-FIT = "fit --config sinusoid.yaml --config maml.yaml --data.epoch_batches 3 --data.val_episodes 4 --data.meta_batch 4"
+FIT = "fit --config sinusoid-maml.yaml --data.epoch_batches 3 --data.val_episodes 4 --data.meta_batch 4"
 FIT += " --trainer.max_epochs 4 --trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.logger.save_dir"
 pytestmark = [
     pytest.mark.skipif(not disks_possible(), reason="needs a machine that lets us mount"),

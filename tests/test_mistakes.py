@@ -56,7 +56,7 @@ MISTAKES = {
     f"test {GLYPHS} --ckpt_path {{ckpt}} --data.root shards/colour": ["images of 1x28x28", "shards/colour are 3x20x20"],
     f"test {GLYPHS} --ckpt_path {{ckpt}} --data.splits [train,val,tset]": ["no split 'tset'", "test"],
     f"fit {GLYPHS} --ways 5": ["no key 'ways'"],
-    "test --config sinusoid.yaml --config maml.yaml --ckpt_path {ckpt} --ways 5": [
+    "test --config sinusoid-maml.yaml --ckpt_path {ckpt} --ways 5": [
         "--ways is 5",
         "regression",
         "--shots",

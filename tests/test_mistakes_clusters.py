@@ -13,8 +13,8 @@ from runs import write_yaml
 
 from lightning_meta.cli import main
 
-FIT = "-- fit --config sinusoid.yaml --config maml.yaml --trainer.accelerator cpu"
-TUNE = "-- tune --config sinusoid.yaml --config maml.yaml --config pbt_inner_lr_shots.yaml --trainer.accelerator cpu"
+FIT = "-- fit --config sinusoid-maml.yaml --trainer.accelerator cpu"
+TUNE = "-- tune --config sinusoid-maml.yaml --config pbt_inner_lr_shots.yaml --trainer.accelerator cpu"
 PROFILES = {
     "k8s": {"image": "registry.example.org/x:1", "ray_version": "2.60.0"},
     "secret": {"environment": {"AZURE_STORAGE_CONNECTION_STRING": "AccountKey=x"}},

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import BaseFinetuning
 
 from lightning_meta.cli import main
 
-FIT = "fit --config sinusoid.yaml --config maml.yaml --trainer.accelerator cpu --trainer.max_epochs 2"
+FIT = "fit --config sinusoid-maml.yaml --trainer.accelerator cpu --trainer.max_epochs 2"
 FIT += " --data.epoch_batches 6 --data.val_episodes 8 --data.meta_batch 2 --trainer.enable_progress_bar false"
 CALLBACK = "--trainer.callbacks+=pytorch_lightning.callbacks"
 SCHEDULE = "--model.scheduler torch.optim.lr_scheduler"

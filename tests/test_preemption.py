@@ -75,7 +75,7 @@ def test_a_signal_before_training_asks_for_another_start(sign: signal.Signals, t
     code = f"import os, runpy; os.environ.update({JOB})\nimport lightning_meta.cli as cli\n"
     code += "cli.keep_freed_memory = lambda: None\nimport threading, time\n"
     code += f"threading.Timer(0.3, os.kill, (os.getpid(), {int(sign)})).start()\n"
-    code += "cli.main(['fit', '--config', 'sinusoid.yaml', '--config', 'maml.yaml', '--trainer.max_epochs', '1000'])"
+    code += "cli.main(['fit', '--config', 'sinusoid-maml.yaml', '--trainer.max_epochs', '1000'])"
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), check=False, timeout=60)
     assert done.returncode == AGAIN

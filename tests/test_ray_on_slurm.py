@@ -36,7 +36,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 
 
 def test_tune_on_two_nodes(user: User) -> None:
-    search = ("--", "tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "search.yaml")
+    search = ("--", "tune", "--config", "sinusoid-maml.yaml", "--config", "search.yaml")
     job = user.submit("--profile", "ray", "--nodes", "2", "--cpus-per-task", "2", *search)
     folder = Path(job["folder"])
     user.cluster.wait(lambda: bool(list(Path("/tmp").glob("lm-*/ray"))), 60, folder / "log.txt")
@@ -61,7 +61,7 @@ def test_tune_on_two_nodes(user: User) -> None:
 def test_the_drivers_exit_code_is_kept(user: User) -> None:
     broken = {**SEARCH, "trainer": {**SEARCH["trainer"], "plugins": None}, "search": {**SEARCH["search"], "cpus": 99}}
     write_yaml(user.folder / "search.yaml", broken)
-    search = ("--", "tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "search.yaml")
+    search = ("--", "tune", "--config", "sinusoid-maml.yaml", "--config", "search.yaml")
     job = user.submit("--profile", "ray", "--nodes", "2", "--cpus-per-task", "2", *search)
     said = user("jobs", "logs", "-f", job["id"])
     assert "lightning-meta: error:" in said
@@ -71,7 +71,7 @@ def test_the_drivers_exit_code_is_kept(user: User) -> None:
 def test_a_requeued_search_goes_on(user: User) -> None:
     longer = {**SEARCH, "trainer": {**SEARCH["trainer"], "max_epochs": 2}, "search": {**SEARCH["search"], "trials": 6}}
     write_yaml(user.folder / "search.yaml", longer)
-    search = ("--", "tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "search.yaml")
+    search = ("--", "tune", "--config", "sinusoid-maml.yaml", "--config", "search.yaml")
     job = user.submit("--profile", "ray", "--nodes", "2", "--cpus-per-task", "1", *search)
     folder = Path(job["folder"])
     history = user.folder / "runs" / "sinusoid-maml-search" / folder.name / "history.jsonl"

@@ -138,7 +138,7 @@ for i in range(1000):
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_a_real_meta_training_on_two_nodes(tmp_path: Path) -> None:
-    options = "--config sinusoid.yaml --config maml.yaml --trainer.max_epochs 1 --data.epoch_batches 5 "
+    options = "--config sinusoid-maml.yaml --trainer.max_epochs 1 --data.epoch_batches 5 "
     options += "--data.meta_batch 4 --data.val_episodes 4 --trainer.num_nodes 2 --trainer.strategy ddp"
     quick = "--trainer.accelerator cpu --trainer.enable_progress_bar false --trainer.logger.init_args.save_dir"
     asked = job(tmp_path, "fit", *options.split(), *quick.split(), str(tmp_path / "my runs"), name="sines", nodes=2)

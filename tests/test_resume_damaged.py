@@ -13,7 +13,7 @@ from mistakes import ends_with_one_message
 
 from lightning_meta.cli import main
 
-FIT = "fit --config sinusoid.yaml --config maml.yaml --model.scheduler torch.optim.lr_scheduler.StepLR"
+FIT = "fit --config sinusoid-maml.yaml --model.scheduler torch.optim.lr_scheduler.StepLR"
 FIT += " --model.scheduler.step_size 2 --data.meta_batch 2 --data.epoch_batches 2 --data.val_episodes 2"
 FIT += " --trainer.enable_progress_bar false --trainer.accelerator cpu --trainer.callbacks null"
 TIMER = "--trainer.callbacks+=pytorch_lightning.callbacks.Timer"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargpar
 
 RATE, LR, SHOTS = "model.learner.init_args.inner_lr", "model.optimizer.init_args.lr", "data.init_args.shots"
 PB2 = "ray.tune.schedulers.pb2.PB2"
-TUNE = "tune --config sinusoid.yaml --config maml.yaml --config search/random_inner_lr_shots.yaml"
+TUNE = "tune --config sinusoid-maml.yaml --config search/random_inner_lr_shots.yaml"
 AGENTS = "--config navigation.yaml --config maml_rl.yaml --config search/pbt_inner_lr_episodes.yaml --data.meta_batch 2"
 
 
@@ -146,7 +146,7 @@ def test_pb2_proposes_within_the_ranges_and_keeps_whole_numbers_whole() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--config sinusoid.yaml --config maml.yaml", "no search is given"),
+        ("--config sinusoid-maml.yaml", "no search is given"),
         (f"{TUNE[5:]} --ckpt_path x.ckpt", "takes no --ckpt_path"),
         (f"{TUNE[5:]} --resume", "no search below"),
         (

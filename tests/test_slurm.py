@@ -210,7 +210,7 @@ def test_a_set_up_line_that_fails_ends_the_job(user: User) -> None:
 
 def test_nodes_that_do_not_find_each_other_and_a_head_without_an_address_are_said(user: User) -> None:
     """Nothing resolves the names of these nodes."""
-    search = ("tune", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", "pbt_inner_lr_shots.yaml")
+    search = ("tune", "--config", "sinusoid-maml.yaml", "--config", "pbt_inner_lr_shots.yaml")
     for command, says in (
         (
             ("--nodes", "2", *user.fit("apart", [])),

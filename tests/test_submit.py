@@ -32,7 +32,7 @@ NASTY = [
     "*",
 ]
 QUICK = "--trainer.max_epochs 1 --data.epoch_batches 4 --data.val_episodes 6 --trainer.enable_progress_bar false"
-FIT = ("fit", "--config", "sinusoid.yaml", "--config", "maml.yaml", *QUICK.split(), "--trainer.accelerator", "cpu")
+FIT = ("fit", "--config", "sinusoid-maml.yaml", *QUICK.split(), "--trainer.accelerator", "cpu")
 ECHO = (
     "import json, os, sys; json.dump([sys.argv[1:], dict(os.environ), os.getcwd()], open(sys.argv[0] + '.json', 'w'))"
 )

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 pytestmark = pytest.mark.ray
 
-TUNE = [sys.executable, "-m", "lightning_meta", "tune", "--config", "sinusoid.yaml", "--config", "maml.yaml"]
+TUNE = [sys.executable, "-m", "lightning_meta", "tune", "--config", "sinusoid-maml.yaml"]
 RATE, LR, SHOTS = "model.learner.init_args.inner_lr", "model.optimizer.init_args.lr", "data.init_args.shots"
 
 

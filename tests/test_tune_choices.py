@@ -165,7 +165,7 @@ def takes_best(folder: Path, found: Path) -> str:
 def test_a_search_over_optimisers_whose_keys_differ(tmp_path: Path) -> None:
     start = [{OPTIMIZER: "SGD", f"{OPTIMIZER}.momentum": 0.5}, {OPTIMIZER: "torch.optim.Adam"}]
     searcher = {"class_path": "ray.tune.search.optuna.OptunaSearch"}
-    command = search(tmp_path, ["sinusoid.yaml", "maml.yaml"], trials=3, space=SPACE, start=start, searcher=searcher)
+    command = search(tmp_path, ["sinusoid-maml.yaml"], trials=3, space=SPACE, start=start, searcher=searcher)
     said = run(tmp_path, f"tune {command}")
     found, reports = ends(tmp_path)
     heads, *rows = [line.split() for line in said.splitlines() if line.startswith("trial")][
@@ -190,7 +190,7 @@ def test_a_population_whose_members_have_other_optimisers(tmp_path: Path) -> Non
     start = [{OPTIMIZER: "SGD"}, {OPTIMIZER: "Adam"}]
     run(
         tmp_path,
-        f"tune {search(tmp_path, ['sinusoid.yaml', 'maml.yaml'], trials=2, space=SPACE, start=start, scheduler=PBT)}",
+        f"tune {search(tmp_path, ['sinusoid-maml.yaml'], trials=2, space=SPACE, start=start, scheduler=PBT)}",
     )
     found, reports = ends(tmp_path)
     assert not any(one["failed"] for one in reports)
@@ -205,7 +205,7 @@ def test_a_search_over_backbones_that_some_trials_end_early(tmp_path: Path) -> N
     asha = {"class_path": "ray.tune.schedulers.AsyncHyperBandScheduler", "init_args": {"reduction_factor": 2}}
     start = [{BACKBONE: "MLP(sizes=[1, 8])"}, {BACKBONE: mlp(1, 40, 40)}]
     command = search(
-        tmp_path, ["sinusoid.yaml", "maml.yaml"], trials=4, space=chosen, start=start, scheduler=asha, concurrent=1
+        tmp_path, ["sinusoid-maml.yaml"], trials=4, space=chosen, start=start, scheduler=asha, concurrent=1
     )
     said = run(tmp_path, f"tune {command}")
     assert "MLP(sizes=[1, 40, 40])" in said

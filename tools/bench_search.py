@@ -120,7 +120,7 @@ def span(run: Path) -> tuple[float, float]:
 
 
 def lightning_meta(command: str, folder: Path, file: str) -> None:
-    arguments = [command, "--config", "sinusoid.yaml", "--config", "maml.yaml", "--config", file]
+    arguments = [command, "--config", "sinusoid-maml.yaml", "--config", file]
     done = subprocess.run(
         [sys.executable, "-m", "lightning_meta", *arguments], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -28,7 +28,7 @@ for name in ("tools", "tests", "bench"):
     assert importlib.util.find_spec(name) is None, f"{name} must not be installed"
 """
 TRAIN = [
-    *("fit", "--config", "sinusoid.yaml", "--config", "maml.yaml", "--trainer.max_epochs", "1"),
+    *("fit", "--config", "sinusoid-maml.yaml", "--trainer.max_epochs", "1"),
     *("--data.epoch_batches", "20", "--data.val_episodes", "25", "--trainer.accelerator", "cpu"),
     *("--trainer.enable_progress_bar", "false"),
 ]

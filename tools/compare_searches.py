@@ -67,7 +67,7 @@ def search(args: argparse.Namespace, config: str, seed: int, out: Path) -> dict[
     report = out / "search" / "version_0" / "search.json"
     if not report.is_file():
         command = [sys.executable, "-m", "lightning_meta", "tune"]
-        command += ["--config", "glyphs.yaml", "--config", "maml.yaml", "--config", config]
+        command += ["--config", "glyphs-maml.yaml", "--config", config]
         command += [f"--search.seed={seed}", f"--seed_everything={seed}", f"--search.trials={args.trials}"]
         command += [f"--trainer.max_epochs={args.epochs}", f"--data.epoch_batches={args.batches}"]
         command += [f"--data.val_episodes={args.val_episodes}"]

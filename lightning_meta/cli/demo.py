@@ -6,14 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from jsonargparse import auto_cli
 from rich.console import Console
 from rich.table import Table
 
+from lightning_meta.config.merge import run_name
 from lightning_meta.config.parser_errors import Complaining
+from lightning_meta.reports.tables import described
 
 SHARDS = Path("shards/glyphs")
-RUNS = {"protonet": "ProtoNet", "maml": "MAML"}
+RUNS = {"ProtoNet": ("glyphs.yaml", "protonet.yaml"), "MAML": ("glyphs-maml.yaml",)}
 
 
 def demo(episodes: int = 600, epochs: int = 3) -> None:
@@ -23,21 +26,29 @@ def demo(episodes: int = 600, epochs: int = 3) -> None:
 
     Args:
         episodes: meta-test episodes.
-        epochs: of meta-training, 250 meta-batches each; `glyphs.yaml` alone takes 8.
+        epochs: epochs of meta-training, of 250 meta-batches each; `glyphs.yaml` alone takes 8.
     """
     if not SHARDS.exists():
         command("shards", "write", "glyphs", "--out", str(SHARDS))
     command("shards", "sheet", str(SHARDS), "--out", "glyphs.png")
     table = Table(title=f"glyphs, 5-way 1-shot, {episodes} test episodes of characters never trained on")
-    for column in ("learner", "accuracy", "95 % CI", "predictions"):
+    for column in ("learner", "backbone", "accuracy", "95 % CI", "predictions"):
         table.add_column(column)
-    for config, name in RUNS.items():
-        configs = ("--config", "glyphs.yaml", "--config", f"{config}.yaml")
+    for name, files in RUNS.items():
+        configs = [part for file in files for part in ("--config", file)]
         command("fit", *configs, "--trainer.max_epochs", str(epochs))
         command("test", *configs, "--ckpt_path", "best", "--data.test_episodes", str(episodes))
-        result = json.loads(newest_result(f"glyphs-{config}").read_text())
+        file = newest_result(run_name(list(files)))
+        result = json.loads(file.read_text())
+        learner = yaml.safe_load((file.parent / "config.yaml").read_text())["model"]["learner"]
         accuracy, ci95 = result["scores"]["accuracy"]
-        table.add_row(name, f"{100 * accuracy:.2f} %", f"+- {100 * ci95:.2f}", result["predictions"])
+        table.add_row(
+            name,
+            described(learner["init_args"]["backbone"]),
+            f"{100 * accuracy:.2f} %",
+            f"+- {100 * ci95:.2f}",
+            result["predictions"],
+        )
     Console().print(table)
     print("see the characters:  glyphs.png")
     print(f"watch the curves:    {Path(sys.executable).parent / 'tensorboard'} --logdir runs")

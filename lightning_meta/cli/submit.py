@@ -33,7 +33,7 @@ chosen with --profile. These keys are for every back end:
 Each back end has keys of its own: `lightning-meta submit BACKEND --help` lists them.
 
 examples, with one of the back ends:
-  lightning-meta submit BACKEND --gpus-per-node 8 --time 4h -- fit --config omniglot.yaml --config maml.yaml
+  lightning-meta submit BACKEND --gpus-per-node 8 --time 4h -- fit --config omniglot-maml.yaml
   lightning-meta submit BACKEND --profile a100 --array 5 -- fit ...       five seeds
   lightning-meta submit BACKEND --dry-run -- tune ...                     print what would be sent
   lightning-meta jobs logs ID -f                                          from any shell; also list, status, cancel"""

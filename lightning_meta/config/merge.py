@@ -14,7 +14,7 @@ from lightning_meta.core import InputError
 
 PACKAGED = Path(str(files("lightning_meta.configs")))
 LONGEST = 200  # bytes of a run's name: file systems take 255, and jobs and files are named after runs
-FOLDERS = ("tasks", "learners", "agents", "search", "reproduce")
+FOLDERS = ("tasks", "learners", "agents", "recipes", "search", "reproduce")
 
 
 def resolve(name: str) -> Path:
@@ -145,7 +145,7 @@ def combine(names: list[str]) -> dict[str, Any]:
     """The packaged base, then the named files, each over those before it. The run is named after the files. A name of several
     lines is YAML itself, as a job that is sent to where its files are not has it.
 
-    A learner file may say under `for_task` what suits a task of some name better; that goes over the rest of it.
+    A file may begin with `include`, a list of the files that it goes over.
     """
     config = read(PACKAGED / "base.yaml")
     if names:
@@ -153,12 +153,26 @@ def combine(names: list[str]) -> dict[str, Any]:
         config["trainer"]["logger"]["init_args"]["name"] = name
         config["trainer"]["default_root_dir"] = f"runs/{name}"
     for name in names:
-        file = written(name, "--config") if "\n" in name else read(resolve(name))
-        for_task = file.pop("for_task", None) or {}
-        config = merge(config, file)
-        for other in names:
-            config = merge(config, for_task.get(short(other), {}))
+        config = merge(config, written(name, "--config") if "\n" in name else with_included(resolve(name)))
     return config
+
+
+def with_included(path: Path, within: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A configuration file over those that it includes. Their names are those of files beside it, or of packaged ones.
+
+    Raises InputError if a file includes itself, on whatever way, or `include` is not a list of names.
+    """
+    if path.resolve() in within:
+        raise InputError(f"{path} includes itself: take it out of the `include` of {within[-1]}")
+    file = read(path)
+    included = file.pop("include", [])
+    if not (isinstance(included, list) and all(isinstance(name, str) for name in included)):
+        raise InputError(f"include of {path} is {shown(included)}: give a list of configuration files")
+    config: dict[str, Any] = {}
+    for name in included:
+        beside = path.parent / name
+        config = merge(config, with_included(beside if beside.is_file() else resolve(name), (*within, path.resolve())))
+    return merge(config, file)
 
 
 def run_name(names: list[str]) -> str:

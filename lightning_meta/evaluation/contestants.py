@@ -10,8 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_meta.config.links import few_shot
 from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.reports.tables import described
 from lightning_meta.training import load
-from lightning_meta.training.checkpoint import data_arguments, origin, read
+from lightning_meta.training.checkpoint import data_arguments, learner_arguments, origin, read
 from lightning_meta.training.evaluation import predictions
 from lightning_meta.training.run_folder import run_of
 from lightning_meta.training.trust import brief
@@ -28,6 +29,7 @@ class Contestant(NamedTuple):
     path: Path
     learner: FewShotLearner
     trained: dict[str, Any]  # what its checkpoint holds beside weights, the state of its training data among it
+    backbone: str  # class and arguments, as configured
     trained_on: str | None
     episodes: int | None  # of its meta-training; of pretraining, flat batches
     flat_batch: int  # examples of such a batch; 0 for episodes
@@ -43,6 +45,7 @@ class Contestant(NamedTuple):
             "predictions": predictions(self.learner),
             "noisy": self.learner.noisy,
             "batch_statistics": self.learner.batch_statistics(),
+            "backbone": self.backbone,
             "parameters": sum(w.numel() for w in self.learner.parameters()),
             "trained_on": self.trained_on,
             "episodes": self.episodes,
@@ -64,8 +67,11 @@ def contestants(paths: list[Path], names: list[str] | None, trust: Sequence[str]
         minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
         episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None
         curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
+        backbone = described(learner_arguments(checkpoint).get("backbone"))
         trained = {key: value for key, value in checkpoint.items() if key not in WEIGHTS}
-        found.append(Contestant(name, path, learner, trained, made.trained_on, episodes, flat_batch, minutes, curve))
+        found.append(
+            Contestant(name, path, learner, trained, backbone, made.trained_on, episodes, flat_batch, minutes, curve)
+        )
     return found
 
 

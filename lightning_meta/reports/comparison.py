@@ -49,7 +49,7 @@ def known(ci95: torch.Tensor) -> float | None:
 
 def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list[Round], against: str | None) -> str:
     """Who takes part, the scores on each set, the seconds to adapt, and why a cell is empty."""
-    columns = ("learner", "predictions", "batch_statistics", "parameters", "trained_on")
+    columns = ("learner", "backbone", "predictions", "batch_statistics", "parameters", "trained_on")
     titles = [column.replace("_", " ") for column in columns]
     lines = [[*(plain(one[column]) for column in columns), training(one), plain(one["cpu_minutes"])] for one in facts]
     blocks = [table([*titles, "episodes", "CPU minutes"], lines)]

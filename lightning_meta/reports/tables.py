@@ -1,5 +1,6 @@
 """Scores as lines: what was logged, grouped; rows, columns, numbers."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ def aligned(lines: list[list[str]]) -> str:
     """Cells in columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def described(spec: Any) -> str:
+    """An object of a configuration in a line, such as Conv4(in_channels 1, image_size 28, pool false)."""
+    if not isinstance(spec, dict) or "class_path" not in spec:
+        return "-" if spec is None else str(spec)
+    arguments = spec.get("init_args") or {}
+    listed = ", ".join(f"{name} {json.dumps(value, default=str)}" for name, value in arguments.items())
+    return spec["class_path"].rpartition(".")[2] + (f"({listed})" if listed else "")
 
 
 def shown(value: Any) -> str:

@@ -151,6 +151,12 @@ def data_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return (data.get("init_args") or {}) if isinstance(data, dict) else {}
 
 
+def learner_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a checkpoint's learner; empty where it does not hold them."""
+    spec = _spec(checkpoint)
+    return arguments(spec) if spec else {}
+
+
 def trained_with(path: str | Path, name: str) -> int | None:
     """How many there are of something, as the arguments of a checkpoint's learner say: 1 where it has no such argument,
     None where the checkpoint tells of no learner. InputError where it is more than the weights are long."""
