@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lightning_meta.cli import main
 from lightning_meta.config.merge import FOLDERS, PACKAGED, combine, merge, read
 from lightning_meta.core import InputError
 
@@ -26,6 +27,14 @@ def test_the_same_content_is_the_same_run_under_another_name(path: Path, tmp_pat
     copy = tmp_path / "mine.yaml"
     copy.write_text(path.read_text())
     assert content([copy]) == content([path.name])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_parser_takes_a_recipe(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", path.name, "--print_config"])
+    assert ended.value.code == 0
+    assert "class_path" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["glyphs", "omniglot", "sinusoid"])

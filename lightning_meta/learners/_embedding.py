@@ -49,7 +49,9 @@ class EmbeddingLearner(FewShotLearner):
         return Embedded(self.backbone, self.condition(Examples(embed(self.backbone, support.x), support.y)))
 
     def check(self, support: Examples) -> None:
-        """Raise InputError where the learner cannot learn from such a support set."""
+        """Raise InputError where the learner cannot learn from such a support set. Called before anything is embedded."""
+        if not self.regression:
+            check_classes(support, type(self).__name__)
 
     def loss(self, episode: Episode) -> Outcome:
         support, query = episode
@@ -78,6 +80,13 @@ class Embedded(Predictor):
         return self.head(embed(self.backbone, x))
 
 
+def check_classes(support: Examples, learner: str) -> None:
+    """Raise InputError if the targets are not class numbers."""
+    if support.y.is_floating_point():
+        raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
+    check_examples(support)
+
+
 def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
     """The class of each support example as ones and zeros, for classifiers of any number of ways.
 
@@ -87,9 +96,7 @@ def membership(support: Examples, learner: str) -> Int[Tensor, "tasks ways n"]:
     Raises:
         InputError: The targets are real numbers, or a class has no examples.
     """
-    if support.y.is_floating_point():
-        raise InputError(f"{learner} classifies, but the targets are real numbers: for regression use MAML or CNP")
-    check_examples(support)
+    check_classes(support, learner)
     member = F.one_hot(support.y.long(), support.ways).mT
     if not member.any(-1).all():
         raise InputError(
