@@ -26,7 +26,7 @@ class Backend(ABC):
         unsupported: The fields of a job that this scheduler cannot honour, each with the reason and the remedy.
         passthrough: The option of `submit` that hands options to the scheduler unchanged, if it takes any.
         shares_files: Whether a job sees the submitter's files at the same paths. If so, `submit` tries the command here first.
-        secrets: Why a variable must not hold a secret, and where to put it instead.
+        secrets: The reason why a variable must not hold a secret, and where to put it instead.
     """
 
     name: ClassVar[str]
@@ -56,7 +56,7 @@ class Backend(ABC):
         check_job(job)
         for name, value in job.environment.items():
             if is_secret(name, value):
-                raise JobError(f"the variable {name} looks like a secret: {self.secrets}")
+                raise JobError(f"the variable {name} looks like a secret, and {self.secrets}")
 
     @final
     def render(self, job: Job) -> str:

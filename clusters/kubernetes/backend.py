@@ -41,7 +41,7 @@ class Kubernetes(Backend):
     unsupported: ClassVar = {"array": "submit once per seed, with --seed_everything"}
     passthrough = Passthrough("kubernetes", "spec.template.spec.schedulerName=volcano")
     secrets = (
-        "everybody who may read the job would see it; put it into a Secret of Kubernetes, and `secrets: {VARIABLE: SECRET/KEY}`"
+        "everybody who may read the job would see it: put it into a Secret of Kubernetes, and `secrets: {VARIABLE: SECRET/KEY}`"
         " into the profile"
     )
 

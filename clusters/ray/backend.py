@@ -68,7 +68,7 @@ class RayJobs(Backend):
     }
     passthrough = Passthrough("ray", "runtime_env.pip=[einops]")
     secrets = (
-        "Ray's dashboard would show it to everybody who may see the cluster; set it on the cluster's nodes, or name a file"
+        "Ray's dashboard would show it to everybody who may see the cluster: set it on the cluster's nodes, or name a file"
         " there that holds it"
     )
 
