@@ -1,8 +1,11 @@
 """How a run of one or several processes ends that an error stopped: together, and with one message."""
 
+import os
 import re
 import signal
+import subprocess
 import sys
+from typing import NoReturn
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -13,6 +16,7 @@ from lightning_meta.core.files import REMEDIES, cannot_write
 from lightning_meta.rl.processes import SharedError
 from lightning_meta.training.preemption import launched
 
+PATIENCE = 20.0  # seconds, for the other processes of a run to end
 LOST = r"(?i)connection (closed|reset|refused)|broken pipe|nccl|gloo"
 
 
@@ -22,7 +26,8 @@ def told_by_one(error: Exception, trainer: Trainer) -> Exception:
     if isinstance(error, SharedError):
         leave_group()
         if not trainer.is_global_zero:
-            sys.exit(0 if launched(trainer) else 2)
+            end_at_once(0 if launched(trainer) else 2)
+        wait_for_launched(trainer)
     elif trainer.strategy.launcher is not None:
         trainer.strategy.launcher.kill(signal.SIGKILL)
     if isinstance(error, MisconfigurationException | ModuleNotFoundError):  # they say what to set, or to install
@@ -49,6 +54,23 @@ def said(error: BaseException) -> str:
     while inner and not isinstance(inner, InputError):
         inner = inner.__cause__
     return str(inner or error)
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End this process. An interpreter that is taken down in order waits for its threads, and those of a process group whose
+    peers have left may not end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def wait_for_launched(trainer: Trainer) -> None:
+    """Let the processes that this one started end, so that none outlives the command; kill one that does not."""
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def leave_group() -> None:
