@@ -39,9 +39,10 @@ def kind(spec: dict) -> Any:
 
 def smaller(spec: dict) -> dict:
     """The description with the arguments by which its class, and every class within, says that it is small."""
-    given = spec.get("init_args", {}).items()
-    args = {name: smaller(v) if isinstance(v, dict) and "class_path" in v else v for name, v in given}
-    return {**spec, "init_args": args | getattr(kind(spec), "small", {})}
+    given = spec.get("init_args", {})
+    args = {k: smaller(v) if isinstance(v, dict) and "class_path" in v else v for k, v in given.items()}
+    small = {k: min(v, given.get(k, v)) for k, v in getattr(kind(spec), "small", {}).items()}
+    return {**spec, "init_args": args | small}
 
 
 def spec(name: str, backbone: dict = CONV, outputs: int = 5, **changes: object) -> dict:
@@ -217,6 +218,9 @@ def test_law_5_every_parameter_has_a_finite_gradient_and_moves(name: str, backbo
             assert grad.abs().max() > 1e-9, f"{parameter} does not move"
 
 
+# At law 6's outer rate the gates of Meta-LSTM soon open so far that a first-order gradient misleads the start, as that of
+# MAML does from an inner rate of 0.3 on.
+AT_THIS_RATE = {"metalstm": {"first_order": False, "inner_lr": 0.1}}
 QUICK = ("cnp", "maml", "matching", "matching_fce", "protonet", "r2d2", "transformer")
 LAW_6 = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in SPECS]
 
@@ -226,7 +230,7 @@ def test_law_6_it_learns_in_seconds(name: str):
     """Training lowers the loss on fresh tasks, which are then solved far above chance. (Of flat batches the classes stay the
     same, 20.) A learner that reads labels starts from nothing, and for a while it only guesses: it gets two classes."""
     ways, enough = (2, 0.67) if kind(SPECS[name]).label_dependence == LABELS_ARE_INPUTS else (5, 0.6)
-    learner = make(name, TINY_MLP, outputs=20 if takes(name, "classes") else ways)
+    learner = make(name, TINY_MLP, outputs=20 if takes(name, "classes") else ways, **AT_THIS_RATE.get(name, {}))
     known = separable_episode(1, ways=20, shots=50, queries=1, shape=(1, 8, 8)).support
     optimizer = torch.optim.Adam(learner.parameters(), lr=0.003)
 

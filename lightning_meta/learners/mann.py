@@ -40,7 +40,7 @@ class MANN(EmbeddingLearner):
     """
 
     label_dependence = LABELS_ARE_INPUTS
-    small: ClassVar[dict[str, Any]] = {"hidden": 40, "columns": 12}
+    small: ClassVar[dict[str, Any]] = {"hidden": 40, "rows": 32, "columns": 12}
 
     def __init__(
         self,
