@@ -3,25 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test slow bench check clean
+.PHONY: help install demo test coverage slow bench check clean
 
 help:
 	@echo "make install   a virtual environment in $(VENV) with lightning-meta in it"
 	@echo "make demo      write a data set, meta-train and meta-test ProtoNet and MAML (minutes)"
-	@echo "make test      set up, check style, types and floors, run the tests with coverage"
+	@echo "make test      set up, check style, types and floors, run the tests"
+	@echo "make coverage  the same tests, with the lines that none of them runs"
 	@echo "make slow      the longer tests, those that start Ray clusters and a Slurm, the wheel check and a quick run of the benchmarks"
 	@echo "make bench     the benchmarks in full"
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "lightning-meta needs Python 3.11 or later, but $(PYTHON) is `$(PYTHON) --version`: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e .
+	$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 install: $(VENV)/.installed
@@ -36,7 +37,10 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not ray and not slurm" --cov --cov-report=term-missing:skip-covered --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not ray and not slurm" --durations=10
+
+coverage: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not ray and not slurm" --cov --cov-report=term-missing:skip-covered
 
 slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n auto --dist worksteal --durations=10

@@ -42,7 +42,7 @@ def main() -> None:
         check_contents(wheel)
         venv.create(work / "venv", with_pip=True)
         binaries = work / "venv" / "bin"
-        run(str(binaries / "pip"), "install", "--quiet", str(wheel))
+        run(str(binaries / "pip"), "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel))
         elsewhere = work / "elsewhere"
         elsewhere.mkdir()
         run(str(binaries / "python"), "-c", IMPORT_ALL, cwd=elsewhere)
