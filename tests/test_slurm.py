@@ -216,7 +216,7 @@ def test_nodes_that_do_not_find_each_other_and_a_head_without_an_address_are_sai
             ("--nodes", "2", *user.fit("apart", [])),
             "n2 finds no address of n1, where the processes meet: set master_addr",
         ),
-        (("--", *search, "--trainer.accelerator", "cpu"), "n1 has no address, so that no Ray cluster can start there"),
+        (("--", *search, "--trainer.accelerator", "cpu"), "n1 has no address, so no Ray cluster can start there"),
     ):
         job = user.submit(*command)
         assert says in user("jobs", "logs", "-f", job["id"])
