@@ -34,7 +34,7 @@ WRONG = {
     f"{S} --model.lerner x": ["model has no key 'lerner'", "Did you mean learner"],
     f"{S} --model.learner MAMLL": ["model.learner is MAMLL", "Did you mean MAML"],
     f"{S} --model.learner lightning_meta.core.FewShotLearner": ["model.learner", "is abstract"],
-    f"{S} --model.learner.init_args.adapt tail": ["model.learner.adapt is tail", "all, head"],
+    f"{S} --model.learner.init_args.batch_stats tail": ["model.learner.batch_stats is tail", "running"],
     f"{S} --model.learner.init_args.inner_lr high": ["model.learner.inner_lr is high", "a float"],
     f"{S} {BACKBONE} 3": ["model.learner.backbone is 3", "a Module"],
     f"{S} {BACKBONE}.sizes many": ["model.learner.backbone.sizes is many", "a list of int"],
