@@ -30,7 +30,7 @@ from datamodules.writing.features import write_features
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.adapt import adapt
 from lightning_meta.core import InputError
-from lightning_meta.evaluation.contestants import entrants
+from lightning_meta.evaluation.contestants import contestants
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read, trained_with, unlike
 
@@ -115,7 +115,7 @@ def use_checkpoint(path: Path) -> None:
     load(path, trust=["hostile"])
     with redirect_stdout(io.StringIO()):
         adapt(path, path.parent / "support", path.parent / "query", path.parent / "out.csv", trust=["hostile"])
-    entrants([path], None, ["hostile"])
+    contestants([path], None, ["hostile"])
 
 
 def use_set(folder: Path) -> None:

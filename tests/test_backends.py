@@ -88,6 +88,7 @@ def run(*commands: str) -> list[Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_back_end_outside_the_package_is_used_without_an_edit_of_it(pbs: Path) -> None:
     results = run(
         "submit --help",

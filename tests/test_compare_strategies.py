@@ -39,6 +39,7 @@ def checkpoint(path: Path, world: World, **init_args: Any) -> tuple[str, RL2]:
     return str(path), agent.eval()
 
 
+@pytest.mark.slow
 def test_a_trained_agent_has_its_row_beside_the_strategies(tool, tmp_path, monkeypatch, capsys):
     path, agent = checkpoint(tmp_path / "rl2.ckpt", Bandits(5, 10), arms=5, horizon=10)
     command = ["x", "bandits", "--arms", "5", "--pulls", "10", "--tasks", "30", "--choose", "20"]

@@ -11,7 +11,7 @@ from runs import lightning_meta, python
 from lightning_meta.cli import COMMANDS
 
 RENDERED = sorted(file.stem for file in (files("lightning_meta.cli") / "help").iterdir())
-QUICK = ("adapt", "fit", "shards")  # the others take seconds of imports each as well
+QUICK = ("fit", "shards")  # the others take seconds of imports each as well
 
 
 @pytest.mark.parametrize(

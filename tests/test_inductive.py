@@ -157,14 +157,8 @@ def test_reports_and_adapt_say_what_was_measured(
         "--out",
         "p.csv",
     ]
-    trust = ["--trust", "users_backbones"] if "--trust" in help_of("adapt", capfd) else []
+    trust = ["--trust", "users_backbones"]
     main(["adapt", "--ckpt", ckpt, *adapted, *trust])
     assert "transductive: a prediction depends on the other query images" in capfd.readouterr().out
     main(["compare", ckpt, "--on", str(workplace / "shards" / "glyphs"), "--episodes", "3", *trust])
     assert json.loads(Path("compare.json").read_text())["learners"][0]["predictions"] == "transductive"
-
-
-def help_of(command: str, capfd: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    return capfd.readouterr().out

@@ -27,6 +27,7 @@ AGENT = ("fit", "--config", "bandits.yaml", "--config", "rl2.yaml", "--trainer.a
 AGENT += (*(f"--{name}={value}" for name, value in OPTIONS.items()), "--trainer.enable_progress_bar=false")
 
 
+@pytest.mark.slow
 def test_a_job_outlives_its_shell_and_is_found_from_another(tmp_path: Path) -> None:
     line = f"{sys.executable} -m lightning_meta submit local --json -- {' '.join(FIT)} & wait"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])}

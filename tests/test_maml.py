@@ -193,6 +193,7 @@ def test_training_mode_under_no_grad_keeps_no_graph(episode):
     assert not any(w.requires_grad for w in phi.weights.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 def test_repeated_adaptation_and_training_leave_no_tensors_behind(episode, vectorize):
     learner = maml(MAMLPlusPlus, vectorize=vectorize, inner_steps=3, **RATES)

@@ -147,6 +147,7 @@ class Outer:
         self.optimizer.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])
 def test_it_learns_to_turn_home_in_a_step(outer: str) -> None:
     agent = small(outer=outer)
@@ -214,6 +215,7 @@ def one_of_two(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_the_tasks_each_take_the_steps_of_one(tmp_path: Path) -> None:
     mp.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -79,6 +79,7 @@ def test_the_loss_is_the_mean_over_every_step_and_every_query():
     assert_close(outcome.loss, (6 * steps + 3 * asked) / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [0, 20])
 def test_what_is_learned_stays_under_the_ceiling_of_a_first_presentation(rows: int):
     """Whoever does not see the label can only rule out the labels already used: with 2 classes (1/2 + 1) / 2 = 75 % at

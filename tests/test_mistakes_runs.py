@@ -7,7 +7,9 @@ from commands import SINES, Commands
 from mistakes import ends_with_one_message
 
 RUN = "runs/sinusoid-maml/version_0"
-OTHER = SINES.replace("maml.yaml", "cnp.yaml").replace("--model.learner.init_args.test_steps 1", "")
+OTHER = SINES.replace("sinusoid-maml.yaml", "sinusoid.yaml --config cnp.yaml").replace(
+    "--model.learner.init_args.test_steps 1", ""
+)
 MISTAKES = {
     f"fit {SINES} --ckpt_path runs": ["runs is a folder without checkpoints/last.ckpt", "a run's folder"],
     f"test {SINES} --ckpt_path nowhere": ["no checkpoint at nowhere"],

@@ -91,6 +91,7 @@ def test_a_trainer_that_cannot_be_ends_with_one_message(
     ends_with_one_message(f"{FIT} {mistake}", MISTAKES[mistake], tmp_path, capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_type_checker", "recwarn")
 def test_a_timer_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -99,6 +100,7 @@ def test_a_timer_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (tmp_path / "runs/sinusoid-maml/version_0/checkpoints/best.ckpt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_type_checker", "recwarn")
 @pytest.mark.parametrize(
     "legal",

@@ -14,6 +14,7 @@ DATA = {path.stem: read(path)["data"] for path in sorted((PACKAGED / "tasks").gl
 WORLDS = [name for name, data in DATA.items() if data["class_path"] == "datamodules.worlds.Worlds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "world", [name if name == "bandits" else pytest.param(name, marks=pytest.mark.slow) for name in WORLDS]
 )

@@ -241,6 +241,7 @@ def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped() -> None:
     assert_close(dict(resumed.named_parameters()), dict(through.named_parameters()), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_out_which_side_pays() -> None:
     agent = small(latents=1, width=32, gradient_steps=10, batch=32, discount=0.0, reward_scale=3.0, kl=0.1)
     improve = Adam(agent, 1e-2)

@@ -72,10 +72,17 @@ def test_without_a_scheduler_a_term_is_a_term(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGUSR1, signal.SIGTERM])
 def test_a_signal_before_training_asks_for_another_start(sign: signal.Signals, tmp_path: Path) -> None:
-    code = f"import os, runpy; os.environ.update({JOB})\nimport lightning_meta.cli as cli\n"
-    code += "cli.keep_freed_memory = lambda: None\nimport threading, time\n"
-    code += f"threading.Timer(0.3, os.kill, (os.getpid(), {int(sign)})).start()\n"
-    code += "cli.main(['fit', '--config', 'sinusoid-maml.yaml', '--trainer.max_epochs', '1000'])"
+    code = f"""
+import os, signal, threading, time
+os.environ.update({JOB})
+import lightning_meta.cli as cli
+def send():
+    while signal.getsignal({int(sign)}) is signal.SIG_DFL:
+        time.sleep(0.01)
+    os.kill(os.getpid(), {int(sign)})
+threading.Thread(target=send, daemon=True).start()
+cli.main(['fit', '--config', 'sinusoid-maml.yaml', '--trainer.max_epochs', '1000'])
+"""
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=dict(os.environ), check=False, timeout=60)
     assert done.returncode == AGAIN

@@ -194,6 +194,7 @@ print(hashlib.sha256(np.stack(images).tobytes()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_cache_folder(server: Server, tmp_path: Path) -> None:
     """Both read all six shards eight times over, at the same time, from a folder that holds two."""
     local = ShardSet(str(server.root))

@@ -63,6 +63,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(tmp_path_factory.mktemp("unbroken"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kill", "workers", "first"),
     [

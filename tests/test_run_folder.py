@@ -106,6 +106,7 @@ def test_from_another_checkpoint_than_the_last_a_new_run_begins(do: Commands) ->
     assert {path: path.read_bytes() for path in old.iterdir()} == whole
 
 
+@pytest.mark.slow
 def test_a_job_that_is_started_again_goes_on_with_every_logger(do: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIGHTNING_META_RUN", "job-1")
     for logger in (REMOTE, f"[{{class_path: CSVLogger, init_args: {{save_dir: many}}}}, {REMOTE.split()[1]}]", "false"):

@@ -167,6 +167,7 @@ write_shards(Path(sys.argv[1]), "killed", Preprocess(16), classes(), shard_megab
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_reads(tmp_path: Path) -> None:
     out = tmp_path / "set"
     writer = subprocess.Popen([sys.executable, "-c", KILLED, str(out)], stdout=subprocess.PIPE, text=True)

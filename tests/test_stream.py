@@ -79,6 +79,7 @@ print(hashlib.sha256(b"".join(t.numpy().tobytes() for e in stream for t in (*e.s
 """
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same_sequence(shard_root: Path) -> None:
     stream = EpisodeStream(ImageTasks(ShardSet(str(shard_root))), "val", RANGES, 9, 4, seed=3)
     digest = hashlib.sha256(b"".join(part[2] for episode in stream for part in raw(episode))).hexdigest()
@@ -255,6 +256,7 @@ def test_a_data_module_needs_episodes(name: str) -> None:
         Sinusoid(**{name: 0})
 
 
+@pytest.mark.slow
 def test_classes_images_and_labels_are_drawn_uniformly(tmp_path: Path) -> None:
     """Images are two pixels, the numbers of class and image. Draws: 12,000 classes of 16, and as many images of 10."""
     pairs = np.stack(np.meshgrid(np.arange(16), np.arange(10), indexing="ij"), -1).astype(np.uint8)

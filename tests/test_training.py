@@ -132,6 +132,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_a_checkpoint_is_written_leaves_a_whole_one(tmp_path: Path) -> None:
     path, aside = tmp_path / "last.ckpt", tmp_path / "last.partial.ckpt"
     writer = subprocess.Popen([sys.executable, "-c", SAVING, str(path)], stdout=subprocess.PIPE)

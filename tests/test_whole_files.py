@@ -64,6 +64,7 @@ def test_a_curve_that_cannot_be_read_is_none(content: bytes, tmp_path: Path) -> 
     assert validation(tmp_path / "checkpoints" / "best.ckpt") == []
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_be_read_is_kept_beside_the_new_one(do: Commands, tmp_path: Path) -> None:
     do(f"fit {SINES} --trainer.max_epochs 1")
     run = tmp_path / "runs" / "sinusoid-maml" / "version_0"

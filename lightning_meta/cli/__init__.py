@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     elif len(argv) == 2 and argv[0] in COMMANDS and argv[1] in HELP and (text := rendered(argv[0])):
         show(text)
     else:
-        from lightning_meta.cli.running import ending_with_one_message  # imports PyTorch
+        from lightning_meta.cli.running import ending_with_one_message
 
         with ending_with_one_message(argv):
             run(argv[0], argv[1:])
