@@ -134,12 +134,12 @@ def test_a_checkpoint_of_maml_knows_its_ways_and_says_it_is_transductive(workpla
     from lightning_meta.training import load
 
     said = run(workplace, f"fit --config glyphs-maml.yaml {QUICK} --data.ways 3 --trainer.limit_val_batches 0")
-    assert "maml.yaml" in said
+    assert "glyphs-maml.yaml" in said
     ckpt = "runs/glyphs-maml/version_0/checkpoints/last.ckpt"
     assert f"--ckpt_path {ckpt}" in said
     learner = load(workplace / ckpt)
     assert isinstance(learner, MAML)
-    assert learner.outputs == 3
+    assert learner.network.outputs == 3
     for batch in (1, 100):
         told = run(
             workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out {batch}.csv --batch {batch}"

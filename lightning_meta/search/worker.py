@@ -11,6 +11,7 @@ from lightning_meta.core.allocator import keep_freed_memory
 from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
 from lightning_meta.training.checkpoint import load_weights, origin, read
 from lightning_meta.training.ending import leave_group
+from lightning_meta.training.preemption import Preemption
 from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.training.trainer_checks import check_trainer
 
@@ -20,7 +21,9 @@ def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> 
     with warnings.catch_warnings(), only_errors(*LIGHTNING):
         cli = prepared("fit", config, ckpt)
         trainer = cli.trainer
-        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        own: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        kept = [one for one in own if not isinstance(one, Preemption)]  # Ray stops trials
+        trainer.callbacks = kept + callbacks  # type: ignore[attr-defined]
         check_trainer(cli.config.trainer.precision, trainer, cli.model)
         try:
             trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=cli.ckpt_path, weights_only=True)

@@ -108,7 +108,9 @@ class Preemption(Callback):
     def agree(self, trainer: Trainer) -> None:
         """If any process has a signal, all stop; those that fit save, and leave at the next hook, when this step's curves
         are written."""
-        if not self.before:
+        if (
+            not self.before and trainer.world_size == 1
+        ):  # in a thread, which signals do not reach; others may be reached
             return
         number = torch.tensor(self.signalled, device=trainer.strategy.root_device)
         self.stopping = int(trainer.strategy.reduce(number, reduce_op="max"))
