@@ -163,7 +163,7 @@ def test_a_world_that_cannot_be_says_why(make: Any, says: str) -> None:
         make()
 
 
-SMALL = "--config cheetah_direction.yaml --config maml_rl.yaml --data.world.horizon 12 --data.meta_batch 4"
+SMALL = "--config cheetah_direction-maml_rl.yaml --data.world.horizon 12 --data.meta_batch 4"
 SMALL += (
     " --model.learner.envs 3 --model.learner.hidden [8] --data.epoch_batches 3 --data.val_tasks 2 --data.test_tasks 4"
 )
