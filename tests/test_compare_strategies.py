@@ -67,8 +67,8 @@ def test_an_agent_of_two_arms_is_judged_on_arms_of_all_odds(tool, tmp_path, monk
     assert {row["strategy"] for row in rows} == {"RL2 of GRU, trained on uniform arms"}
     (mdps,) = Worlds(TwoArms("easy"), test_tasks=20).streams("test")[0]
     with torch.no_grad():
-        lived, _ = mdps.rollout(agent.prior(mdps), purpose="trial")
-    odds = mdps.task.gather(1, lived.action[:, 0])
+        trajectory, _ = mdps.rollout(agent.prior(mdps), purpose="trial")
+    odds = mdps.task.gather(1, trajectory.action[:, 0])
     assert rows[2]["mean"] == pytest.approx((0.9 - odds).sum(1).mean().item(), abs=1e-3), "0.8 a wrong pull"
 
 

@@ -41,12 +41,12 @@ def test_it_moves_and_pays_as_gymnasiums(
     seen, _ = peer.reset(seed=3)
     world = AntDirection() if ant else HalfCheetahVelocity() if task == "1.5 m/s" else HalfCheetahDirection()
     what = torch.tensor([{"forward": 1.0, "backward": -1.0, "1.5 m/s": 1.5}[task]])
-    assert world.names(what) == [task]
+    assert world.describe(what) == [task]
     assert (world.observations, world.actions) == (len(seen), peer.action_space.shape[0])
     ended, rng = False, np.random.default_rng(0)
     for step in range(150):
         state = state_of(peer)
-        np.testing.assert_array_equal(world.seen(state)[0, 0], seen)
+        np.testing.assert_array_equal(world.observe(state)[0, 0], seen)
         action = rng.uniform(-1, 1, world.actions)
         found = world.step(what, state, torch.from_numpy(action)[None, None], torch.zeros(1, 1, 1))
         seen, reward, ended, _, info = peer.step(action)
@@ -78,11 +78,11 @@ def test_an_ant_that_falls_ends_its_episode_and_no_other() -> None:
     heights = torch.zeros(1, 5, 30)
     heights[..., 3] = torch.tensor([0.19, 0.21, 0.99, 1.01, torch.nan])
     assert world.fallen(heights).tolist() == [[True, False, False, True, True]]
-    lived, _ = mdps(AntDirection(horizon=100), 0, 1).rollout(Anything(world), envs=8, episodes=2)
-    fallen = lived.terminated
+    trajectory, _ = mdps(AntDirection(horizon=100), 0, 1).rollout(Anything(world), envs=8, episodes=2)
+    fallen = trajectory.terminated
     assert fallen.any(), "random torques turn some over"
-    assert not (fallen & lived.truncated).any()
-    after = lived.seen.observation[..., 1:, 0][fallen[..., :-1] & (lived.valid[..., 1:])]
+    assert not (fallen & trajectory.truncated).any()
+    after = trajectory.time_steps.observation[..., 1:, 0][fallen[..., :-1] & (trajectory.valid[..., 1:])]
     assert ((after > 0.6) & (after < 0.9)).all(), "up again, in the same trial"
 
 
@@ -90,10 +90,10 @@ def test_an_ant_that_falls_ends_its_episode_and_no_other() -> None:
     "world", [HalfCheetahDirection(horizon=5), HalfCheetahVelocity(horizon=5)], ids=lambda w: w.names
 )
 def test_a_cheetah_runs_to_its_horizon(world: World) -> None:
-    lived, _ = mdps(world, 0, 1).rollout(Anything(world), envs=2, episodes=2)
-    assert not lived.terminated.any()
-    assert lived.truncated[0, 0].tolist() == [False] * 4 + [True] + [False] * 4 + [True]
-    begun = lived.seen.observation[..., 0, :]
+    trajectory, _ = mdps(world, 0, 1).rollout(Anything(world), envs=2, episodes=2)
+    assert not trajectory.terminated.any()
+    assert trajectory.truncated[0, 0].tolist() == [False] * 4 + [True] + [False] * 4 + [True]
+    begun = trajectory.time_steps.observation[..., 0, :]
     assert begun.shape[-1] == 17
     assert not torch.equal(begun[:, 0], begun[:, 1]), "each from a start of its own"
     assert begun[..., :8].abs().max() <= 0.1
@@ -155,7 +155,10 @@ def test_more_threads_come_to_the_same() -> None:
     [
         (lambda: HalfCheetahDirection(horizon=0), "horizon 0: give 1 or more"),
         (lambda: AntDirection(full_torque=0.0), "full_torque 0.0, control_cost 0.5: give more than 0"),
-        (lambda: HalfCheetahVelocity(speeds=(2.0, 1.0)), r"speeds \(2.0, 1.0\): give two numbers, the smaller first"),
+        (
+            lambda: HalfCheetahVelocity(speeds=(2.0, 1.0)),
+            r"speeds is \(2.0, 1.0\): give two numbers, the smaller first",
+        ),
     ],
 )
 def test_a_world_that_cannot_be_says_why(make: Any, says: str) -> None:

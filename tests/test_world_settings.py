@@ -148,10 +148,12 @@ def test_a_world_that_holds_itself_has_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "world", [Bandits(), envs.Told(envs.Navigation()), envs.TwoArms("hard")], ids=lambda world: type(world).__name__
+    "world",
+    [Bandits(), envs.RevealTask(envs.Navigation()), envs.TwoArms("hard")],
+    ids=lambda world: type(world).__name__,
 )
 def test_a_report_holds_all_settings_as_json(world: Any) -> None:
     found = json.loads(json.dumps(Worlds(world).protocol("test")["world"]))
     assert found["horizon"] == world.horizon
     assert flat(found)["class"].endswith(type(world).__name__)
-    assert flat(Settings(envs.Told(envs.Navigation(7))).value)["world.horizon"] == 7
+    assert flat(Settings(envs.RevealTask(envs.Navigation(7))).value)["world.horizon"] == 7

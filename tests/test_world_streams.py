@@ -7,7 +7,7 @@ from torch import Tensor
 from datamodules.sampling.meta_batches import MetaLoader
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import InputError, MDPs, World
-from lightning_meta.envs import Bandits, PointRobot, Told
+from lightning_meta.envs import Bandits, PointRobot, RevealTask
 
 
 class Alcoves(Bandits):
@@ -19,7 +19,7 @@ class Alcoves(Bandits):
 
 
 def numbers(batches: list[MDPs]) -> list[tuple[list[int], list[int]]]:
-    return [(batch.seeds.tolist(), batch.draws.tolist()) for batch in batches]
+    return [(batch.seeds.tolist(), batch.noise_seeds.tolist()) for batch in batches]
 
 
 def stream(**options: object) -> WorldStream:
@@ -39,7 +39,7 @@ def test_tasks_and_their_luck_are_new_in_every_place_split_epoch_and_seed() -> N
         tasks = WorldStream(Bandits(), split, 1000, 1000, seed)
         tasks.epoch = epoch
         (batch,) = tasks
-        return torch.cat([batch.seeds, batch.draws])
+        return torch.cat([batch.seeds, batch.noise_seeds])
 
     found = torch.cat([names(), names("val"), names(seed=1), names(epoch=1)])
     assert len(found.unique()) == len(found)
@@ -73,14 +73,14 @@ def test_validation_is_frozen_and_training_goes_on_from_epoch_to_epoch() -> None
 
 
 def test_a_loader_goes_on_with_the_very_next_meta_batch() -> None:
-    loader, seen = MetaLoader(stream(known=range(5))), []
+    loader, batches = MetaLoader(stream(known=range(5))), []
     for batch in loader:
-        seen.append(batch)
-        if len(seen) == 2:
+        batches.append(batch)
+        if len(batches) == 2:
             state = loader.state_dict()
     again = MetaLoader(stream(known=range(5)))
     again.load_state_dict(state)
-    assert numbers(list(again)) == numbers(seen[2:])
+    assert numbers(list(again)) == numbers(batches[2:])
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_process_among_several_says_which_it_is(monkeypatch: pytest.MonkeyPatc
 
 
 def test_worlds_within_a_world_are_part_of_what_agents_are_judged_on() -> None:
-    dense, again, sparse = (Worlds(Told(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
+    dense, again, sparse = (Worlds(RevealTask(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
     assert dense.judged_on == again.judged_on != sparse.judged_on
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_meta.core import Moved, World, uniform
+from lightning_meta.core import Transition, World, uniform
 
 
 class Faulty(World):
@@ -48,7 +48,7 @@ class Faulty(World):
         seen = torch.cat([u, u], -1)
         return (u.numpy(), seen) if self.fault == "state of numpy" else (u, seen)
 
-    def again(self, task: Any, u: Tensor) -> Any:
+    def soft_reset(self, task: Any, u: Tensor) -> Any:
         return (torch.cat([u, u], -1), torch.cat([u, u], -1)) if self.fault == "other width" else self.reset(task, u)
 
     def step(self, task: Any, state: Tensor, action: Tensor, u: Tensor) -> Any:
@@ -89,10 +89,10 @@ class Faulty(World):
             return seen, reward, ended, ended, {}
         if self.fault == "nothing":
             return None
-        return Moved(state, seen, reward, ended)._replace(**parts.get(self.fault, {}))
+        return Transition(state, seen, reward, ended)._replace(**parts.get(self.fault, {}))
 
-    def dense_reward(self, task: Any, lived: Any) -> Any:  # noqa: ARG002
-        return lived.reward.sum(-1) if self.fault == "dense" else lived.reward
+    def dense_reward(self, task: Any, trajectory: Any) -> Any:  # noqa: ARG002
+        return trajectory.reward.sum(-1) if self.fault == "dense" else trajectory.reward
 
 
 class Late(World):
@@ -126,4 +126,4 @@ class Late(World):
             raise IndexError("list index out of range")
         if fault == "five":
             return moved, moved, reward, ended, {}
-        return Moved(moved, moved[..., :0] if fault == "narrow" else moved, reward, ended)
+        return Transition(moved, moved[..., :0] if fault == "narrow" else moved, reward, ended)

@@ -31,10 +31,11 @@ from published import BANDITS, MDPS
 from torch import Tensor
 
 from datamodules.worlds import Worlds
-from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Trajectories, World
+from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Trajectory, World
 from lightning_meta.envs import Bandits, TabularMDPs, TwoArms
 from lightning_meta.nn.build import find
-from lightning_meta.rl import bandit_strategies, tabular_strategies
+from lightning_meta.rl import MemoryBased
+from lightning_meta.rl.strategies import bandits, tabular
 from lightning_meta.training.checkpoint import load, read
 
 BATCH = 500  # tasks that are lived through side by side; no figure depends on it
@@ -71,10 +72,10 @@ class Figure(NamedTuple):
 
 
 def bandit_entrants(pulls: int) -> list[Entrant]:
-    strategies = bandit_strategies
+    strategies = bandits
     return [
         Entrant("Random", strategies.Random),
-        Entrant("Gittins", partial(gittins, pulls), "discount", (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)),
+        Entrant("Gittins", partial(gittins, pulls), "gamma", (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)),
         Entrant("Thompson", strategies.Thompson),
         Entrant("Optimistic Thompson", strategies.Thompson, "samples", (5, 10, 20)),
         Entrant("UCB1", strategies.UCB1, "c", (0.1, 0.2, 0.3, 0.4)),
@@ -85,12 +86,12 @@ def bandit_entrants(pulls: int) -> list[Entrant]:
     ]
 
 
-def gittins(pulls: int, mdps: MDPs, discount: float) -> Policy:
-    return bandit_strategies.Gittins(mdps, pulls, discount)
+def gittins(pulls: int, mdps: MDPs, gamma: float) -> Policy:
+    return bandits.Gittins(mdps, pulls, gamma)
 
 
 def mdp_entrants() -> list[Entrant]:
-    strategies = tabular_strategies
+    strategies = tabular
     tuned = [
         Entrant("PSRL", strategies.PSRL),
         Entrant("Optimistic PSRL", strategies.PSRL, "samples", (5, 10, 20)),
@@ -132,15 +133,15 @@ def judged(setting: Setting, meetings: list[MDPs], start: Callable[[MDPs], Polic
         return torch.cat([score(mdps, live(setting, mdps, start(mdps))) for mdps in meetings])
 
 
-def live(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectories:
+def live(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectory:
     return mdps.rollout(policy, episodes=setting.episodes, purpose="trial")[0]
 
 
-def score(mdps: MDPs, lived: Trajectories) -> Tensor:
+def score(mdps: MDPs, trajectory: Trajectory) -> Tensor:
     """All rewards, or of two arms the regret: [tasks]."""
     if isinstance(mdps.world, TwoArms):
-        return (mdps.task.amax(1, keepdim=True) - mdps.task.gather(1, lived.action[:, 0])).sum(1)
-    return lived.reward[:, 0].sum(1)
+        return (mdps.task.amax(1, keepdim=True) - mdps.task.gather(1, trajectory.action[:, 0])).sum(1)
+    return trajectory.reward[:, 0].sum(1)
 
 
 def measure(setting: Setting, entrant: Entrant, args: argparse.Namespace) -> Figure:
@@ -175,7 +176,7 @@ class Trained(NamedTuple):
     def load(cls, path: str) -> "Trained":
         """Raises InputError unless it learns within a trial."""
         agent, parameters = load(path), read(path)["hyper_parameters"]
-        if not (isinstance(agent, MetaRLLearner) and agent.total and agent.updates == 0):
+        if not (isinstance(agent, MemoryBased)):
             raise InputError(
                 f"{path} holds {type(agent).__name__}: give checkpoints of agents that learn within a trial"
             )

@@ -1,12 +1,17 @@
-"""Worlds: families of decision processes as tensors, a different task in every slot."""
+"""Worlds: families of decision processes as tensors, with a different task in every slot.
 
+A world of your own needs no entry here: a YAML names it by its module, for example `my_module.MyWorld`.
+"""
+
+from lightning_meta.envs.ant import AntDirection
 from lightning_meta.envs.bandits import Bandits, TwoArms
-from lightning_meta.envs.classic import CartPole, Pendulum
-from lightning_meta.envs.maze import IMaze
-from lightning_meta.envs.mujoco import AntDirection, HalfCheetahDirection, HalfCheetahVelocity
+from lightning_meta.envs.cartpole import CartPole
+from lightning_meta.envs.half_cheetah import HalfCheetahDirection, HalfCheetahVelocity
+from lightning_meta.envs.imaze import IMaze
+from lightning_meta.envs.oracle import RevealTask
+from lightning_meta.envs.pendulum import Pendulum
 from lightning_meta.envs.points import Navigation, PointRobot
 from lightning_meta.envs.tabular import TabularMDPs
-from lightning_meta.envs.told import Told
 
 __all__ = [
     "AntDirection",
@@ -18,7 +23,7 @@ __all__ = [
     "Navigation",
     "Pendulum",
     "PointRobot",
+    "RevealTask",
     "TabularMDPs",
-    "Told",
     "TwoArms",
 ]
