@@ -24,8 +24,8 @@ class Odds(Policy):
 
 class Favourite(UpdateBased):
     """theta: the log odds of each action to begin with, and how much rewards count. phi: log odds, to which each update
-    adds what the actions paid. Improves by plain policy gradient of its last episode, with running statistics of its own:
-    the mean return so far, and what it lived through last."""
+    adds the rewards of the actions. It learns by the plain policy gradient of its last episode, with running statistics of its
+    own: the mean return, and the number of meta-batches so far."""
 
     def __init__(
         self, observations: int, actions: int, discrete: bool, updates: int = 1, envs: int = 4, steps: int = 2

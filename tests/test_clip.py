@@ -45,7 +45,7 @@ def met(world: HalfCheetahDirection | HalfCheetahVelocity | AntDirection, tasks:
 
 
 @of_lightning
-def test_a_test_leaves_a_film_before_forward_backward(tmp_path: Path) -> None:
+def test_a_test_writes_a_clip_before_forward_backward(tmp_path: Path) -> None:
     world = HalfCheetahDirection(horizon=24)
     logger = TensorBoardLogger(tmp_path, name="", version="run")
     trainer = pl.Trainer(**{**SILENT, "logger": logger}, default_root_dir=tmp_path / "run", callbacks=[Clip(every=3)])
@@ -72,7 +72,7 @@ def row_tops(frame: Image.Image) -> list[int]:
     return [row * frame.height // 3 for row in range(3)]
 
 
-def test_a_film_shows_the_states_that_were_lived_through() -> None:
+def test_a_clip_shows_the_states_of_the_rollout() -> None:
     world = HalfCheetahDirection(horizon=12)
     mdps, policy = met(world), Push(torch.tensor([[0.9] * 6, [-0.9] * 6]))
     states = states_of(policy, mdps, 10, False)
@@ -81,7 +81,7 @@ def test_a_film_shows_the_states_that_were_lived_through() -> None:
     assert states[0, -1, 1] != states[1, -1, 1]
 
 
-def test_a_film_of_an_ant_that_falls_ends_with_the_fall() -> None:
+def test_a_clip_of_an_ant_that_falls_ends_with_the_fall() -> None:
     world = AntDirection(horizon=100)
     mdps, policy = met(world, 16), Anything(world)
     states, (trajectory, _) = states_of(policy, mdps, 100, False), mdps.rollout(policy, purpose="clip")
@@ -94,7 +94,7 @@ def test_a_film_of_an_ant_that_falls_ends_with_the_fall() -> None:
         assert (film[1 : last + 1, 0] > film[:last, 0]).all(), "until then time goes on"
 
 
-def test_the_tasks_of_a_film() -> None:
+def test_the_tasks_of_a_clip() -> None:
     batch = met(HalfCheetahDirection(), 6)
     assert clip_tasks(MDPs(batch.world, batch.seeds[1:], batch.noise_seeds[1:])).seeds.tolist() == [0, 1], (
         "both there are"
@@ -122,7 +122,7 @@ def test_limbs_are_where_the_body_has_them() -> None:
 
 
 @of_lightning
-def test_elsewhere_there_is_no_film(tmp_path: Path) -> None:
+def test_worlds_without_mujoco_have_no_clip(tmp_path: Path) -> None:
     world = Navigation(horizon=3)
     trainer = pl.Trainer(**SILENT, default_root_dir=tmp_path, callbacks=[Clip()])
     trainer.test(MetaRL(agent(world)), datamodule=Worlds(world, meta_batch=2, test_tasks=2), verbose=False)
@@ -135,7 +135,7 @@ def test_a_clip_of_no_frames_is_refused(wrong: dict[str, int]) -> None:
         Clip(**wrong)
 
 
-def test_of_an_agent_that_learns_while_it_acts_the_last_episode_of_a_trial_is_filmed() -> None:
+def test_the_clip_of_a_memory_based_agent_shows_the_last_episode_of_a_trial() -> None:
     """With a network that reads no step more."""
     agent = RL2(SNAIL(length=12, width=8, filters=4), 17, 6, discrete=False, episodes=2).eval()
     mdps = met(HalfCheetahDirection(horizon=6))

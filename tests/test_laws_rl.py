@@ -130,7 +130,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @every_agent
-def test_law_1_returns_are_numbers_one_for_each_point_of_the_curve(name: str) -> None:
+def test_law_1_returns_are_finite_one_per_point_of_the_curve(name: str) -> None:
     agent = trained(name).eval()
     found = agent.returns(mdps(name, 0, 1, 2))
     assert found.shape == (3, agent.updates + 1 if agent.updates else agent.episodes)
@@ -138,7 +138,7 @@ def test_law_1_returns_are_numbers_one_for_each_point_of_the_curve(name: str) ->
 
 
 @every_agent
-def test_what_is_worth_a_curve_is_told(name: str) -> None:
+def test_learning_returns_scalars_to_log(name: str) -> None:
     agent = make(name).train()
     found = agent.learn(met(name, 0), improver(agent))
     chances = not isinstance(agent, RecurrentDPG)  # whose policy has none, unless it is stochastic
@@ -192,7 +192,7 @@ def test_law_5_every_parameter_stays_finite_and_moves(name: str) -> None:
 
 
 @every_agent
-def test_what_it_learns_is_a_function_of_the_tasks_and_their_luck(name: str) -> None:
+def test_learning_is_a_function_of_the_tasks_and_their_noise_seeds(name: str) -> None:
     """An agent draws nothing from torch's own generator, so a resumed run goes on as the unbroken one."""
     first, second = trained(name), make(name).train()
     outer_step = improver(second)

@@ -149,7 +149,7 @@ class Outer:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])
-def test_it_learns_to_turn_home_in_a_step(outer: str) -> None:
+def test_it_learns_to_adapt_in_one_inner_step(outer: str) -> None:
     agent = small(outer=outer)
     outer_step, others = Outer(agent, lr=0.02), tasks(Homing(), 10**5, 30)
     before = agent.eval().returns(others).mean(0)
@@ -168,7 +168,7 @@ def test_it_learns_to_turn_home_in_a_step(outer: str) -> None:
     assert after[3] > after[1]
 
 
-def test_it_learns_which_arm_pays_where_there_is_nothing_to_see() -> None:
+def test_it_learns_which_arm_pays_without_observations() -> None:
     torch.manual_seed(0)
     agent, world = MAML(0, 3, True, hidden=(8,), envs=10, inner_lr=0.5), Bandits(arms=3, horizon=10)
     outer_step, others = Outer(agent), tasks(world, 10**5, 50)
@@ -178,7 +178,7 @@ def test_it_learns_which_arm_pays_where_there_is_nothing_to_see() -> None:
     assert returns[3] > returns[1] > returns[0] + 0.5
 
 
-def test_a_task_adapts_alone_as_in_a_batch_and_leaves_theta_be() -> None:
+def test_adapting_is_the_same_in_any_batch_and_leaves_theta_unchanged() -> None:
     agent = small(test_updates=2).eval()
     theta = {name: w.clone() for name, w in agent.initial_weights().items()}
     both, alone = agent.adapt(tasks(Homing(), 3, 2)), agent.adapt(tasks(Homing(), 4, 1))
@@ -192,7 +192,7 @@ def test_a_task_adapts_alone_as_in_a_batch_and_leaves_theta_be() -> None:
         assert_close(agent.initial_weights()[name], theta[name], rtol=0, atol=0)
 
 
-def test_alpha_is_halved_after_the_first_step() -> None:
+def test_the_inner_rate_is_halved_after_the_first_step() -> None:
     agent, mdps = small(), tasks(Homing(), 0, 1)
     trajectory, _ = mdps.rollout(agent.prior(mdps), 8)
     first = agent.update(agent.prior(mdps), trajectory)
@@ -250,7 +250,7 @@ def test_wrong_options_are_refused_with_the_legal_ones(wrong: dict[str, Any], le
 
 
 @pytest.mark.parametrize(("told", "least", "most"), [(True, 0.6, 1.0), (False, 0.4, 0.58)], ids=["oracle", "blind"])
-def test_a_policy_that_does_not_adapt_does_well_if_it_is_told_the_task(told: bool, least: float, most: float) -> None:
+def test_a_policy_without_adaptation_does_well_if_the_task_is_revealed(told: bool, least: float, most: float) -> None:
     """One pull of one of two arms: 2 / 3 is the most that who knows both can have, 1 / 2 all that who knows nothing can."""
     torch.manual_seed(0)
     plain = Bandits(arms=2, horizon=1)

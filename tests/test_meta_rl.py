@@ -71,7 +71,7 @@ def test_each_step_is_one_of_the_optimiser_and_a_meta_batch_counts_once() -> Non
     assert logged["speed/steps_per_second"] > 0
 
 
-def test_what_a_loss_does_not_know_stays_under_an_optimiser_with_momentum() -> None:
+def test_parameters_outside_a_loss_stay_unchanged_under_momentum() -> None:
     agent = Pulled(0, 3, True)
     module = MetaRL(agent, partial(Adam, lr=0.1))
     fit(module)
@@ -147,7 +147,7 @@ class Exploding(Pulled):
         return super().learn(mdps, outer_step)
 
 
-def test_a_gradient_that_is_no_number_ends_the_run() -> None:
+def test_a_gradient_that_is_not_finite_ends_the_run() -> None:
     module = MetaRL(Exploding(0, 3, True))
     with pytest.raises(InputError, match="the gradient is nan at step 2: lower the learning rates"):
         fit(module)

@@ -104,7 +104,7 @@ def test_a_mistake_ends_with_one_message_and_status_2(
     ends_with_one_message(command, MISTAKES[command], place, capfd)
 
 
-def test_the_best_checkpoint_holds_no_replay_and_the_last_no_more_than_was_lived(place: Path) -> None:
+def test_the_best_checkpoint_holds_no_replay_and_the_last_only_the_used_part(place: Path) -> None:
     checkpoints = place / "runs/run/version_0/checkpoints"
     kept = {
         name: torch.load(checkpoints / f"{name}.ckpt", weights_only=True)["state_dict"]["learner.replay._extra_state"]
@@ -116,7 +116,7 @@ def test_the_best_checkpoint_holds_no_replay_and_the_last_no_more_than_was_lived
 
 
 @pytest.mark.usefixtures("recwarn")
-def test_a_report_says_in_what_world_and_how_long_and_what_is_unlike_training(
+def test_a_report_has_the_world_the_budget_and_what_differs_from_training(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)

@@ -30,7 +30,7 @@ TASK = {
 @pytest.mark.parametrize(
     ("animal", "task"), [*(("HalfCheetah-v5", task) for task in TASK), ("Ant-v5", "forward"), ("Ant-v5", "backward")]
 )
-def test_it_moves_and_pays_as_gymnasiums(
+def test_it_moves_and_pays_like_gymnasium(
     animal: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the same state the same action leads to the same observation, and pays the same but for the task's term."""
@@ -67,7 +67,7 @@ def state_of(peer: Any) -> Tensor:
     return torch.from_numpy(np.concatenate([[peer.data.time], peer.data.qpos, peer.data.qvel]))[None, None]
 
 
-def test_an_ant_that_falls_ends_its_episode_and_no_other() -> None:
+def test_an_ant_that_falls_ends_only_its_own_episode() -> None:
     world, task, u = AntDirection(horizon=30), torch.tensor([1.0]), torch.rand(1, 2, 1)
     state, _ = world.reset(task, u)
     state[0, 1, 3] = 2.0  # in the air
@@ -135,7 +135,7 @@ def test_a_world_is_a_value_that_can_be_sent() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_more_threads_come_to_the_same() -> None:
+def test_more_threads_give_the_same_result() -> None:
     """And what went before does not matter: the last of 40 goes as it does alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -161,7 +161,7 @@ def test_more_threads_come_to_the_same() -> None:
         ),
     ],
 )
-def test_a_world_that_cannot_be_says_why(make: Any, says: str) -> None:
+def test_impossible_settings_of_a_world_are_refused(make: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
 

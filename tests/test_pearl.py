@@ -78,13 +78,13 @@ def test_a_product_of_gaussians_by_hand() -> None:
     assert_close(belief.sample(torch.full((1, 2), 0.8413447)), belief.mean() + belief.variance().sqrt())
 
 
-def test_where_nothing_was_seen_z_is_standard_normal() -> None:
+def test_without_observations_z_is_standard_normal() -> None:
     assert NOTHING.mean().tolist() == [[0, 0]]
     assert NOTHING.variance().tolist() == [[1, 1]]
     assert NOTHING.kl().tolist() == [0]
 
 
-def test_the_order_of_what_was_seen_means_nothing_nor_does_seeing_it_in_parts() -> None:
+def test_a_belief_does_not_depend_on_the_order_or_grouping_of_transitions() -> None:
     agent, steps, all_valid = small().double(), torch.randn(2, 7, 3).double(), torch.ones(2, 7, dtype=torch.bool)
     nothing = Belief(*torch.zeros(2, 2, 2).double())
     whole = agent.infer(nothing, steps, all_valid)
@@ -132,7 +132,7 @@ def constant(network: nn.Module, *values: float) -> None:
         list(network.parameters())[-1].copy_(torch.tensor(values))
 
 
-def test_what_soft_actor_critic_is_trained_towards_by_hand() -> None:
+def test_the_losses_of_soft_actor_critic_by_hand() -> None:
     """With u = 1/2 the action is tanh 0 = 0, and log pi = log N(0; 0, e) = -1 - log(2 pi) / 2."""
     sac = SoftActorCritic(2, 1, width=4, depth=1)
     constant(sac.actor, 0.0, 1.0)
@@ -167,7 +167,7 @@ def test_each_loss_reaches_its_own_networks_alone() -> None:
         assert (x.grad is not None) == (name == "critic"), "z is trained by the critics alone"
 
 
-def test_the_encoder_learns_and_so_does_all_of_theta_but_the_target() -> None:
+def test_everything_learns_except_the_target_network() -> None:
     agent, untouched = small(), []
 
     def outer_step(loss: Tensor) -> None:
@@ -182,7 +182,7 @@ def test_the_encoder_learns_and_so_does_all_of_theta_but_the_target() -> None:
     assert all(value.isfinite() for value in found.values())
 
 
-def test_an_episode_acts_by_one_z_and_the_next_by_another() -> None:
+def test_every_episode_acts_by_a_z_of_its_own() -> None:
     agent, mdps = small(updates=2), sides(0, 1)
     first = agent.prior(mdps)
     assert not torch.equal(first.z[0], first.z[1]), "each task has luck of its own"
@@ -225,7 +225,7 @@ def test_the_critics_learn_from_the_dense_reward_by_hand() -> None:
     assert_close(agent.loss(mdps, "x")[1]["critic_loss"], 2 * (1 - wanted).square().mean())
 
 
-def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped() -> None:
+def test_a_resumed_run_continues_like_one_that_was_not_stopped() -> None:
     through, resumed = small(), small()
     step = Adam(through)
     for k in range(2):
@@ -244,7 +244,7 @@ def test_a_resumed_run_goes_on_as_the_one_that_was_not_stopped() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_to_find_out_which_side_pays() -> None:
+def test_it_learns_to_find_the_side_that_pays() -> None:
     agent = small(latents=1, width=32, gradient_steps=10, batch=32, gamma=0.0, reward_scale=3.0, kl_weight=0.1)
     outer_step = Adam(agent, 1e-2)
     for k in range(20):
@@ -254,7 +254,7 @@ def test_it_learns_to_find_out_which_side_pays() -> None:
     assert curve[1] > 2.3, "4 is the most"
 
 
-def test_what_it_cannot_train_on_is_an_error() -> None:
+def test_unsuitable_worlds_and_settings_are_refused() -> None:
     with pytest.raises(InputError, match=r"built for 4 tasks, but met one of another"):
         small().learn(sides(7), no_step)
     with pytest.raises(InputError, match=r"set data\.train_tasks, for example to 100"):
@@ -265,6 +265,6 @@ def test_what_it_cannot_train_on_is_an_error() -> None:
         small(gamma=1.5)
 
 
-def test_a_replay_that_holds_no_trial_is_refused() -> None:
+def test_a_replay_too_small_for_one_trial_is_refused() -> None:
     with pytest.raises(InputError, match="capacity is 2, but a trial has 3 episodes"):
         small(updates=2, capacity=2)

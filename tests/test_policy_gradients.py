@@ -32,7 +32,7 @@ def test_discounted_sums() -> None:
     assert discounted_sums(x, 0.5).flatten().tolist() == [1 + 0.5 * 2 + 0.25 * 4, 2 + 0.5 * 4, 4]
 
 
-def test_without_a_baseline_an_advantage_is_what_came_after_and_nothing_where_nothing_was_lived() -> None:
+def test_without_a_baseline_an_advantage_is_the_rewards_to_go_and_zero_where_not_valid() -> None:
     reward = torch.tensor([[[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]]])
     valid = torch.tensor([[[True, True, True], [True, True, False]]])
     found = episode_advantages(trajectory(reward, valid), 0.5, 1.0, baseline=False)

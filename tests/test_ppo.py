@@ -23,7 +23,7 @@ def test_advantages_by_hand():
     assert_close(found, row(1 + 0.25 * (-1 - 0.75), -1 - 0.75, -3))
 
 
-def test_advantages_are_the_return_less_the_value_at_a_trace_of_1_and_one_step_errors_at_0():
+def test_advantages_are_returns_minus_values_for_lambda_1_and_td_errors_for_lambda_0():
     reward, value = torch.randn(4, 6), torch.randn(4, 6)
     ones = torch.ones_like(reward)
     returns = torch.stack([sum(0.9 ** (u - t) * reward[:, u] for u in range(t, 6)) for t in range(6)], 1)
@@ -48,7 +48,7 @@ def test_the_surrogate_gives_nothing_for_going_further_than_the_clip():
     assert_close(slope, torch.tensor([[0, -1.5, 0.5, 0, 2.2]]))
 
 
-def test_ppo_standardises_its_advantages_and_counts_valid_steps_alone():
+def test_ppo_standardises_its_advantages_and_counts_only_valid_steps():
     """Advantages 1 and 3 become -1 and 1; ratios are 1 and 1.1."""
     now, before, valid = row(-1, math.log(1.1) - 2, 5), row(-1, -2, -9), row(1, 1, 0)
     assert_close(PPO().loss(now, before, row(1, 3, 100), valid), -row(0.05).squeeze(), rtol=1e-6, atol=0)

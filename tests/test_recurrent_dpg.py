@@ -46,7 +46,7 @@ def small(sequence: SequenceNetwork | None = None, **changes: float) -> Recurren
     return RecurrentDPG(sequence or GRU(16), 1, 1, **settings)
 
 
-def test_a_trial_is_kept_with_what_it_led_to_and_padded() -> None:
+def test_a_trial_is_recorded_with_its_final_observation_and_padded() -> None:
     """Two episodes: of the first task cut off, of the second terminated; and what is behind the end of a shorter trial."""
     mdps, agent = recall(0, 1), small(episodes=2)
     trajectory, _ = mdps.rollout(agent.prior(mdps), episodes=2)
@@ -67,7 +67,7 @@ def test_a_trial_is_kept_with_what_it_led_to_and_padded() -> None:
     assert early[:, 2, -1].tolist() == [0, 1]
 
 
-def test_what_the_critic_learns_by_hand() -> None:
+def test_the_targets_of_the_critic_by_hand() -> None:
     """Constant Q = 2 and Q' = 5: targets are 10 r + 0.5 * 5, and 10 r alone where the trial terminated."""
     agent, mdps = small(gamma=0.5, reward_unit=0.1, standardise_rewards=False), recall(0, 1)
     found = agent.learn(mdps, no_step)
@@ -101,7 +101,7 @@ def test_every_network_but_the_targets_gets_a_gradient_and_the_actors_is_the_cri
     assert not any(g.any() for g in grads), "the actor climbs Q alone, and this Q is level"
 
 
-def test_the_actors_gradient_goes_back_through_time_by_its_own_memory_alone() -> None:
+def test_the_gradient_of_the_actor_goes_back_through_time_only_by_its_own_memory() -> None:
     """What was seen first moves the last action; and the critic's memory is no way to the actor's end."""
     agent, mdps = small(), recall(0, 1)
     agent.learn(mdps, no_step)
@@ -116,7 +116,7 @@ def test_the_actors_gradient_goes_back_through_time_by_its_own_memory_alone() ->
     assert parts["value"] != agent.loss(mdps, "x")[1]["value"], "another actor, worth something else"
 
 
-def test_what_is_behind_the_end_of_a_trial_is_not_learned_from() -> None:
+def test_nothing_is_learned_from_steps_after_the_end_of_a_trial() -> None:
     agent, mdps = small(), recall(0, 1)
     agent.learn(mdps, no_step)
     before = agent.loss(mdps, "x")[0]
@@ -152,14 +152,14 @@ def test_it_remembers_a_cue_which_takes_a_memory(sequence, stochastic: bool, lea
     assert least <= agent.returns(unseen).mean() <= most
 
 
-def test_what_it_cannot_train_on_is_an_error() -> None:
+def test_unsuitable_worlds_and_settings_are_refused() -> None:
     with pytest.raises(InputError, match="those of the world are discrete: choose RL2"):
         RecurrentDPG(GRU(4), 1, 2, discrete=True)
     with pytest.raises(InputError, match="exploration_noise 0"):
         small(exploration_noise=0.0)
 
 
-def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial() -> None:
+def test_an_adapted_policy_acts_as_in_the_next_episode_of_its_trial() -> None:
     agent, mdps = small(episodes=2), recall(0, 1)
     trial, _ = mdps.rollout(agent.prior(mdps), episodes=2, purpose="trial", greedy=True)
     third, _ = mdps.rollout(agent.adapt(mdps), purpose="then", greedy=True)
@@ -174,7 +174,7 @@ def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial() -> None
     assert_close(agent.distribution(output[:, 6:]).mode, third.action[:, 0])
 
 
-def test_the_entropy_of_a_stochastic_policy_is_told() -> None:
+def test_the_entropy_of_a_stochastic_policy_is_logged() -> None:
     agent = small(stochastic=True)
     assert "entropy" in agent.learn(recall(0, 1), lambda _: None)
     assert "entropy" not in small().learn(recall(0, 1), lambda _: None)

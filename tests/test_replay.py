@@ -86,7 +86,7 @@ def test_after_a_checkpoint_the_very_same_samples_follow() -> None:
         Replay(rows=2, capacity=9).load_state_dict(first.state_dict())
 
 
-def test_a_checkpoint_is_as_large_as_what_was_lived_through() -> None:
+def test_a_checkpoint_is_as_large_as_the_trajectories_in_it() -> None:
     """Not as what may be kept, and memory at most twice as large."""
     replay = Replay(rows=3, capacity=1000)
     for name in range(5):

@@ -47,14 +47,14 @@ def tensors(found: Any) -> list[Tensor]:
 
 
 @every_agent
-def test_a_run_goes_on_with_the_very_next_meta_batch(name: str, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_the_next_meta_batch(name: str, tmp_path: Path) -> None:
     whole = run(name, tmp_path)
     again = run(name, resume=tmp_path / f"step={SAVED}.ckpt")
     assert len(whole) > len(list(make(name).parameters()))
     assert_close(again, whole, rtol=0, atol=0)
 
 
-def test_what_a_checkpoint_holds_counts(tmp_path: Path) -> None:
+def test_the_content_of_a_checkpoint_matters(tmp_path: Path) -> None:
     """So that the test above can fail: another replay leads elsewhere."""
     whole = run("pearl", tmp_path)
     path = tmp_path / f"step={SAVED}.ckpt"

@@ -75,7 +75,7 @@ SCALES = [
     ("name", "scale", "offset"),
     [(name, *kind) for name in MAKERS for kind in OFFSETS + (SCALES if name not in ROBOTS else [])],
 )
-def test_an_agent_becomes_the_same_whatever_every_step_pays(name: str, scale: float, offset: float) -> None:
+def test_an_agent_learns_the_same_whatever_the_offset_of_rewards(name: str, scale: float, offset: float) -> None:
     """From the first meta-batch on, up to rounding."""
     make, world = MAKERS[name]
     found = []
@@ -113,7 +113,7 @@ def test_statistics_are_those_of_all_valid_rewards_and_stay_at_test() -> None:
     assert torch.equal(agent.reward_statistics.mean, before)
 
 
-def test_before_anything_is_known_and_where_a_trial_begins_no_reward_is_read() -> None:
+def test_no_reward_is_read_before_the_first_meta_batch_or_at_the_start_of_a_trial() -> None:
     inputs = torch.rand(2, 3, 5)
     rewards = RewardStatistics(True)
     assert not rewards.read(inputs)[..., 3].any()
@@ -126,7 +126,7 @@ def test_before_anything_is_known_and_where_a_trial_begins_no_reward_is_read() -
     assert RewardStatistics(False).read(inputs) is inputs
 
 
-def test_a_trial_that_ends_early_earns_nothing_more_and_not_the_mean() -> None:
+def test_a_trial_that_ends_early_receives_zero_and_not_the_mean_afterwards() -> None:
     """Sums of counted rewards are those of rewards less a function of the time alone."""
     reward, valid = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]]), torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
     found = centred_rewards(reward, valid, torch.tensor(0.5), 0.5, 5)
@@ -141,7 +141,7 @@ def test_a_trial_that_ends_early_earns_nothing_more_and_not_the_mean() -> None:
     )
 
 
-def test_nothing_is_learned_where_every_step_pays_the_same() -> None:
+def test_nothing_is_learned_if_every_step_pays_the_same() -> None:
     """Without entropy to hold it in its place, the policy stays about where it was: noise of the values is not magnified."""
     torch.manual_seed(0)
     agent, world = RL2(GRU(8), 0, 3, objective=PPO(minibatches=2), entropy_weight=0.0), Paying(Bandits(3, 5), 0.0, 5.0)

@@ -53,7 +53,7 @@ def bandit_agent(sequence: SequenceNetwork, arms: int = 3, **options: object) ->
 
 
 @every_network
-def test_what_it_does_step_by_step_is_what_the_update_finds_along_the_whole_trial(network):
+def test_acting_step_by_step_agrees_with_reading_the_whole_trial_in_the_update(network):
     torch.manual_seed(1)
     agent = bandit_agent(network(), episodes=3)
     agent.policy.weight.data *= 100  # as decided as after training
@@ -65,7 +65,7 @@ def test_what_it_does_step_by_step_is_what_the_update_finds_along_the_whole_tria
     assert_close(distribution.log_prob(trials.action), trials.log_prob, rtol=0, atol=1e-5)
 
 
-def test_memory_goes_on_over_the_ends_of_episodes_and_is_empty_where_a_trial_begins():
+def test_memory_is_kept_across_episodes_and_empty_at_the_start_of_a_trial():
     """With one step an episode only memory can tell what the earlier ones paid."""
     torch.manual_seed(1)
     world = Bandits(3, horizon=1)
@@ -94,7 +94,7 @@ def test_nothing_of_one_task_reaches_another(network):
     assert not felt[1].any()
 
 
-def test_adapting_comes_back_with_what_it_remembers():
+def test_adapting_returns_a_policy_with_its_memory():
     agent, world = bandit_agent(GRU(8), episodes=2), Bandits(3, horizon=5)
     phi = agent.adapt(mdps(world, 3, 8))
     (state,) = phi.memory
@@ -109,7 +109,7 @@ def test_adapting_comes_back_with_what_it_remembers():
 
 
 @every_network
-def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial(network):
+def test_an_adapted_policy_acts_as_in_the_next_episode_of_its_trial(network):
     """What the last action paid is the last that it learned of its task."""
     agent, world = bandit_agent(network(), episodes=2), Bandits(3, horizon=4)
     agent.policy.weight.data *= 100
@@ -125,7 +125,7 @@ def test_an_adapted_policy_goes_on_as_in_the_next_episode_of_its_trial(network):
     assert_close(third.log_prob(trajectory.action[:, 0, 0]), trajectory.log_prob[:, 0, 0], rtol=0, atol=1e-5)
 
 
-def test_no_cue_is_shown_again_to_a_policy_whose_trial_goes_on():
+def test_no_cue_is_shown_again_to_a_policy_whose_trial_continues():
     agent, tasks = RL2(GRU(8), 6, 4, episodes=2), mdps(IMaze(ends=2, length=2, horizon=8), 0, 1)
     first, _ = tasks.rollout(agent.prior(tasks))
     later, _ = tasks.rollout(agent.adapt(tasks))
@@ -134,7 +134,7 @@ def test_no_cue_is_shown_again_to_a_policy_whose_trial_goes_on():
 
 
 @pytest.mark.parametrize("sequence", [GRU(8), SNAIL(length=8, width=8, filters=4, values=2)], ids=["gru", "snail"])
-def test_what_it_adapts_to_does_not_depend_on_when_other_tasks_end(sequence):
+def test_adapting_does_not_depend_on_when_other_tasks_end(sequence):
     """Law 3 in a world whose episodes end early."""
     torch.manual_seed(1)
     agent = RL2(sequence, 1, 2, discrete=False, episodes=2)
@@ -181,7 +181,7 @@ def test_the_loss_by_hand():
         assert_close(ours, theirs)
 
 
-def test_steps_behind_the_end_of_a_trial_change_nothing():
+def test_steps_after_the_end_of_a_trial_change_nothing():
     agent = RL2(GRU(8), 1, 2, False, A2C(), episodes=2, reward_unit=1.0)
     trajectory, _ = mdps(Reaching(), *range(20)).rollout(agent.prior(mdps(Reaching(), 0)), episodes=2)
     trials = Trials.of(trajectory)
@@ -203,7 +203,7 @@ class Paying(Bandits):
         return moved._replace(reward=self.factor * moved.reward)
 
 
-def test_the_unit_of_rewards_is_the_size_of_what_is_to_come():
+def test_the_measured_reward_unit_is_the_size_of_the_rewards_to_go():
     agent = bandit_agent(GRU(8), gamma=0.5, objective=A2C())
     tokens, none = torch.zeros(2, 3, 5), torch.zeros(2, 3)
     valid = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
@@ -223,7 +223,7 @@ def test_the_unit_of_rewards_is_the_size_of_what_is_to_come():
         assert torch.equal(told.loss(trials)[0], agent.loss(trials)[0]) is same, "what is configured counts"
 
 
-def test_trials_grow_with_the_meta_batches_trained_on():
+def test_trials_grow_with_the_number_of_meta_batches():
     agent, world = bandit_agent(GRU(8), episodes=2, first_steps=4, growth=3, objective=A2C()), Bandits(3, horizon=5)
     lengths = []
     for seed in range(5):
@@ -236,7 +236,7 @@ def test_trials_grow_with_the_meta_batches_trained_on():
     assert agent.returns(mdps(world, 1)).shape == (1, 2), "judged on whole trials"
 
 
-def test_what_entropy_weighs_falls_with_the_meta_batches_trained_on():
+def test_the_entropy_weight_falls_with_the_number_of_meta_batches():
     torch.manual_seed(1)
     agent = bandit_agent(GRU(8), objective=A2C(), entropy_weight=0.4, entropy_decay=(1, 3), reward_unit=1.0)
     trials, weights = Trials.of(mdps(Bandits(3), 0, 1).rollout(agent.prior(mdps(Bandits(3), 0)))[0]), []

@@ -74,7 +74,7 @@ def test_rewards_of_any_size_teach_the_same():
 
 
 @pytest.mark.parametrize("objective", [A2C(), PPO(epochs=2, minibatches=2)], ids=["A2C", "PPO"])
-def test_how_far_the_policy_moved_is_told(objective):
+def test_the_divergence_of_an_update_is_logged(objective):
     """By hand: in the last minibatch, from before the meta-batch to behind it."""
     torch.manual_seed(1)
     agent, world = bandit_agent(GRU(8), objective=objective), Bandits(3, horizon=5)

@@ -71,7 +71,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_the_unbroken_one(unbroken: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_like_an_unbroken_one(unbroken: Path, tmp_path: Path) -> None:
     fit(tmp_path, kill={"step": 11})  # two meta-batches after the last that was saved
     for file in (tmp_path / "runs/run/version_0").glob("events*"):
         file.unlink()  # so that only the resumed run's points are read

@@ -59,7 +59,7 @@ def test_random_numbers_are_uniform_independent_and_each_tasks_own() -> None:
     assert uniform(seeds, "arms").shape == (1000,)
 
 
-def test_episodes_end_where_their_process_does_or_at_the_horizon_and_trials_go_on() -> None:
+def test_episodes_terminate_or_are_truncated_and_a_trial_continues_with_the_next() -> None:
     trajectory, policy = mdps(Corridor(3), 2, 9).rollout(Counting(), envs=2, episodes=2)
     assert trajectory.terminated[0, 0, :4].tolist() == [False, True, False, True]
     assert not trajectory.truncated[0, 0].any(), "an episode that ended is not cut off"
@@ -77,7 +77,7 @@ def test_episodes_end_where_their_process_does_or_at_the_horizon_and_trials_go_o
     assert policy == Counting(6), "the policy that was carried along"
 
 
-def test_a_task_is_lived_through_alone_as_in_a_batch_and_has_other_luck_when_met_again() -> None:
+def test_a_rollout_of_a_task_is_the_same_in_any_batch_and_another_with_another_noise_seed() -> None:
     world = Bandits(arms=5, horizon=20)
     fair = Uniform(5)
     both, _ = mdps(world, 3, 8).rollout(fair, envs=3)
@@ -103,7 +103,7 @@ class Uniform(Policy):
         ), self
 
 
-def test_a_bandit_pays_at_the_rates_of_its_arms() -> None:
+def test_a_bandit_pays_at_the_success_rates_of_its_arms() -> None:
     world = Bandits(arms=3, horizon=100)
     many = mdps(world, *range(50))
     trajectory, _ = many.rollout(Uniform(3), envs=40)
@@ -126,7 +126,7 @@ def test_actions_are_quantiles() -> None:
 
 
 @pytest.mark.parametrize("greedy", [False, True])
-def test_a_policy_whose_chances_are_no_numbers_is_an_error_greedy_or_not(greedy: bool) -> None:
+def test_a_policy_whose_probabilities_are_not_finite_is_an_error_greedy_or_not(greedy: bool) -> None:
     with pytest.raises(InputError, match="the policy in Bandits is not a finite number"):
         mdps(Bandits(), 1).rollout(Uniform(5, math.nan), greedy=greedy)
 
@@ -148,7 +148,7 @@ class Broken(Corridor):
 
 @pytest.mark.parametrize("horizon", [2, 4], ids=["the last that is seen", "in the middle"])
 @pytest.mark.parametrize(("part", "named"), [("observation", "an observation"), ("reward", "a reward")])
-def test_what_a_world_shows_or_pays_must_be_numbers(part: str, named: str, horizon: int) -> None:
+def test_observations_and_rewards_of_a_world_must_be_finite(part: str, named: str, horizon: int) -> None:
     with pytest.raises(InputError, match=f"^{named} in Broken is not a finite number"):
         mdps(Broken(part, horizon), 9, 9).rollout(Counting())
     mdps(Broken(part, 1), 9, 9).rollout(Counting())
@@ -170,7 +170,7 @@ class Witness(Policy):
         return Witness(time_step, self.first)
 
 
-def test_a_policy_that_remembers_is_told_what_its_last_action_led_to_when_its_trial_goes_on() -> None:
+def test_a_policy_with_a_memory_reads_the_result_of_its_last_action_when_its_trial_continues() -> None:
     """Also where the rollout was cut off amid an episode, and in more envs than before."""
     tasks, policy = mdps(Corridor(3), 9, 9), Witness()
     for envs, steps in ((1, None), (1, 2), (4, None)):
@@ -189,7 +189,7 @@ def test_a_policy_that_remembers_is_told_what_its_last_action_led_to_when_its_tr
             others.rollout(policy, envs=envs)
 
 
-def test_random_numbers_do_not_depend_on_the_precision_that_a_run_is_in() -> None:
+def test_random_numbers_do_not_depend_on_the_precision_of_a_run() -> None:
     seeds, before = torch.arange(100), torch.get_default_dtype()
     found = uniform(seeds, "arms", 50)
     try:
@@ -200,7 +200,7 @@ def test_random_numbers_do_not_depend_on_the_precision_that_a_run_is_in() -> Non
 
 
 @pytest.mark.parametrize("strategy", [bandits.Greedy, tabular.Greedy])
-def test_strategies_keep_what_the_last_action_of_a_rollout_led_to(strategy: type[Policy]) -> None:
+def test_strategies_keep_the_result_of_the_last_action_of_a_rollout(strategy: type[Policy]) -> None:
     tasks = mdps(Bandits(3, 4) if strategy is bandits.Greedy else TabularMDPs(4, 2, 5), 1, 2)
     policy = strategy(tasks)  # type: ignore[call-arg]  # a dataclass
     rollouts = []

@@ -77,8 +77,8 @@ def earned(meeting: MDPs, policy: Policy, episodes: int = 1) -> Tensor:
         (0.99, [[0.8699, 0.7005, 0.5671], [0.9102, 0.7844, 0.6726], [0.9285, 0.8268, 0.7308]]),
     ],
 )
-def test_gittins_indices_are_those_of_the_published_tables(sample_gamma, rows):
-    assert_close(gittins_index(4, sample_gamma, ahead=500)[:3, :3], torch.tensor(rows), atol=1e-4, rtol=0)
+def test_gittins_indices_are_those_of_the_published_tables(gamma, rows):
+    assert_close(gittins_index(4, gamma, ahead=500)[:3, :3], torch.tensor(rows), atol=1e-4, rtol=0)
 
 
 def test_a_gittins_index_that_looks_one_pull_ahead_by_hand():
@@ -87,7 +87,7 @@ def test_a_gittins_index_that_looks_one_pull_ahead_by_hand():
     assert whittle_index(3)[0, 0].item() == pytest.approx(0.5 + 0.25 / (2 * math.sqrt(0.125)))
 
 
-def test_draws_have_the_moments_of_their_posterior():
+def test_samples_have_the_moments_of_their_posterior():
     seeds = torch.arange(4000)
     for shape in (1.0, 1.5, 7.0, 300.0):
         drawn = sample_gamma(torch.full((4000, 5), shape), seeds, "gamma")
@@ -215,7 +215,7 @@ def test_value_iteration_by_hand():
     assert optimistic_iteration(odds, means, torch.full((2, 2), 9.0), 2)[0].tolist() == [[4, 3], [6, 3]]
 
 
-def test_experience_is_what_was_seen_and_not_where_the_next_episode_begins():
+def test_experience_does_not_count_the_start_of_the_next_episode_as_a_transition():
     meeting = mdps(TabularMDPs(4, 3, 5), 0, 1)
     trajectory, policy = meeting.rollout(tabular.Random(meeting), envs=2, episodes=2)
     experience = policy.experience
@@ -235,7 +235,7 @@ def test_the_oracle_of_an_mdp_earns_the_value_of_its_plan():
 
 
 @pytest.mark.parametrize("name", ["greedy", "PSRL", "BEB", "UCRL2"])
-def test_who_has_seen_enough_plans_as_the_oracle(name):
+def test_with_enough_experience_a_strategy_plans_like_the_oracle(name):
     meeting = mdps(TabularMDPs(4, 3, 5), 0, 1, 2)
     odds, means = (x.unsqueeze(1) for x in meeting.task)
     often = 1e7
@@ -253,7 +253,7 @@ def test_actions_that_were_never_tried_are_equally_good():
 
 
 @every_strategy
-def test_a_task_is_the_same_alone_as_in_a_batch_and_its_luck_is_its_own(make, world, episodes):
+def test_a_strategy_acts_the_same_in_any_batch_with_random_numbers_per_task(make, world, episodes):
     batch, alone = mdps(world, 3, 4, 5), mdps(world, 4)
     together, policy = batch.rollout(make(batch), envs=2, episodes=episodes)
     torch.manual_seed(1)  # nothing is drawn from torch's own generator
@@ -295,6 +295,6 @@ def test_phi_is_a_value(make, world, episodes, tmp_path: Path):
         ),
     ],
 )
-def test_a_strategy_that_cannot_be_says_why(make, says):
+def test_impossible_strategies_are_refused(make, says):
     with pytest.raises(InputError, match=says):
         make()

@@ -78,7 +78,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("fault", LATER)
-def test_rehearsal_goes_on_until_an_episode_ends(fault: str) -> None:
+def test_a_rehearsal_continues_until_an_episode_ends(fault: str) -> None:
     with pytest.raises(InputError, match=re.escape(LATER[fault])):
         rehearse_world(Late(fault), MDPs(Late(fault), TWO, TWO))
 
@@ -91,7 +91,7 @@ def test_rehearsal_goes_on_until_an_episode_ends(fault: str) -> None:
         "narrow": "the observation of Late.step is a tensor",
     }.items(),
 )
-def test_what_goes_wrong_after_the_rehearsal_is_told_as_well(fault: str, says: str) -> None:
+def test_faults_after_the_rehearsal_are_reported_too(fault: str, says: str) -> None:
     world = Late(fault, after=250, horizon=300)
     mdps = MDPs(world, TWO, TWO)
     rehearse_world(world, mdps)
@@ -112,7 +112,7 @@ def test_what_goes_wrong_after_the_rehearsal_is_told_as_well(fault: str, says: s
         "set tasks=0": "Faulty.tasks is 0",
     }.items(),
 )
-def test_what_a_world_says_of_itself_must_be_numbers(fault: str, says: str) -> None:
+def test_the_attributes_of_a_world_must_be_legal(fault: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         Worlds(Faulty(fault))
 
@@ -138,7 +138,7 @@ def test_shapes_are_checked_without_a_rehearsal_too(fault: str) -> None:
     ],
     ids=lambda world: type(world).__name__,
 )
-def test_a_world_as_it_should_be_passes_and_nothing_is_drawn(world: World) -> None:
+def test_a_correct_world_passes_and_no_global_generator_is_used(world: World) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state(), str(np.random.get_state())
     rehearse_world(world, MDPs(world, TWO, TWO))
@@ -167,7 +167,7 @@ class Simulator(World):
         return Transition(state, self.place, self.place[..., 0], self.place[..., 0] > 99)
 
 
-def test_a_simulator_may_keep_a_state_of_its_own_but_must_begin_anew() -> None:
+def test_a_simulator_may_keep_a_state_of_its_own_but_must_start_afresh_in_reset() -> None:
     rehearse_world(Simulator(), MDPs(Simulator(), TWO, TWO))
     with pytest.raises(
         InputError, match=r"Simulator\.reset, tried twice with the same seeds and u, returns something else"
@@ -193,7 +193,7 @@ class Drift(World):
         return Transition(state, state, state[..., 0], torch.zeros(state.shape[:2], dtype=torch.bool))
 
 
-def test_what_is_lived_through_is_recorded_as_it_was_then() -> None:
+def test_a_trajectory_holds_copies() -> None:
     mdps = MDPs(Drift(), TWO[:1], TWO[:1])
     trajectory, _ = mdps.rollout(MAML(1, 1, False, envs=1).prior(mdps), episodes=2)
     assert trajectory.time_steps.observation.flatten().tolist() == [0, 1, 2, 0, 1, 2]

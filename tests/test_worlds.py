@@ -84,7 +84,7 @@ def test_every_world_of_the_package_has_a_task_file_and_so_is_tested() -> None:
 
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: type(world).__name__)
-def test_a_task_is_the_same_alone_as_in_a_batch_and_looks_as_its_world_says(world: World) -> None:
+def test_a_task_is_the_same_in_any_batch_and_has_the_shapes_that_its_world_declares(world: World) -> None:
     both, _ = mdps(world, 4, 7).rollout(Anything(world), envs=3, episodes=2)
     alone, _ = mdps(world, 7).rollout(Anything(world), envs=3, episodes=2)
     steps = alone.reward.shape[2]
@@ -96,7 +96,7 @@ def test_a_task_is_the_same_alone_as_in_a_batch_and_looks_as_its_world_says(worl
     assert ((alone.terminated | alone.truncated) & alone.valid).sum(-1).tolist() == [[2, 2, 2]]
 
 
-def test_a_world_that_tells_the_task_is_else_the_same() -> None:
+def test_revealing_the_task_changes_nothing_but_observations() -> None:
     plain = PointRobot("sparse", horizon=5)
     world = RevealTask(plain)
     task = world.task(torch.tensor([4, 7]))
@@ -112,14 +112,14 @@ def test_a_world_that_tells_the_task_is_else_the_same() -> None:
 
 
 @pytest.mark.parametrize(("odds", "low"), [("easy", 0.1), ("medium", 0.25), ("hard", 0.4)])
-def test_of_correlated_arms_one_tells_of_the_other(odds: str, low: float) -> None:
+def test_probabilities_of_correlated_arms_add_up_to_one(odds: str, low: float) -> None:
     task = TwoArms(odds).task(torch.arange(200))
     torch.testing.assert_close(task.sum(1), torch.ones(200))
     torch.testing.assert_close(task.min(1).values, torch.full((200,), low))
     assert 70 < (task[:, 0] < 0.5).sum() < 130, "either arm is the better one"
 
 
-def test_two_arms_show_the_time_and_pay_by_luck() -> None:
+def test_two_arms_show_the_time_and_pay_at_random() -> None:
     world = TwoArms("independent", horizon=4)
     task = torch.tensor([[0.3, 0.8]])
     first = moved(world, task, [0.0], 0, [0.29])
@@ -135,7 +135,7 @@ def test_two_arms_show_the_time_and_pay_by_luck() -> None:
     )
 
 
-def test_a_tabular_mdp_goes_by_its_odds_and_pays_its_means() -> None:
+def test_a_tabular_mdp_has_its_transition_probabilities_and_mean_rewards() -> None:
     world = TabularMDPs(states=3, actions=2)
     odds = torch.zeros(1, 3, 2, 3)
     odds[0, 2, 1] = torch.tensor([0.2, 0.5, 0.3])
@@ -261,7 +261,7 @@ def test_a_cart_pole_ends_where_it_falls() -> None:
         (lambda: CartPole(lengths=(1.0, 0.5)), r"lengths is \(1.0, 0.5\): give two numbers above 0, the smaller first"),
     ],
 )
-def test_a_world_that_cannot_be_says_why(make: object, says: str) -> None:
+def test_impossible_settings_of_a_world_are_refused(make: object, says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()  # pyright: ignore
 

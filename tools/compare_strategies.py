@@ -1,4 +1,4 @@
-"""What strategies that were thought out earn, beside the papers' figures and trained agents, on the same tasks and luck.
+"""The returns of hand-designed strategies beside the papers' figures and trained agents, on the same tasks and random numbers.
 
     python tools/compare_strategies.py [bandits mdps two_arms] [--arms 5 10] [--pulls 10 100] [--episodes 10 25]
         [--strategies UCB1 Gittins] [--tasks 2000] [--seed 0] [--checkpoint CKPT ...] [--json] [--quick]
@@ -7,7 +7,7 @@
 bandits of Wang et al. 2016 (arXiv:1611.05763), whose figures are curves: the regret of 100 pulls, that is, how much more the
 best arm would have paid as expected than the arms that were pulled. Mean over tasks +- 95 % interval.
 
-The tasks, and the luck of meeting them, are those of `lightning-meta test` with the same data.seed and data.test_tasks. A
+The tasks and their random numbers are those of `lightning-meta test` with the same data.seed and data.test_tasks. A
 strategy with a number to choose has the one of a grid that did best on other tasks, the first of the validation split (the
 paper chose on the tasks that it reports). In `mdps` the paper's strategies expected an action to pay 0 before it is tried,
 where the tasks' prior says 1; the rows "true prior" have that.
@@ -38,7 +38,7 @@ from lightning_meta.rl import MemoryBased
 from lightning_meta.rl.strategies import bandits, tabular
 from lightning_meta.training.checkpoint import load, read
 
-BATCH = 500  # tasks that are lived through side by side; no figure depends on it
+BATCH = 500  # tasks per rollout; no figure depends on it
 
 
 class Entrant(NamedTuple):
@@ -130,15 +130,15 @@ def tasks(setting: Setting, split: str, count: int, seed: int) -> list[MDPs]:
 def judged(setting: Setting, meetings: list[MDPs], start: Callable[[MDPs], Policy]) -> Tensor:
     """The score of each task."""
     with torch.no_grad():
-        return torch.cat([score(mdps, live(setting, mdps, start(mdps))) for mdps in meetings])
+        return torch.cat([score(mdps, roll_out(setting, mdps, start(mdps))) for mdps in meetings])
 
 
-def live(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectory:
+def roll_out(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectory:
     return mdps.rollout(policy, episodes=setting.episodes, purpose="trial")[0]
 
 
 def score(mdps: MDPs, trajectory: Trajectory) -> Tensor:
-    """All rewards, or of two arms the regret: [tasks]."""
+    """Return the sum of rewards of each task, or for two arms the regret: [tasks]."""
     if isinstance(mdps.world, TwoArms):
         return (mdps.task.amax(1, keepdim=True) - mdps.task.gather(1, trajectory.action[:, 0])).sum(1)
     return trajectory.reward[:, 0].sum(1)

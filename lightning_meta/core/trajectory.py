@@ -1,4 +1,4 @@
-"""What is recorded when an agent acts in a decision process.
+"""The values that are recorded when an agent acts in a decision process.
 
 Axis names: `tasks` (the meta-batch), `envs` (parallel copies of the process of a task), `time` (steps), `d` (numbers in an
 observation). docs/glossary.md defines episode, trial, rollout, trajectory and transition.

@@ -1,4 +1,4 @@
-"""A rehearsal of a world before training: it must be a pure function that treats a task alike alone and in a batch."""
+"""A rehearsal of a world before training: it must be a pure function that treats a task the same by itself and in a batch."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
