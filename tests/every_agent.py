@@ -1,6 +1,6 @@
 """Meta-trains and meta-tests every agent on one or more processes:  python every_agent.py DEVICES OUT
 
-Writes to OUT, by agent, the final theta (buffers included), the steps that were lived and the meta-test returns.
+Writes to OUT, by agent, the final theta (buffers included), the environment steps and the meta-test returns.
 """
 
 import sys
@@ -47,7 +47,7 @@ def train(devices: int, name: str) -> dict[str, Any]:
     trainer.test(module, datamodule=data, verbose=False)
     scores = {name: value for name, value in trainer.callback_metrics.items() if "/memory/" not in name}
     theta = {name: w for name, w in agent.state_dict().items() if isinstance(w, torch.Tensor)}
-    return {"theta": theta, "scores": scores, "lived": module.environment_steps}
+    return {"theta": theta, "scores": scores, "steps": module.environment_steps}
 
 
 def main(devices: int, out: str) -> None:

@@ -1,4 +1,4 @@
-"""The film of an adapted animal shows what was lived through."""
+"""The clip of an adapted agent shows the states of its rollout."""
 
 from dataclasses import dataclass
 from io import BytesIO

@@ -50,7 +50,7 @@ def test_a_trained_agent_has_its_row_beside_the_strategies(tool, tmp_path, monke
     with torch.no_grad():
         own = torch.cat([agent.returns(one).sum(1) for one in tasks])
     assert rows["RL2 of GRU, here"]["mean"] == pytest.approx(own.mean().item(), abs=1e-4), (
-        "the tasks and luck of `lightning-meta test`"
+        "the tasks and random numbers of `lightning-meta test`"
     )
     assert rows["RL2 of GRU, here"]["ci95"] == pytest.approx(1.96 * own.std().item() / 30**0.5, abs=1e-4)
     assert rows["Oracle, told the task"]["mean"] > max(rows[name]["mean"] for name in ("Random", "Greedy"))

@@ -206,7 +206,7 @@ def test_learning_is_a_function_of_the_tasks_and_their_noise_seeds(name: str) ->
     "name", [name if name in ("l2rl", "pearl") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
 def test_law_6_it_learns_in_seconds(name: str) -> None:
-    """Fresh tasks are lived through with a higher return than before: of 5 pulls of two arms more than the 2.5 of chance,
+    """The return in new tasks is higher than before: of 5 pulls of two arms more than the 2.5 of chance,
     of a walk to a goal more than at the start, each by a margin."""
     agent = make(name)
 

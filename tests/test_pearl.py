@@ -185,7 +185,7 @@ def test_everything_learns_except_the_target_network() -> None:
 def test_every_episode_acts_by_a_z_of_its_own() -> None:
     agent, mdps = small(updates=2), sides(0, 1)
     first = agent.prior(mdps)
-    assert not torch.equal(first.z[0], first.z[1]), "each task has luck of its own"
+    assert not torch.equal(first.z[0], first.z[1]), "each task has random numbers of its own"
     alone = agent.prior(MDPs(mdps.world, mdps.seeds[1:], mdps.noise_seeds[1:]))
     assert torch.equal(alone.z[0], first.z[1])
     trajectory, _ = mdps.rollout(first)
@@ -238,7 +238,7 @@ def test_a_resumed_run_continues_like_one_that_was_not_stopped() -> None:
     again = Adam(resumed)
     again.optimizer.load_state_dict(moments)
     for agent, outer_step in ((through, step), (resumed, again)):
-        torch.manual_seed(id(agent) % 1000)  # no chance of torch's own
+        torch.manual_seed(id(agent) % 1000)  # nothing may depend on torch's generator
         agent.learn(sides(2, 1, draw=2), outer_step)
     assert_close(dict(resumed.named_parameters()), dict(through.named_parameters()), rtol=0, atol=0)
 

@@ -1,4 +1,4 @@
-"""Rollouts of policies in worlds: what is recorded, whose luck it is, and where episodes and trials end."""
+"""Rollouts of policies in worlds: the record, its random numbers, and the ends of episodes and trials."""
 
 import math
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def test_a_rollout_of_a_task_is_the_same_in_any_batch_and_another_with_another_n
     assert torch.equal(both.reward[1], alone.reward[0])
     assert torch.equal(both.action[1], alone.action[0])
     assert not torch.equal(alone.reward, again.reward)
-    assert not torch.equal(alone.action[0, 0], alone.action[0, 1]), "copies have luck of their own"
+    assert not torch.equal(alone.action[0, 0], alone.action[0, 1]), "copies have random numbers of their own"
     assert alone.log_prob.unique().item() == pytest.approx(-math.log(5))
 
 

@@ -102,7 +102,7 @@ def test_samples_have_the_moments_of_their_posterior():
     odds = sample_dirichlet(torch.tensor([1.0, 2.0, 7.0]).expand(4000, 3), seeds, "odds")
     assert_close(odds.sum(1), torch.ones(4000))
     assert_close(odds.mean(0), torch.tensor([0.1, 0.2, 0.7]), atol=0.01, rtol=0)
-    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, "tasks share no luck"
+    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, "tasks share no random numbers"
 
 
 def test_win_stay_lose_shift_earns_what_its_chain_of_arms_says():
@@ -116,7 +116,7 @@ def test_win_stay_lose_shift_earns_what_its_chain_of_arms_says():
 
 
 def test_index_strategies_pull_as_a_loop_over_their_formula_does():
-    """Arms that always and never pay, so that luck plays no part."""
+    """Arms that always and never pay, so that nothing is random."""
     table = gittins_index(12, 0.9)
     rules: dict[str, tuple[Callable[[MDPs], Policy], Callable[[int, int, int], float]]] = {
         "greedy": (bandits.Greedy, lambda w, n, _: (w + 1) / (n + 2)),

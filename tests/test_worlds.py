@@ -140,10 +140,10 @@ def test_a_tabular_mdp_has_its_transition_probabilities_and_mean_rewards() -> No
     odds = torch.zeros(1, 3, 2, 3)
     odds[0, 2, 1] = torch.tensor([0.2, 0.5, 0.3])
     means = torch.arange(6.0).reshape(1, 3, 2)
-    for luck, behind in ((0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1 - 1e-7, 2)):
-        step = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[1]]), torch.tensor([[[luck, 0.5]]]))
-        assert step.state.item() == behind
-        assert step.observation[0, 0].tolist() == [float(behind == s) for s in range(3)]
+    for u, next_state in ((0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1 - 1e-7, 2)):
+        step = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[1]]), torch.tensor([[[u, 0.5]]]))
+        assert step.state.item() == next_state
+        assert step.observation[0, 0].tolist() == [float(next_state == s) for s in range(3)]
         assert step.reward.item() == pytest.approx(5)
     noisy = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[0]]), torch.tensor([[[0.5, 0.84134]]]))
     assert noisy.reward.item() == pytest.approx(5, abs=1e-3), "a mean of 4 and one standard deviation"

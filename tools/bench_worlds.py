@@ -93,7 +93,10 @@ def world_rows(world: World, name: str | None, steps: int, repeats: int) -> list
 
 
 def our_steps(world: World, tasks: int, copies: int, steps: int) -> Callable[[], int]:
-    """As `MDPs.rollout` steps, with actions and luck that cost as little as the peer's. Goes on where the last call ended."""
+    """Step as `MDPs.rollout` does, with actions and random numbers that cost as little as the peer's.
+
+    Each call continues where the last one ended.
+    """
     task, shape = world.task(torch.arange(tasks)), (tasks, copies)
     state, _ = world.reset(task, torch.rand(*shape, world.noise))
     age = torch.randint(world.horizon, shape)
