@@ -102,7 +102,9 @@ def test_samples_have_the_moments_of_their_posterior():
     odds = sample_dirichlet(torch.tensor([1.0, 2.0, 7.0]).expand(4000, 3), seeds, "odds")
     assert_close(odds.sum(1), torch.ones(4000))
     assert_close(odds.mean(0), torch.tensor([0.1, 0.2, 0.7]), atol=0.01, rtol=0)
-    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, "tasks share no random numbers"
+    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, (
+        "tasks share no random numbers"
+    )
 
 
 def test_win_stay_lose_shift_earns_what_its_chain_of_arms_says():
