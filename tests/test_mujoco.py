@@ -87,7 +87,7 @@ def test_an_ant_that_falls_ends_only_its_own_episode() -> None:
 
 
 @pytest.mark.parametrize(
-    "world", [HalfCheetahDirection(horizon=5), HalfCheetahVelocity(horizon=5)], ids=lambda w: w.names
+    "world", [HalfCheetahDirection(horizon=5), HalfCheetahVelocity(horizon=5)], ids=lambda w: type(w).__name__
 )
 def test_a_cheetah_runs_to_its_horizon(world: World) -> None:
     trajectory, _ = mdps(world, 0, 1).rollout(Anything(world), envs=2, episodes=2)
