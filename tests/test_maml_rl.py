@@ -32,7 +32,7 @@ TIMES = [
 
 
 def exact(**options: Any) -> MAML:
-    """An agent whose estimates are those of the plain formula, with a logit for each state and action, in float64."""
+    """Build an agent whose estimates are those of the plain formula, with a logit per state and action, in float64."""
     plain = {"hidden": (), "inner_lr": ALPHA, "gamma": 1.0, "baseline": False, "standardise": False}
     agent = MAML(2, 2, True, **(plain | {"score_terms": "all"} | options)).double()  # type: ignore[arg-type]
     with torch.no_grad():
@@ -42,7 +42,7 @@ def exact(**options: Any) -> MAML:
 
 
 def episodes(choices: list[tuple[int, int]], agent: MAML, weights: Weights | None = None) -> Trajectory:
-    """One task that lives through these actions, each in an env of its own, chosen with these weights."""
+    """Return the trajectory of one task with these actions, each in an env of its own, under these weights."""
     action = torch.tensor(choices).unsqueeze(0)
     state = torch.cat([torch.zeros_like(action[..., :1]), action[..., :1]], -1)
     observation = torch.eye(2)[state].double()
@@ -54,13 +54,13 @@ def episodes(choices: list[tuple[int, int]], agent: MAML, weights: Weights | Non
 
 
 def expected_return(weights: Weights) -> Tensor:
-    """The sum over all that may happen, by probability: no sample, no score."""
+    """Return the expected return as a sum over all outcomes, without samples or scores."""
     chance = (weights["head.weight"].T + weights["head.bias"]).softmax(-1)  # of state, action
     return torch.stack([chance[0, a] * chance[a, b] * (REWARD[0, a] + REWARD[a, b]) for a, b in CHOICES]).sum()
 
 
 def true_meta_gradient(agent: MAML) -> tuple[Tensor, ...]:
-    """d/dtheta J(theta + alpha dJ/dtheta), J the return a step."""
+    """Return d/dtheta J(theta + alpha dJ/dtheta), with J the return per step."""
     theta = agent.initial_weights()
     slopes = torch.autograd.grad(expected_return(theta) / 2, list(theta.values()), create_graph=True)
     phi = {name: w + ALPHA * slope for (name, w), slope in zip(theta.items(), slopes, strict=True)}
@@ -68,7 +68,7 @@ def true_meta_gradient(agent: MAML) -> tuple[Tensor, ...]:
 
 
 def estimated_meta_gradient(agent: MAML) -> tuple[Tensor, ...]:
-    """The agent's own, its expectation over what the adapted policy may live through."""
+    """Return the meta-gradient of the agent, in expectation over the trajectories of the adapted policy."""
     theta = agent.initial_weights()
     trajectory = episodes([c for c, n in zip(CHOICES, TIMES, strict=True) for _ in range(n)], agent)
     exploration: Exploration = [(trajectory, agent.advantages(trajectory))]
@@ -105,7 +105,7 @@ def test_first_order_is_the_gradient_at_phi() -> None:
 
 
 class Homing(World):
-    """A point goes from the origin towards a goal on the unit circle, a tenth a step at most; minus the distance is paid."""
+    """A point that moves at most a tenth per step, with minus its distance to a goal on the unit circle as the reward."""
 
     def __init__(self, horizon: int = 20):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 2, 2, False, horizon, 0
@@ -135,7 +135,7 @@ def tasks(world: World, start: int, count: int) -> MDPs:
 
 
 class Outer:
-    """Steps of an optimiser down the gradient of a loss, averaged over processes."""
+    """Take steps of an optimiser down the gradient of a loss, averaged over processes."""
 
     def __init__(self, agent: MAML, lr: float = 0.01):
         self.theta = list(agent.parameters())
@@ -251,7 +251,7 @@ def test_wrong_options_are_refused_with_the_legal_ones(wrong: dict[str, Any], le
 
 @pytest.mark.parametrize(("told", "least", "most"), [(True, 0.6, 1.0), (False, 0.4, 0.58)], ids=["oracle", "blind"])
 def test_a_policy_without_adaptation_does_well_if_the_task_is_revealed(told: bool, least: float, most: float) -> None:
-    """One pull of one of two arms: 2 / 3 is the most that who knows both can have, 1 / 2 all that who knows nothing can."""
+    """One pull of two arms: the best return is 2 / 3 if both are known, and 1 / 2 if nothing is known."""
     torch.manual_seed(0)
     plain = Bandits(arms=2, horizon=1)
     world = RevealTask(plain) if told else plain

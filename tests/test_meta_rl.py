@@ -1,4 +1,4 @@
-"""MetaRL: what a step of the outer optimiser is, what is counted, what is logged."""
+"""MetaRL: outer steps, counts and logs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,7 @@ pytestmark = of_lightning
 
 
 class Pulled(Favourite):
-    """Is pulled towards 3 from 0 along its first log odds: gradient -3, then less."""
+    """An agent whose first logit is pulled from 0 towards 3: the gradient is -3, then smaller."""
 
     def learn(self, mdps: MDPs, outer_step: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
         for _ in range(self.steps):
@@ -34,7 +34,7 @@ class Pulled(Favourite):
 
 
 class Stepping(Pulled):
-    """Says itself by how much."""
+    """An agent that computes its outer step itself."""
 
     own_outer_step = True
 

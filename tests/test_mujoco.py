@@ -33,7 +33,7 @@ TASK = {
 def test_it_moves_and_pays_like_gymnasium(
     animal: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the same state the same action leads to the same observation, and pays the same but for the task's term."""
+    """The same action in the same state gives the same observation and, except for the term of the task, the same reward."""
     monkeypatch.chdir(tmp_path)  # where MuJoCo writes down what it thinks of gymnasium's cheetah
     ant = animal == "Ant-v5"
     weights = ANT if ant else {"ctrl_cost_weight": 0.05}  # the papers' cost
@@ -136,7 +136,7 @@ def test_a_world_is_a_value_that_can_be_sent() -> None:
 
 
 def test_more_threads_give_the_same_result() -> None:
-    """And what went before does not matter: the last of 40 goes as it does alone."""
+    """Nor does the history matter: the last of 40 bodies moves as it does by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     world, alone = HalfCheetahDirection(), HalfCheetahDirection()
@@ -206,7 +206,7 @@ def test_without_mujoco_one_message_says_what_to_install(
 
 
 def test_a_simulation_that_blows_up_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo begins anew by itself, and a speed over a time that went back would be paid."""
+    """MuJoCo restarts by itself, and a speed over a negative time would be rewarded."""
     monkeypatch.chdir(tmp_path)  # where it writes down what it thinks of that
     world = HalfCheetahDirection(horizon=3)
 

@@ -50,7 +50,7 @@ def small(**changes: int | float) -> PEARL:
 
 
 class Adam:
-    """One step of the outer optimiser for each loss."""
+    """Take one step of an optimiser per loss."""
 
     def __init__(self, agent: nn.Module, lr: float = 3e-3):
         self.optimizer = torch.optim.Adam([w for w in agent.parameters() if w.requires_grad], lr)
@@ -62,7 +62,7 @@ class Adam:
 
 
 def no_step(loss: Tensor) -> None:
-    """Instead of an optimiser."""
+    """Take no step."""
     assert loss.isfinite()
 
 

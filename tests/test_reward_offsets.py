@@ -21,7 +21,7 @@ from lightning_meta.rl.parts.reward_statistics import (
 
 
 class Paying(World):
-    """A world that pays scale * reward + offset."""
+    """Another world with rewards scale * reward + offset."""
 
     def __init__(self, world: World, scale: float = 1.0, offset: float = 0.0):
         self.world, self.scale, self.offset = world, scale, offset
@@ -127,7 +127,7 @@ def test_no_reward_is_read_before_the_first_meta_batch_or_at_the_start_of_a_tria
 
 
 def test_a_trial_that_ends_early_receives_zero_and_not_the_mean_afterwards() -> None:
-    """Sums of counted rewards are those of rewards less a function of the time alone."""
+    """Sums of centred rewards are those of rewards minus a function of time only."""
     reward, valid = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]]), torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
     found = centred_rewards(reward, valid, torch.tensor(0.5), 0.5, 5)
     assert_close(found[0], torch.tensor([0.5, 0.5, 0.5, 0.5 - 0.25]))
@@ -142,7 +142,7 @@ def test_a_trial_that_ends_early_receives_zero_and_not_the_mean_afterwards() -> 
 
 
 def test_nothing_is_learned_if_every_step_pays_the_same() -> None:
-    """Without entropy to hold it in its place, the policy stays about where it was: noise of the values is not magnified."""
+    """Even without an entropy term the policy hardly changes: noise of the values is not magnified."""
     torch.manual_seed(0)
     agent, world = RL2(GRU(8), 0, 3, objective=PPO(minibatches=2), entropy_weight=0.0), Paying(Bandits(3, 5), 0.0, 5.0)
     outer_step = improver(agent, 0.003)

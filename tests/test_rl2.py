@@ -1,4 +1,4 @@
-"""RL2: what its memory carries and what it does not, and its update by hand."""
+"""RL2: the extent of its memory, and its update by hand."""
 
 import math
 
@@ -25,8 +25,10 @@ every_network = pytest.mark.parametrize("network", [pytest.param(make, id=name) 
 
 
 class Reaching(World):
-    """A point on a line, pushed by an action, pays minus its distance to 0; it starts and may end anywhere, at 1 and beyond.
-    The task is how far a push goes."""
+    """A point on a line that actions push, with minus its distance to 0 as the reward.
+
+    It starts anywhere, and an episode ends at 1 and beyond. The task is the length of a push.
+    """
 
     def __init__(self, horizon: int = 4):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 1, 2, False, horizon, 1
@@ -47,7 +49,7 @@ def mdps(world: World, *seeds: int) -> MDPs:
 
 
 def bandit_agent(sequence: SequenceNetwork, arms: int = 3, **options: object) -> RL2:
-    """That takes rewards as they come, unless told."""
+    """Build an agent that takes rewards as they are by default."""
     options = {"standardise_rewards": False, **options}
     return RL2(sequence, observations=0, actions=arms, discrete=True, **options)  # type: ignore[arg-type]
 
@@ -66,7 +68,7 @@ def test_acting_step_by_step_agrees_with_reading_the_whole_trial_in_the_update(n
 
 
 def test_memory_is_kept_across_episodes_and_empty_at_the_start_of_a_trial():
-    """With one step an episode only memory can tell what the earlier ones paid."""
+    """With one step per episode only memory knows the rewards of earlier ones."""
     torch.manual_seed(1)
     world = Bandits(3, horizon=1)
     agent = bandit_agent(LSTM(8), episodes=6)
@@ -110,7 +112,7 @@ def test_adapting_returns_a_policy_with_its_memory():
 
 @every_network
 def test_an_adapted_policy_acts_as_in_the_next_episode_of_its_trial(network):
-    """What the last action paid is the last that it learned of its task."""
+    """The reward of the last action is included."""
     agent, world = bandit_agent(network(), episodes=2), Bandits(3, horizon=4)
     agent.policy.weight.data *= 100
     tasks = mdps(world, 3, 8)
@@ -192,7 +194,7 @@ def test_steps_after_the_end_of_a_trial_change_nothing():
 
 
 class Paying(Bandits):
-    """Bandits that pay so much more."""
+    """Bandits whose rewards are multiplied."""
 
     def __init__(self, factor: float):
         super().__init__(arms=3, horizon=5)
@@ -250,7 +252,7 @@ def test_the_entropy_weight_falls_with_the_number_of_meta_batches():
 
 
 def test_minibatches_are_those_of_the_whole_meta_batch_on_any_number_of_processes():
-    """Minibatch p has the tasks i with i % m = p; a process has a block of them, so that its part has the same remainder."""
+    """Minibatch p has the tasks i with i % m = p; a process has a block of tasks, so its part has the same remainder."""
     gradients: list[Tensor] = []
     agent, world = bandit_agent(GRU(8), objective=PPO(epochs=1, minibatches=2), entropy_weight=0.0), Bandits(3)
 

@@ -59,7 +59,7 @@ def test_continuous_actions_are_learned():
 
 
 def test_rewards_of_any_size_teach_the_same():
-    """As far as learning goes; a network that reads rewards of another size begins as another policy."""
+    """This concerns learning only; a network that reads rewards of another size starts as another policy."""
     heads = []
     for factor in (1.0, 1024.0):
         torch.manual_seed(0)
@@ -75,7 +75,7 @@ def test_rewards_of_any_size_teach_the_same():
 
 @pytest.mark.parametrize("objective", [A2C(), PPO(epochs=2, minibatches=2)], ids=["A2C", "PPO"])
 def test_the_divergence_of_an_update_is_logged(objective):
-    """By hand: in the last minibatch, from before the meta-batch to behind it."""
+    """By hand: in the last minibatch, from the policy before the meta-batch to the one after it."""
     torch.manual_seed(1)
     agent, world = bandit_agent(GRU(8), objective=objective), Bandits(3, horizon=5)
     tasks = mdps(world, *range(64))

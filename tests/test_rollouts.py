@@ -14,7 +14,7 @@ from lightning_meta.rl.strategies import bandits, tabular
 
 
 class Corridor(World):
-    """Cells 0 .. task; from the last one on it ends. Each step to the right pays 1; action 0 stays."""
+    """A corridor of cells 0 .. task that ends in the last one. A step to the right has reward 1; action 0 stays."""
 
     def __init__(self, horizon: int):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 1, 2, True, horizon, 1
@@ -32,7 +32,7 @@ class Corridor(World):
 
 @dataclass(frozen=True)
 class Counting(Policy):
-    """Always goes right, and counts what it saw."""
+    """A policy that always goes right and counts its steps."""
 
     steps: int = 0
 
@@ -92,7 +92,7 @@ def test_a_rollout_of_a_task_is_the_same_in_any_batch_and_another_with_another_n
 
 @dataclass(frozen=True)
 class Uniform(Policy):
-    """Any of n actions; `weight` is each one's log odds."""
+    """A policy that takes n actions with equal probability; `weight` is the logit of each."""
 
     n: int
     weight: float = 0.0
@@ -132,7 +132,7 @@ def test_a_policy_whose_probabilities_are_not_finite_is_an_error_greedy_or_not(g
 
 
 class Broken(Corridor):
-    """What is seen or what is paid in cell 2 is no number."""
+    """A corridor whose observation or reward in cell 2 is not finite."""
 
     def __init__(self, part: str, horizon: int):
         super().__init__(horizon)
@@ -156,7 +156,7 @@ def test_observations_and_rewards_of_a_world_must_be_finite(part: str, named: st
 
 @dataclass(frozen=True)
 class Witness(Policy):
-    """Goes right, and keeps what it saw first in each rollout and what was said at the end of the last."""
+    """A policy that goes right, and keeps the first time step of each rollout and the end of the last one."""
 
     before: TimeStep | None = None
     first: tuple[TimeStep, ...] = ()
@@ -171,7 +171,7 @@ class Witness(Policy):
 
 
 def test_a_policy_with_a_memory_reads_the_result_of_its_last_action_when_its_trial_continues() -> None:
-    """Also where the rollout was cut off amid an episode, and in more envs than before."""
+    """Also after a rollout that stopped within an episode, and in more envs than before."""
     tasks, policy = mdps(Corridor(3), 9, 9), Witness()
     for envs, steps in ((1, None), (1, 2), (4, None)):
         trajectory, policy = tasks.rollout(policy, envs=envs, steps=steps)

@@ -1,4 +1,4 @@
-"""A world of a user's that is not what a world should be is refused in one line, and recorded as it was all the same."""
+"""A faulty world of a user is refused in one line, and a trajectory holds copies."""
 
 import re
 
@@ -147,7 +147,7 @@ def test_a_correct_world_passes_and_no_global_generator_is_used(world: World) ->
 
 
 class Simulator(World):
-    """Holds its state itself and begins anew in reset."""
+    """A simulator that holds its state itself and starts afresh in reset."""
 
     observations, actions, discrete, horizon, noise, stateful = 1, 1, False, 3, 1, True
 
@@ -176,7 +176,7 @@ def test_a_simulator_may_keep_a_state_of_its_own_but_must_start_afresh_in_reset(
 
 
 class Drift(World):
-    """State, observation and reward are one tensor that each step adds 1 to; the task is added to as well."""
+    """A world whose state, observation and reward are one tensor that each step adds 1 to, as to the task."""
 
     observations, actions, discrete, horizon, noise = 1, 1, False, 3, 0
 

@@ -1,4 +1,4 @@
-"""Worlds: their tasks, rewards, ends and observations, by hand; and the law that a task is the same alone as in a batch."""
+"""Worlds: tasks, rewards, ends and observations by hand, and the law that a task is the same in any batch."""
 
 import importlib
 import inspect
@@ -43,7 +43,7 @@ WRAPPERS = {RevealTask}  # take another world, and so have no task file
 
 @dataclass(frozen=True)
 class Anything(Policy):
-    """Any action."""
+    """A policy that takes any action."""
 
     world: World
 
@@ -54,7 +54,7 @@ class Anything(Policy):
 
 @dataclass(frozen=True)
 class Script(Policy):
-    """These actions in turn."""
+    """A policy that takes these actions in turn."""
 
     actions: tuple[int, ...]
 
@@ -69,7 +69,7 @@ def mdps(world: World, *seeds: int) -> MDPs:
 
 
 def moved(world: World, task: object, state: list[float], action: float | list[float], u: list[float]) -> Transition:
-    """One step of one task in one env."""
+    """Take one step of one task in one env."""
     number = torch.tensor(state)[None, None]
     return world.step(task, number, torch.tensor(action)[None, None], torch.tensor(u)[None, None])
 

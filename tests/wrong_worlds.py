@@ -1,4 +1,4 @@
-"""A world with one fault, of those that users make."""
+"""Worlds with one fault each, of the kinds that users make."""
 
 import random
 from typing import Any
@@ -11,8 +11,10 @@ from lightning_meta.core import Transition, World, uniform
 
 
 class Faulty(World):
-    """A point on a line that three actions push: minus its distance to the task's place is paid. `fault` names what is wrong;
-    "" is a world as it should be."""
+    """A point on a line that three actions push, with minus its distance to the place of the task as the reward.
+
+    `fault` names the fault; "" is a correct world.
+    """
 
     def __init__(self, fault: str = ""):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 2, 3, True, 4, 1
@@ -96,8 +98,7 @@ class Faulty(World):
 
 
 class Late(World):
-    """A world that pays for what was done, as it should be until its state, the number of steps, is `after`; from then on
-    `fault` is what is wrong."""
+    """A world that is correct until its state, the number of steps, is `after`; from then on it has the fault."""
 
     observations, actions, discrete, noise = 1, 2, True, 0
 
