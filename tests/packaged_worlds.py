@@ -3,7 +3,6 @@
 from typing import Any
 
 from lightning_meta.config.merge import PACKAGED, read
-
 from lightning_meta.core import World
 from lightning_meta.nn.build import find
 
