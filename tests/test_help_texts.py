@@ -11,12 +11,8 @@ from datamodules.worlds import Worlds
 from lightning_meta.training import MetaRL
 from lightning_meta.training.clip import Clip
 
-MODULES = (
-    "lightning_meta.learners",
-    "lightning_meta.nn",
-    "lightning_meta.rl",
-    "lightning_meta.envs",
-)  # a configuration names them
+# A configuration names their exported classes.
+MODULES = ("lightning_meta.learners", "lightning_meta.nn", "lightning_meta.rl", "lightning_meta.envs")
 CLASSES = [
     getattr(importlib.import_module(module), name)
     for module in MODULES

@@ -1,9 +1,6 @@
 """Worlds: tasks, rewards, ends and observations by hand, and the law that a task is the same in any batch."""
 
-import importlib
-import inspect
 import math
-import pkgutil
 from dataclasses import dataclass
 
 import gymnasium
@@ -14,6 +11,7 @@ from torch.distributions import Categorical, Distribution, Normal
 
 from lightning_meta import envs
 from lightning_meta.core import InputError, MDPs, Policy, TimeStep, Transition, World
+from lightning_meta.core.discovery import find_classes
 from lightning_meta.envs import (
     Bandits,
     CartPole,
@@ -75,11 +73,7 @@ def moved(world: World, task: object, state: list[float], action: float | list[f
 
 
 def test_every_world_of_the_package_has_a_task_file_and_so_is_tested() -> None:
-    modules = [
-        importlib.import_module(f"lightning_meta.envs.{one.name}") for one in pkgutil.iter_modules(envs.__path__)
-    ]
-    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
-    worlds = {kind for kind in kinds if issubclass(kind, World) and not inspect.isabstract(kind)}
+    worlds = set(find_classes(envs, World).values())
     assert worlds - WRAPPERS == {type(world) for world in packaged_worlds()}
 
 
