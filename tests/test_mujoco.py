@@ -77,7 +77,7 @@ def test_an_ant_that_falls_ends_only_its_own_episode() -> None:
     torch.testing.assert_close(step.reward[0], speed + torch.tensor([1.0, 0.0]), msg="1 while upright")
     heights = torch.zeros(1, 5, 30)
     heights[..., 3] = torch.tensor([0.19, 0.21, 0.99, 1.01, torch.nan])
-    assert world.fallen(heights).tolist() == [[True, False, False, True, True]]
+    assert world.has_fallen(heights).tolist() == [[True, False, False, True, True]]
     trajectory, _ = mdps(AntDirection(horizon=100), 0, 1).rollout(Anything(world), envs=8, episodes=2)
     fallen = trajectory.terminated
     assert fallen.any(), "random torques turn some over"
@@ -153,7 +153,7 @@ def test_more_threads_give_the_same_result() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: HalfCheetahDirection(horizon=0), "horizon 0: give 1 or more"),
+        (lambda: HalfCheetahDirection(horizon=0), "horizon is 0: give 1 or more"),
         (lambda: AntDirection(full_torque=0.0), "full_torque 0.0, control_cost 0.5: give more than 0"),
         (
             lambda: HalfCheetahVelocity(speeds=(2.0, 1.0)),
@@ -166,7 +166,7 @@ def test_impossible_settings_of_a_world_are_refused(make: Any, says: str) -> Non
         make()
 
 
-SMALL = "--config cheetah_direction.yaml --config maml_rl.yaml --data.world.horizon 12 --data.meta_batch 4"
+SMALL = "--config cheetah_direction-maml_rl.yaml --data.world.horizon 12 --data.meta_batch 4"
 SMALL += (
     " --model.learner.envs 3 --model.learner.hidden [8] --data.epoch_batches 3 --data.val_tasks 2 --data.test_tasks 4"
 )

@@ -118,10 +118,9 @@ def test_an_adapted_policy_acts_as_in_the_next_episode_of_its_trial(network):
     tasks = mdps(world, 3, 8)
     whole, _ = tasks.rollout(agent.prior(tasks), episodes=3, purpose="trial")
     trajectory, _ = tasks.rollout(agent.adapt(tasks), purpose="then")
-    for name in ("action", "reward", "done"):
-        assert torch.equal(getattr(trajectory.time_steps, name)[:, :, 0], getattr(whole.time_steps, name)[:, :, 8]), (
-            name
-        )
+    for name in ("previous_action", "previous_reward", "previous_done"):
+        resumed, unbroken = getattr(trajectory.time_steps, name), getattr(whole.time_steps, name)
+        assert torch.equal(resumed[:, :, 0], unbroken[:, :, 8]), name
     trials = Trials.of(whole)
     third = agent.distribution(agent.outputs(trials)[:, 8])
     assert_close(third.log_prob(trajectory.action[:, 0, 0]), trajectory.log_prob[:, 0, 0], rtol=0, atol=1e-5)
@@ -145,7 +144,7 @@ def test_adapting_does_not_depend_on_when_other_tasks_end(sequence):
     assert trajectory.terminated[0].any(), "so that the test can fail"
     phi, lone = agent.adapt(both), agent.adapt(alone)
     assert_close(phi.memory[0][1], lone.memory[0][0], rtol=0, atol=1e-6)
-    assert_close(phi.before.reward[1:], lone.before.reward, rtol=0, atol=1e-6)
+    assert_close(phi.resume_from.previous_reward[1:], lone.resume_from.previous_reward, rtol=0, atol=1e-6)
 
 
 def test_the_loss_by_hand():

@@ -158,7 +158,7 @@ def test_observations_and_rewards_of_a_world_must_be_finite(part: str, named: st
 class Witness(Policy):
     """A policy that goes right, and keeps the first time step of each rollout and the end of the last one."""
 
-    before: TimeStep | None = None
+    resume_from: TimeStep | None = None
     first: tuple[TimeStep, ...] = ()
     fresh: bool = True
 
@@ -166,7 +166,7 @@ class Witness(Policy):
         distribution, _ = Counting().act(time_step)
         return distribution, Witness(None, (*self.first, time_step) if self.fresh else self.first, fresh=False)
 
-    def after(self, time_step: TimeStep) -> Policy:
+    def end_rollout(self, time_step: TimeStep) -> Policy:
         return Witness(time_step, self.first)
 
 
@@ -209,4 +209,4 @@ def test_strategies_keep_the_result_of_the_last_action_of_a_rollout(strategy: ty
         rollouts.append(found)
     assert torch.equal(rollouts[1].time_steps.previous_reward[:, :, 0], rollouts[0].reward[:, :, -1])
     assert torch.equal(rollouts[1].time_steps.previous_action[:, :, 0].argmax(-1), rollouts[0].action[:, :, -1])
-    assert policy.before is not None
+    assert policy.resume_from is not None

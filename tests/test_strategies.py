@@ -1,4 +1,4 @@
-"""Strategies that were thought out: indices, posteriors and plans by hand, what each does, and the laws that all obey."""
+"""Hand-designed strategies: indices, posteriors and plans by hand, and the laws that all obey."""
 
 import math
 from collections.abc import Callable
@@ -102,9 +102,7 @@ def test_samples_have_the_moments_of_their_posterior():
     odds = sample_dirichlet(torch.tensor([1.0, 2.0, 7.0]).expand(4000, 3), seeds, "odds")
     assert_close(odds.sum(1), torch.ones(4000))
     assert_close(odds.mean(0), torch.tensor([0.1, 0.2, 0.7]), atol=0.01, rtol=0)
-    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, (
-        "tasks share no random numbers"
-    )
+    assert torch.corrcoef(torch.stack([drawn[:-1, 0], drawn[1:, 0]]))[0, 1].abs() < 0.06, "independent"
 
 
 def test_win_stay_lose_shift_earns_what_its_chain_of_arms_says():
@@ -145,9 +143,7 @@ def test_the_oracle_pulls_the_best_arm_and_random_any():
     meeting = many(Bandits(5, 10), 2000)
     trajectory, _ = meeting.rollout(bandits.Oracle(meeting))
     assert (trajectory.action[:, 0] == meeting.task.argmax(1, keepdim=True)).all()
-    assert trajectory.reward[:, 0].sum(1).mean().item() == pytest.approx(10 * 5 / 6, abs=0.2), (
-        "E max of 5 uniform numbers"
-    )
+    assert trajectory.reward[:, 0].sum(1).mean().item() == pytest.approx(10 * 5 / 6, abs=0.2), "E max of 5 numbers"
     trajectory, _ = meeting.rollout(bandits.Random(meeting))
     assert_close(trajectory.action.flatten().bincount() / 20000, torch.full((5,), 0.2), atol=0.02, rtol=0)
 

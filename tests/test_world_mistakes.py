@@ -44,7 +44,7 @@ FAULTS = {
     "wide": ["the observation of Faulty.step is a tensor [2, 2, 4]: give one [2, 2, 2]"],
     "without a width": ["the observation of Faulty.step is a tensor [2, 2]: give one [2, 2, 2] (tasks, envs, numbers)"],
     "flat state": ["the state of Faulty.step is a tensor [2, 2]: give one [2, 2, 1]"],
-    "elsewhere": ["the observation of Faulty.step is on meta: make it on cpu"],
+    "elsewhere": ["the observation of Faulty.step is on meta: create it on cpu"],
     "state of numpy": ["the state of Faulty.reset is a numpy.ndarray: give a torch tensor [2, 2, any]"],
     "one start": ["Faulty.reset returned a torch.Tensor: return (state, observation)"],
     "other width": ["the state of Faulty.soft_reset is [2, 2, 2], that of its step [2, 2, 1]"],

@@ -88,7 +88,7 @@ def test_a_loader_continues_with_the_next_meta_batch() -> None:
     [
         ({"meta_batch": 0}, "meta_batch is 0"),
         ({"train_tasks": 0}, "train_tasks is 0"),
-        ({"world": Alcoves(), "train_tasks": 2}, "Alcoves has 3 tasks in all"),
+        ({"world": Alcoves(), "train_tasks": 2}, "Alcoves has 3 tasks, which are in every"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:

@@ -201,7 +201,7 @@ def test_the_walls_of_a_maze() -> None:
         (0, -1): [RIGHT],
         (0, 1): [LEFT],
     }.items():
-        seen = world.time_steps(task, torch.tensor([[[*place, 0.0]]]))[0, 0, :4]
+        seen = world.observe(task, torch.tensor([[[*place, 0.0]]]))[0, 0, :4]
         assert [way for way in range(4) if seen[way]] == ways
         for way in range(4):
             after = moved(world, task, [*map(float, place), 0.0], way, [0.5]).state[0, 0, :2].tolist()
