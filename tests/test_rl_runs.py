@@ -123,7 +123,7 @@ WORLD = "--config bandits.yaml --model.learner"
 MISTAKES = {
     f"fit {WORLD} lightning_meta.learners.ProtoNet": ["ProtoNet learns from labelled examples", "decision processes"],
     "fit --config sinusoid.yaml --model.learner agents.Favourite": ["Favourite is an agent", "Sinusoid gives labelled"],
-    f"fit {WORLD} agents.Favourite --data.world.arms 0": ["arms 0"],
+    f"fit {WORLD} agents.Favourite --data.world.arms 0": ["arms is 0"],
     f"fit {WORLD} agents.Favourite --data.world.armz 3": ["Bandits has no argument 'armz'", "arms"],
     f"fit {WORLD} agents.Favourite --data.train_tasks 0": ["train_tasks is 0"],
     f"fit {WORLD} agents.Continuous": ["Continuous as configured cannot act in Bandits", "5 discrete actions"],

@@ -185,7 +185,7 @@ def test_a_policy_with_a_memory_reads_the_result_of_its_last_action_when_its_tri
         assert time_step.previous_done.tolist() == [[0.0 if began else 1.0] * envs] * 2
         assert time_step.previous_action.tolist() == [[[0.0, 0.0] if began else [0.0, 1.0]] * envs] * 2
     for others, envs in ((mdps(Corridor(3), 9), 4), (tasks, 2)):
-        with pytest.raises(InputError, match="remembers 2 tasks in 4 envs cannot act in"):
+        with pytest.raises(InputError, match="remembers 2 tasks in 4 envs and cannot act in"):
             others.rollout(policy, envs=envs)
 
 
