@@ -1,4 +1,4 @@
-"""A measurement of what a world does: two that are made alike may pose different tasks because of what they keep elsewhere."""
+"""A measurement of what a world does, because two worlds with equal settings may differ by something they read elsewhere."""
 
 from typing import Any
 
@@ -11,19 +11,20 @@ from lightning_meta.core.world_calls import call
 STEPS = 3
 
 
-def measured(mdps: MDPs) -> str:
-    """A digest of the tasks, of how an episode and a later one begin, and of a few steps under fixed actions."""
+def fingerprint(mdps: MDPs) -> str:
+    """Return a digest of the tasks, of the start of a first and a later episode, and of a few steps with fixed actions."""
     world, task = mdps.world, mdps.task
-    luck = mdps.chance("measure", STEPS + 2, 1, world.noise).movedim(1, 0)
-    found: list[Any] = [task, call(world, "again", (task, luck[-1]))]
-    state, observation = call(world, "reset", (task, luck[-2]))
-    found += [state.clone(), observation.clone()]
+    noise = mdps.uniform("measure", STEPS + 2, 1, world.noise).movedim(1, 0)
+    parts: list[Any] = [task, call(world, "soft_reset", (task, noise[-1]))]
+    state, observation = call(world, "reset", (task, noise[-2]))
+    parts += [state.clone(), observation.clone()]
     for step in range(STEPS):
         if world.discrete:
             action = torch.full((len(mdps), 1), step % world.actions)
         else:
-            action = 2 * mdps.chance(f"measure/action/{step}", 1, world.actions).to(torch.get_default_dtype()) - 1
-        moved = call(world, "step", (task, state, action, luck[step]))
-        state = moved.state
-        found += [part.clone() for part in (state, moved.observation, moved.reward, moved.terminated)]
-    return digest(repr(Settings(found).value).encode())
+            action = 2 * mdps.uniform(f"measure/action/{step}", 1, world.actions).to(torch.get_default_dtype()) - 1
+        transition = call(world, "step", (task, state, action, noise[step]))
+        state = transition.state
+        results = state, transition.observation, transition.reward, transition.terminated
+        parts += [part.clone() for part in results]
+    return digest(repr(Settings(parts).value).encode())

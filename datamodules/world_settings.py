@@ -1,4 +1,4 @@
-"""What a world is and how it is set, by content, so that two can be compared and a report can tell."""
+"""The settings of a world as plain values, by content, to compare two worlds and to report them."""
 
 import copyreg
 import functools
@@ -12,15 +12,23 @@ import torch
 from torch import Tensor
 
 from lightning_meta.core import World
-from lightning_meta.core.world_shapes import SETTINGS
+from lightning_meta.core.world_checks import SETTINGS
 
-SHOWN = 16  # numbers of a tensor that are told one by one; of a larger one a digest is
+SHOWN = 16  # numbers of a tensor that are listed one by one; a larger one is represented by a digest
 
 
 class Settings:
-    """Plain values that say all that an object holds, the objects that it is made of as well. Tensors and arrays count by
-    their numbers, functions by their name, code, defaults and what they close over. `unknown`: names of what nothing can be
-    told of but its kind."""
+    """The content of an object as plain values, including the objects that it is made of.
+
+    Tensors and arrays are represented by their numbers, functions by their name, code, defaults and closure.
+
+    Args:
+        what: the object.
+
+    Attributes:
+        value: the plain values.
+        unknown: the names of parts whose content is not accessible, only their class.
+    """
 
     def __init__(self, what: Any):
         self.unknown: list[str] = []
@@ -56,8 +64,8 @@ class Settings:
         if isinstance(what, types.CodeType):
             return [digest(what.co_code), list(what.co_names), self.of(what.co_consts, name)]
         if isinstance(what, types.FunctionType):
-            held = [content(cell) for cell in what.__closure__ or ()]
-            parts = {"code": what.__code__, "defaults": [what.__defaults__, what.__kwdefaults__], "closure": held}
+            closure = [content(cell) for cell in what.__closure__ or ()]
+            parts = {"code": what.__code__, "defaults": [what.__defaults__, what.__kwdefaults__], "closure": closure}
             return {"function": named(what), **{key: self.of(part, f"{name}.{key}") for key, part in parts.items()}}
         if isinstance(what, types.MethodType):
             return {"method": what.__name__, "of": self.of(what.__self__, name)}
@@ -80,15 +88,15 @@ class Settings:
         return {kind: list(what.shape), "sha256": digest(what.flatten().view(torch.uint8).numpy().tobytes())}
 
     def reduced(self, what: Any, name: str) -> Any:
-        """As it would be pickled: what made it, of which arguments, and its state."""
+        """Represent an object as pickle would: the function that made it, its arguments and its state."""
         try:
-            found = what.__reduce_ex__(4)
-        except Exception:  # locks, files, handles of libraries: each says so in its own way
+            reduced = what.__reduce_ex__(4)
+        except Exception:  # locks, files, handles of libraries: each raises an error of its own
             self.unknown.append(f"{name.lstrip('.')}, a {named(type(what))},")
             return {"class": named(type(what))}
-        if isinstance(found, str):
-            return {"global": found}
-        maker, arguments, *rest = found
+        if isinstance(reduced, str):
+            return {"global": reduced}
+        maker, arguments, *rest = reduced
         rest = [list(part) if isinstance(part, Iterator) else part for part in rest]
         plain = maker is copyreg.__newobj__  # type: ignore[attr-defined]  # what pickle itself refers to
         if plain and len(arguments) == 1 and not any(part is not None for part in rest[1:]):
@@ -98,13 +106,13 @@ class Settings:
 
 
 def kept(what: Any) -> dict[str, Any]:
-    """The attributes of an object, in its dictionary and in slots."""
+    """Return the attributes of an object, those in its dictionary and those in slots."""
     slots = copyreg._slotnames(type(what))  # type: ignore[attr-defined]  # those that pickle keeps
     return {name: getattr(what, name) for name in slots if hasattr(what, name)} | getattr(what, "__dict__", {})
 
 
 def content(cell: types.CellType) -> Any:
-    """The content of a closure cell. A variable that was deleted, or is not set yet, is recorded as empty."""
+    """Return the content of a closure cell. A variable that was deleted, or is not set yet, is recorded as empty."""
     try:
         return cell.cell_contents
     except ValueError:
@@ -112,7 +120,7 @@ def content(cell: types.CellType) -> Any:
 
 
 def named(what: Any) -> str:
-    """Its full name."""
+    """Return the full name of a class, function or module."""
     return f"{getattr(what, '__module__', None) or ''}.{getattr(what, '__qualname__', str(what))}".lstrip(".")
 
 

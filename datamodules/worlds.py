@@ -1,4 +1,4 @@
-"""Decision processes as a Lightning data module: meta-batches of tasks, each named by a seed, and the luck of meeting them."""
+"""Decision processes as a Lightning data module: meta-batches of tasks, each with a seed and a seed of its random numbers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,17 +7,30 @@ import torch
 
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from datamodules.task_data import StreamedTasks
-from datamodules.world_measure import measured
+from datamodules.world_measure import fingerprint
 from datamodules.world_settings import Settings
 from lightning_meta.core import InputError, MDPs, World, numbered
-from lightning_meta.core.world_shapes import check_settings
+from lightning_meta.core.world_checks import check_settings
 
-MEASURED = 8  # validation tasks of which what they are is compared, beside how their world is set
+FINGERPRINTED = 8  # validation tasks that are compared by what they do, besides the settings of their world
 
 
 class WorldStream(MetaBatches[MDPs]):
-    """Meta-batches of tasks of a world: new ones without end or, where `known` says which there are, those in turn, each
-    time round in another order. A task that comes again has other luck."""
+    """A stream of meta-batches of tasks of a world.
+
+    Tasks are new without end or, if `known` lists them, those in turn, in another order each round. A task that comes again
+    has other random numbers.
+
+    Args:
+        family: the world.
+        split: `train`, `val` or `test`.
+        episodes: the number of tasks in an epoch.
+        meta_batch: the number of tasks in a meta-batch.
+        seed: the seed of the stream.
+        rank: the number of this process; None if it is not known yet.
+        world: the number of processes; None if it is not known yet.
+        known: the seeds of the tasks, or None for new ones without end.
+    """
 
     def __init__(
         self,
@@ -36,24 +49,32 @@ class WorldStream(MetaBatches[MDPs]):
     def draw(self, number: int, indices: range) -> MDPs:  # noqa: ARG002  tasks have no size to draw
         places = torch.arange(indices.start, indices.stop)
         seeds = self.sequence("task", places) if self.known is None else self.in_turn(self.known, indices)
-        return MDPs(self.family, seeds, self.sequence("luck", places))
+        return MDPs(self.family, seeds, self.sequence("luck", places))  # another name would give other random numbers
 
     def sequence(self, purpose: str, places: torch.Tensor) -> torch.Tensor:
-        """The numbers [n] at these places."""
+        """Return the numbers [n] at these places of a sequence."""
         return numbered(int(Key(self.seed, self.split, self.epoch, 0).rng(purpose).integers(2**62)), places)
 
     def in_turn(self, known: range, indices: range) -> torch.Tensor:
-        """Each known task once before any comes again: [n]."""
+        """Return the seeds [n] of known tasks, each once per round."""
         rounds = range(indices.start // len(known), (indices.stop - 1) // len(known) + 1)
         orders = {n: Key(self.seed, self.split, self.epoch, n).rng("order").permutation(len(known)) for n in rounds}
         return torch.tensor([known[orders[index // len(known)][index % len(known)]] for index in indices])
 
 
 class Worlds(StreamedTasks):
-    """Tasks of a world. Training draws new ones without end or, with `train_tasks`, from so many; validation and test have
-    `val_tasks` and `test_tasks` others. Of a world whose tasks can be counted each split has them all.
+    """Tasks of a world, for agents.
 
-    `epoch_batches`: meta-batches of `meta_batch` tasks in an epoch.
+    If the number of tasks of the world is finite, each split has them all. Otherwise the splits have different tasks.
+
+    Args:
+        world: The world.
+        meta_batch: The number of tasks in a meta-batch.
+        epoch_batches: The number of meta-batches in a training epoch.
+        train_tasks: The number of training tasks; None for new ones without end.
+        val_tasks: The number of validation tasks.
+        test_tasks: The number of test tasks.
+        seed: The seed of tasks and their random numbers.
     """
 
     gives = "decision processes"
@@ -77,12 +98,12 @@ class Worlds(StreamedTasks):
                 raise InputError(f"{name} is {value}: give 1 or more")
         if train_tasks and world.tasks:
             raise InputError(
-                f"train_tasks is {train_tasks}, but {type(world).__name__} has {world.tasks} tasks in all, which every split"
-                " takes: leave train_tasks out"
+                f"train_tasks is {train_tasks}, but {type(world).__name__} has {world.tasks} tasks, which are in every"
+                " split: leave train_tasks out"
             )
         self.world = world
         self.observations, self.actions, self.discrete = world.observations, world.actions, world.discrete
-        self.tasks = train_tasks or world.tasks  # how many training has; None: without end
+        self.tasks = train_tasks or world.tasks  # in training; None if they are without end
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_tasks, "test": test_tasks}
         self.known: dict[str, range | None] = dict.fromkeys(self.episodes, range(world.tasks) if world.tasks else None)
         if train_tasks:
@@ -136,11 +157,11 @@ class Worlds(StreamedTasks):
         settings = Settings(self.world)
         if settings.unknown:
             raise InputError(
-                f"{self.source}.{settings.unknown[0]} cannot be compared with that of another {self.source}, so nobody can"
-                " tell whether both pose the same tasks: keep what it is made from in its place, or give it a __reduce__"
+                f"{self.source}.{settings.unknown[0]} cannot be compared with that of another {self.source}, so it is unknown"
+                " whether both have the same tasks: store what it is made from instead, or give it a __reduce__"
             )
-        stream = WorldStream(self.world, "val", MEASURED, seed=self.seed, rank=0, world=1, known=self.known["val"])
-        does = measured(stream.draw(0, range(min(MEASURED, self.episodes["val"]))))
+        stream = WorldStream(self.world, "val", FINGERPRINTED, seed=self.seed, rank=0, world=1, known=self.known["val"])
+        does = fingerprint(stream.draw(0, range(min(FINGERPRINTED, self.episodes["val"]))))
         return repr((settings.value, does, self.known["val"], self.episodes["val"], self.seed))
 
     def protocol(self, stage: str) -> dict[str, Any]:
@@ -148,5 +169,5 @@ class Worlds(StreamedTasks):
         return {**settings, "world": Settings(self.world).value}
 
     def state_dict(self) -> dict[str, Any]:
-        """The world that a checkpoint was trained in, to be compared with others."""
+        """Return the settings of the world, which a checkpoint is compared with others by."""
         return {"world": Settings(self.world).value}

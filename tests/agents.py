@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Seen, Trajectories, World, log_prob
+from lightning_meta.core import InputError, MDPs, Policy, TimeStep, Trajectory, World, log_prob
+from lightning_meta.rl import UpdateBased
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,15 @@ class Odds(Policy):
 
     logits: Tensor
 
-    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
-        logits = self.logits.unsqueeze(1).expand(-1, seen.reward.shape[1], -1)
+    def act(self, time_step: TimeStep) -> tuple[Distribution, Policy]:
+        logits = self.logits.unsqueeze(1).expand(-1, time_step.previous_reward.shape[1], -1)
         return Categorical(logits=logits, validate_args=False), self
 
 
-class Favourite(MetaRLLearner):
+class Favourite(UpdateBased):
     """theta: the log odds of each action to begin with, and how much rewards count. phi: log odds, to which each update
-    adds what the actions paid. Improves by plain policy gradient of its last episode, with running statistics of its own:
-    the mean return so far, and what it lived through last."""
+    adds the rewards of the actions. It learns by the plain policy gradient of its last episode, with running statistics of its
+    own: the mean return, and the number of meta-batches so far."""
 
     def __init__(
         self, observations: int, actions: int, discrete: bool, updates: int = 1, envs: int = 4, steps: int = 2
@@ -39,30 +40,32 @@ class Favourite(MetaRLLearner):
     def prior(self, mdps: MDPs) -> Odds:
         return Odds(self.start.expand(len(mdps), -1))
 
-    def update(self, policy: Policy, lived: Trajectories) -> Odds:
+    def update(self, policy: Policy, trajectory: Trajectory) -> Odds:
         assert isinstance(policy, Odds)
-        paid = torch.zeros_like(policy.logits).scatter_add(1, lived.action.flatten(1), lived.reward.flatten(1))
+        paid = torch.zeros_like(policy.logits).scatter_add(
+            1, trajectory.action.flatten(1), trajectory.reward.flatten(1)
+        )
         return Odds(policy.logits + self.weight * paid)
 
-    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
-        trial = [lived for lived, _ in self.trial(mdps)]
+    def learn(self, mdps: MDPs, outer_step: Callable[[Tensor], None]) -> dict[str, Tensor]:
+        trial = [trajectory for trajectory, _ in self.trial(mdps)]
         policy = self.prior(mdps)
-        for lived in trial:
-            policy = self.update(policy, lived)
+        for trajectory in trial:
+            policy = self.update(policy, trajectory)
         last, _ = mdps.rollout(policy, self.envs, purpose="adapted")
         for _ in range(self.steps):
             policy = self.prior(mdps)
-            for lived in trial:
-                policy = self.update(policy, lived)
-            distribution, _ = policy.act(last.seen)
+            for trajectory in trial:
+                policy = self.update(policy, trajectory)
+            distribution, _ = policy.act(last.time_steps)
             logits = distribution.logits.unsqueeze(2).expand(*last.action.shape, -1)
             likely = log_prob(Categorical(logits=logits, validate_args=False), last.action)
-            improve(-(likely * (last.reward - self.mean / mdps.world.horizon)).sum(-1).mean())
+            outer_step(-(likely * (last.reward - self.mean / mdps.world.horizon)).sum(-1).mean())
         found = last.returns().mean()
         self.mean.lerp_(found, 0.1)
         self.met += 1
-        lived = sum(one.valid.sum() for one in (*trial, last))
-        return {"return": found, "steps": torch.as_tensor(lived).float(), "weight": self.weight.detach()}
+        steps = sum(one.valid.sum() for one in (*trial, last))
+        return {"return": found, "steps": torch.as_tensor(steps).float(), "weight": self.weight.detach()}
 
     def check(self, world: World) -> None:
         if not world.discrete:

@@ -1,6 +1,6 @@
 """Meta-trains and meta-tests every agent on one or more processes:  python every_agent.py DEVICES OUT
 
-Writes to OUT, by agent, the final theta (buffers included), the steps that were lived and the meta-test returns.
+Writes to OUT, by agent, the final theta (buffers included), the environment steps and the meta-test returns.
 """
 
 import sys
@@ -26,7 +26,7 @@ def start(name: str) -> tuple[MetaRLLearner, World]:
 
 def train(devices: int, name: str) -> dict[str, Any]:
     agent, where = start(name)
-    outer = {} if agent.own_step else {"optimizer": partial(torch.optim.SGD, lr=0.1), "clip": 1.0}
+    outer = {} if agent.own_outer_step else {"optimizer": partial(torch.optim.SGD, lr=0.1), "clip": 1.0}
     module = MetaRL(agent, **outer)
     known = KNOWN if name in MODELS and remembers(name) else None
     data = Worlds(where, meta_batch=16, epoch_batches=2, train_tasks=known, test_tasks=8)
@@ -47,7 +47,7 @@ def train(devices: int, name: str) -> dict[str, Any]:
     trainer.test(module, datamodule=data, verbose=False)
     scores = {name: value for name, value in trainer.callback_metrics.items() if "/memory/" not in name}
     theta = {name: w for name, w in agent.state_dict().items() if isinstance(w, torch.Tensor)}
-    return {"theta": theta, "scores": scores, "lived": module.lived}
+    return {"theta": theta, "scores": scores, "steps": module.environment_steps}
 
 
 def main(devices: int, out: str) -> None:

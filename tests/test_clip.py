@@ -1,4 +1,4 @@
-"""The film of an adapted animal shows what was lived through."""
+"""The clip of an adapted agent shows the states of its rollout."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from datamodules.worlds import Worlds
-from lightning_meta.core import InputError, MDPs, Policy, Seen
+from lightning_meta.core import InputError, MDPs, Policy, TimeStep
 from lightning_meta.envs import AntDirection, HalfCheetahDirection, HalfCheetahVelocity, Navigation
 from lightning_meta.nn import SNAIL
 from lightning_meta.rl import MAML, RL2
 from lightning_meta.training import MetaRL
-from lightning_meta.training.clip import Clip, filmed, shown, states_of
+from lightning_meta.training.clip import Clip, clip_tasks, record_states, states_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Push(Policy):
 
     torque: Tensor
 
-    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
-        return Normal(self.torque.unsqueeze(1).expand(-1, seen.reward.shape[1], -1), 1e-6), self
+    def act(self, time_step: TimeStep) -> tuple[Distribution, Policy]:
+        return Normal(self.torque.unsqueeze(1).expand(-1, time_step.previous_reward.shape[1], -1), 1e-6), self
 
 
 def agent(world: HalfCheetahDirection | HalfCheetahVelocity | Navigation) -> MAML:
@@ -45,7 +45,7 @@ def met(world: HalfCheetahDirection | HalfCheetahVelocity | AntDirection, tasks:
 
 
 @of_lightning
-def test_a_test_leaves_a_film_before_forward_backward(tmp_path: Path) -> None:
+def test_a_test_writes_a_clip_before_forward_backward(tmp_path: Path) -> None:
     world = HalfCheetahDirection(horizon=24)
     logger = TensorBoardLogger(tmp_path, name="", version="run")
     trainer = pl.Trainer(**{**SILENT, "logger": logger}, default_root_dir=tmp_path / "run", callbacks=[Clip(every=3)])
@@ -72,35 +72,37 @@ def row_tops(frame: Image.Image) -> list[int]:
     return [row * frame.height // 3 for row in range(3)]
 
 
-def test_a_film_shows_the_states_that_were_lived_through() -> None:
+def test_a_clip_shows_the_states_of_the_rollout() -> None:
     world = HalfCheetahDirection(horizon=12)
     mdps, policy = met(world), Push(torch.tensor([[0.9] * 6, [-0.9] * 6]))
     states = states_of(policy, mdps, 10, False)
-    lived, _ = mdps.rollout(policy, purpose="clip", steps=10)
-    torch.testing.assert_close(world.seen(states).float(), lived.seen.observation[:, 0])
+    trajectory, _ = mdps.rollout(policy, purpose="clip", steps=10)
+    torch.testing.assert_close(world.observe(states).float(), trajectory.time_steps.observation[:, 0])
     assert states[0, -1, 1] != states[1, -1, 1]
 
 
-def test_a_film_of_an_ant_that_falls_ends_with_the_fall() -> None:
+def test_a_clip_of_an_ant_that_falls_ends_with_the_fall() -> None:
     world = AntDirection(horizon=100)
     mdps, policy = met(world, 16), Anything(world)
-    states, (lived, _) = states_of(policy, mdps, 100, False), mdps.rollout(policy, purpose="clip")
-    fallen = lived.terminated[:, 0].any(1)
+    states, (trajectory, _) = states_of(policy, mdps, 100, False), mdps.rollout(policy, purpose="clip")
+    fallen = trajectory.terminated[:, 0].any(1)
     assert fallen.any()
     assert not fallen.all()
-    for film, ended in zip(states[fallen], lived.terminated[fallen, 0], strict=True):
+    for film, ended in zip(states[fallen], trajectory.terminated[fallen, 0], strict=True):
         last = int(ended.long().argmax())
         torch.testing.assert_close(film[last:], film[last].expand_as(film[last:]), rtol=0, atol=0)
         assert (film[1 : last + 1, 0] > film[:last, 0]).all(), "until then time goes on"
 
 
-def test_the_tasks_of_a_film() -> None:
+def test_the_tasks_of_a_clip() -> None:
     batch = met(HalfCheetahDirection(), 6)
-    assert shown(MDPs(batch.world, batch.seeds[1:], batch.draws[1:])).seeds.tolist() == [0, 1], "both there are"
-    mdps = shown(met(HalfCheetahVelocity(), 6))
+    assert clip_tasks(MDPs(batch.world, batch.seeds[1:], batch.noise_seeds[1:])).seeds.tolist() == [0, 1], (
+        "both there are"
+    )
+    mdps = clip_tasks(met(HalfCheetahVelocity(), 6))
     assert mdps.seeds.tolist() == [0, 1]
-    assert mdps.draws.tolist() == [7, 7], "from the same start"
-    names, states = filmed(agent(HalfCheetahVelocity()), mdps, 4)
+    assert mdps.noise_seeds.tolist() == [7, 7], "from the same start"
+    names, states = record_states(agent(HalfCheetahVelocity()), mdps, 4)
     speeds = [f"adapted: {speed:.1f} m/s" for speed in mdps.task.tolist()]
     assert names == ["before adapting", *speeds]
     torch.testing.assert_close(states[:, 0], states[:1, 0].expand(3, -1), rtol=0, atol=0)
@@ -120,7 +122,7 @@ def test_limbs_are_where_the_body_has_them() -> None:
 
 
 @of_lightning
-def test_elsewhere_there_is_no_film(tmp_path: Path) -> None:
+def test_worlds_without_mujoco_have_no_clip(tmp_path: Path) -> None:
     world = Navigation(horizon=3)
     trainer = pl.Trainer(**SILENT, default_root_dir=tmp_path, callbacks=[Clip()])
     trainer.test(MetaRL(agent(world)), datamodule=Worlds(world, meta_batch=2, test_tasks=2), verbose=False)
@@ -133,11 +135,11 @@ def test_a_clip_of_no_frames_is_refused(wrong: dict[str, int]) -> None:
         Clip(**wrong)
 
 
-def test_of_an_agent_that_learns_while_it_acts_the_last_episode_of_a_trial_is_filmed() -> None:
+def test_the_clip_of_a_memory_based_agent_shows_the_last_episode_of_a_trial() -> None:
     """With a network that reads no step more."""
     agent = RL2(SNAIL(length=12, width=8, filters=4), 17, 6, discrete=False, episodes=2).eval()
     mdps = met(HalfCheetahDirection(horizon=6))
-    names, states = filmed(agent, mdps, 10)
+    names, states = record_states(agent, mdps, 10)
     assert states.shape == (3, 6, 19)
     assert names[1:] == ["adapted: forward", "adapted: backward"]
     assert not torch.equal(states[0], states[1]), "it knows the first episode"

@@ -50,7 +50,7 @@ def test_a_trained_agent_has_its_row_beside_the_strategies(tool, tmp_path, monke
     with torch.no_grad():
         own = torch.cat([agent.returns(one).sum(1) for one in tasks])
     assert rows["RL2 of GRU, here"]["mean"] == pytest.approx(own.mean().item(), abs=1e-4), (
-        "the tasks and luck of `lightning-meta test`"
+        "the tasks and random numbers of `lightning-meta test`"
     )
     assert rows["RL2 of GRU, here"]["ci95"] == pytest.approx(1.96 * own.std().item() / 30**0.5, abs=1e-4)
     assert rows["Oracle, told the task"]["mean"] > max(rows[name]["mean"] for name in ("Random", "Greedy"))
@@ -58,7 +58,7 @@ def test_a_trained_agent_has_its_row_beside_the_strategies(tool, tmp_path, monke
     assert rows["UCB1"]["chosen"].startswith("c 0.")
 
 
-def test_an_agent_of_two_arms_is_judged_on_arms_of_all_odds(tool, tmp_path, monkeypatch, capsys):
+def test_an_agent_of_two_arms_is_scored_on_arms_of_all_odds(tool, tmp_path, monkeypatch, capsys):
     path, agent = checkpoint(tmp_path / "rl2.ckpt", TwoArms("uniform"), odds="uniform")
     monkeypatch.setattr(sys, "argv", ["x", "two_arms", "--strategies", "--tasks", "20", "--json", "--checkpoint", path])
     tool.main()
@@ -67,19 +67,19 @@ def test_an_agent_of_two_arms_is_judged_on_arms_of_all_odds(tool, tmp_path, monk
     assert {row["strategy"] for row in rows} == {"RL2 of GRU, trained on uniform arms"}
     (mdps,) = Worlds(TwoArms("easy"), test_tasks=20).streams("test")[0]
     with torch.no_grad():
-        lived, _ = mdps.rollout(agent.prior(mdps), purpose="trial")
-    odds = mdps.task.gather(1, lived.action[:, 0])
+        trajectory, _ = mdps.rollout(agent.prior(mdps), purpose="trial")
+    odds = mdps.task.gather(1, trajectory.action[:, 0])
     assert rows[2]["mean"] == pytest.approx((0.9 - odds).sum(1).mean().item(), abs=1e-3), "0.8 a wrong pull"
 
 
-def test_a_checkpoint_of_no_table_is_refused(tool, tmp_path, monkeypatch):
+def test_a_checkpoint_that_belongs_to_no_table_is_refused(tool, tmp_path, monkeypatch):
     path, _ = checkpoint(tmp_path / "rl2.ckpt", Bandits(3, 10), arms=3, horizon=10)
     monkeypatch.setattr(sys, "argv", ["x", "bandits", "--quick", "--checkpoint", path])
     with pytest.raises(InputError, match="was trained in a world of none of the tables asked for: bandits"):
         tool.main()
 
 
-def test_a_strategy_that_is_none_is_refused(tool, monkeypatch, capsys):
+def test_an_unknown_strategy_is_refused(tool, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", "--strategies", "UCB1", "ucb2"])
     with pytest.raises(SystemExit):
         tool.main()

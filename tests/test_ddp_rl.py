@@ -29,7 +29,7 @@ def test_law_8_two_processes_end_with_the_theta_of_one(run: str, results: list[d
     one, two = (result[run] for result in results)
     assert_close(two["theta"], one["theta"], rtol=1e-6, atol=1e-6)
     assert_close(two["scores"], one["scores"], rtol=1e-5, atol=1e-5)
-    assert two["lived"] == one["lived"] > 0
+    assert two["steps"] == one["steps"] > 0
 
 
 @pytest.mark.parametrize("run", RUNS)

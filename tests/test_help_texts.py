@@ -7,12 +7,18 @@ import re
 import docstring_parser
 import pytest
 
-MODULES = ("lightning_meta.learners", "lightning_meta.nn")  # whose exported classes a configuration names
+from datamodules.worlds import Worlds
+from lightning_meta.training import MetaRL
+from lightning_meta.training.clip import Clip
+
+# A configuration names their exported classes.
+MODULES = ("lightning_meta.learners", "lightning_meta.nn", "lightning_meta.rl", "lightning_meta.envs")
 CLASSES = [
     getattr(importlib.import_module(module), name)
     for module in MODULES
     for name in importlib.import_module(module).__all__
-]
+] + [MetaRL, Worlds, Clip]
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of a class without a constructor
 ELSEWHERE = re.compile(r"\b(see above|as above|as for|as those of|as told|unless told)\b", re.I)
 every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
@@ -29,7 +35,7 @@ def test_a_summary_is_one_sentence_on_one_line(kind: type) -> None:
 def test_every_argument_is_explained_by_itself(kind: type) -> None:
     """As jsonargparse reads the docstring: one argument an entry, a text that needs no other entry, and no entry too many."""
     texts = {one.arg_name: one.description or "" for one in docstring_parser.parse(inspect.getdoc(kind) or "").params}
-    arguments = [name for name in inspect.signature(kind).parameters if name != "self"]
+    arguments = [name for name, one in inspect.signature(kind).parameters.items() if one.kind not in VARIABLE]
     assert list(texts) == arguments, "the entries of Args, in the order of the signature"
     for name, text in texts.items():
         assert re.match(r"[A-Z0-9]", text), f"{name}: {text}"

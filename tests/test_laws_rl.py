@@ -90,29 +90,29 @@ def remembers(name: str) -> bool:
 def improver(agent: MetaRLLearner, lr: float = 1e-2) -> Callable[[Tensor], None]:
     """As MetaRL makes it, in one process."""
     theta = [w for w in agent.parameters() if w.requires_grad]
-    optimizer = torch.optim.SGD(theta, lr=1.0) if agent.own_step else torch.optim.Adam(theta, lr=lr)
+    optimizer = torch.optim.SGD(theta, lr=1.0) if agent.own_outer_step else torch.optim.Adam(theta, lr=lr)
 
-    def improve(loss: Tensor) -> None:
+    def outer_step(loss: Tensor) -> None:
         for w, gradient in zip(theta, torch.autograd.grad(loss, theta, allow_unused=True), strict=True):
             w.grad = gradient
         optimizer.step()
 
-    return improve
+    return outer_step
 
 
 def trained(name: str, steps: int = 2) -> MetaRLLearner:
     """After so many meta-batches: what an agent remembers is not empty."""
     agent = make(name).train()
-    improve = improver(agent)
+    outer_step = improver(agent)
     for step in range(steps):
-        agent.learn(met(name, step), improve)
+        agent.learn(met(name, step), outer_step)
     return agent
 
 
 def lives(policy: Policy, tasks: MDPs) -> tuple[Tensor, ...]:
     """What a policy does in an episode of two envs, and how likely it was to."""
-    lived, _ = tasks.rollout(policy, envs=2, purpose="asked")
-    return lived.action, lived.log_prob, lived.reward
+    trajectory, _ = tasks.rollout(policy, envs=2, purpose="asked")
+    return trajectory.action, trajectory.log_prob, trajectory.reward
 
 
 def state(agent: MetaRLLearner) -> dict[str, Tensor]:
@@ -130,7 +130,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @every_agent
-def test_law_1_returns_are_numbers_one_for_each_point_of_the_curve(name: str) -> None:
+def test_law_1_returns_are_finite_one_per_point_of_the_curve(name: str) -> None:
     agent = trained(name).eval()
     found = agent.returns(mdps(name, 0, 1, 2))
     assert found.shape == (3, agent.updates + 1 if agent.updates else agent.episodes)
@@ -138,7 +138,7 @@ def test_law_1_returns_are_numbers_one_for_each_point_of_the_curve(name: str) ->
 
 
 @every_agent
-def test_what_is_worth_a_curve_is_told(name: str) -> None:
+def test_learning_returns_scalars_to_log(name: str) -> None:
     agent = make(name).train()
     found = agent.learn(met(name, 0), improver(agent))
     chances = not isinstance(agent, RecurrentDPG)  # whose policy has none, unless it is stochastic
@@ -192,13 +192,13 @@ def test_law_5_every_parameter_stays_finite_and_moves(name: str) -> None:
 
 
 @every_agent
-def test_what_it_learns_is_a_function_of_the_tasks_and_their_luck(name: str) -> None:
+def test_learning_is_a_function_of_the_tasks_and_their_noise_seeds(name: str) -> None:
     """An agent draws nothing from torch's own generator, so a resumed run goes on as the unbroken one."""
     first, second = trained(name), make(name).train()
-    improve = improver(second)
+    outer_step = improver(second)
     for step in range(2):
         torch.manual_seed(step + 1)
-        second.learn(met(name, step), improve)
+        second.learn(met(name, step), outer_step)
     assert_close(dict(second.named_parameters()), dict(first.named_parameters()), rtol=0, atol=0)
 
 
@@ -206,7 +206,7 @@ def test_what_it_learns_is_a_function_of_the_tasks_and_their_luck(name: str) -> 
     "name", [name if name in ("l2rl", "pearl") else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 )
 def test_law_6_it_learns_in_seconds(name: str) -> None:
-    """Fresh tasks are lived through with a higher return than before: of 5 pulls of two arms more than the 2.5 of chance,
+    """The return in new tasks is higher than before: of 5 pulls of two arms more than the 2.5 of chance,
     of a walk to a goal more than at the start, each by a margin."""
     agent = make(name)
 
@@ -214,11 +214,11 @@ def test_law_6_it_learns_in_seconds(name: str) -> None:
         agent.eval()
         curve = agent.returns(met(name, 10_000, 300))
         agent.train()
-        return float((curve.mean(1) if agent.total else curve[:, -1]).mean())
+        return float((curve.mean(1) if agent.score == "total" else curve[:, -1]).mean())
 
-    before, improve = judged(), improver(agent, 0.02)
+    before, outer_step = judged(), improver(agent, 0.02)
     for step in range(600):
-        agent.learn(met(name, step, 32), improve)
+        agent.learn(met(name, step, 32), outer_step)
         if step % 30 == 29 and judged() > before + 0.2:
             return
     pytest.fail(f"{before:.2f} at first, {judged():.2f} after 600 meta-batches")
@@ -237,7 +237,7 @@ def test_law_7_a_checkpoint_gives_the_same_phi(name: str, tmp_path: Path) -> Non
 @every_agent
 def test_law_7_bfloat16_trains(name: str) -> None:
     full, half = make(name).train(), make(name).train()
-    if full.own_step:
+    if full.own_outer_step:
         pytest.skip("refused: see test_rl_runs.py")
     tasks = met(name, 0, 16)
     found = full.learn(tasks, improver(full, 1e-3))

@@ -12,13 +12,13 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.testing import assert_close
 
-from lightning_meta.core import InputError, MDPs, Moved, Seen, Trajectories, World, log_prob, uniform
-from lightning_meta.envs import Bandits, Told
+from lightning_meta.core import InputError, MDPs, TimeStep, Trajectory, Transition, World, log_prob, uniform
+from lightning_meta.core.distributed import mean_over_processes
+from lightning_meta.envs import Bandits, RevealTask
 from lightning_meta.nn.inner_loop import Weights
 from lightning_meta.rl import MAML
-from lightning_meta.rl.actor import FastPolicy
-from lightning_meta.rl.maml import Explored
-from lightning_meta.rl.processes import mean_over_processes
+from lightning_meta.rl.maml import Exploration
+from lightning_meta.rl.parts.actor import FastPolicy
 
 ALPHA = 0.7
 REWARD = torch.tensor([[1.0, 0.0], [-2.0, 3.0]]).double()  # of state, action
@@ -32,8 +32,8 @@ TIMES = [
 
 
 def exact(**options: Any) -> MAML:
-    """An agent whose estimates are those of the plain formula, with a logit for each state and action, in float64."""
-    plain = {"hidden": (), "inner_lr": ALPHA, "discount": 1.0, "baseline": False, "standardise": False}
+    """Build an agent whose estimates are those of the plain formula, with a logit per state and action, in float64."""
+    plain = {"hidden": (), "inner_lr": ALPHA, "gamma": 1.0, "baseline": False, "standardise": False}
     agent = MAML(2, 2, True, **(plain | {"score_terms": "all"} | options)).double()  # type: ignore[arg-type]
     with torch.no_grad():
         agent.actor.head.weight.copy_(torch.tensor([[1.0, 1.0], [3.0, 1.0]]).double().log())
@@ -41,42 +41,42 @@ def exact(**options: Any) -> MAML:
     return agent
 
 
-def episodes(choices: list[tuple[int, int]], agent: MAML, weights: Weights | None = None) -> Trajectories:
-    """One task that lives through these actions, each in an env of its own, chosen with these weights."""
+def episodes(choices: list[tuple[int, int]], agent: MAML, weights: Weights | None = None) -> Trajectory:
+    """Return the trajectory of one task with these actions, each in an env of its own, under these weights."""
     action = torch.tensor(choices).unsqueeze(0)
     state = torch.cat([torch.zeros_like(action[..., :1]), action[..., :1]], -1)
     observation = torch.eye(2)[state].double()
-    policy = agent.policy(weights or agent.start(), 1)
+    policy = agent.policy(weights or agent.initial_weights(), 1)
     likely = log_prob(policy.at(observation), action).detach()
     reward, no = REWARD[state, action], torch.zeros_like(action, dtype=torch.bool)
-    seen = Seen(observation, observation, reward, reward)
-    return Trajectories(seen, action, likely, reward, observation, no, no, ~no)
+    time_step = TimeStep(observation, observation, reward, reward)
+    return Trajectory(time_step, action, likely, reward, observation, no, no, ~no)
 
 
 def expected_return(weights: Weights) -> Tensor:
-    """The sum over all that may happen, by probability: no sample, no score."""
+    """Return the expected return as a sum over all outcomes, without samples or scores."""
     chance = (weights["head.weight"].T + weights["head.bias"]).softmax(-1)  # of state, action
     return torch.stack([chance[0, a] * chance[a, b] * (REWARD[0, a] + REWARD[a, b]) for a, b in CHOICES]).sum()
 
 
 def true_meta_gradient(agent: MAML) -> tuple[Tensor, ...]:
-    """d/dtheta J(theta + alpha dJ/dtheta), J the return a step."""
-    theta = agent.start()
+    """Return d/dtheta J(theta + alpha dJ/dtheta), with J the return per step."""
+    theta = agent.initial_weights()
     slopes = torch.autograd.grad(expected_return(theta) / 2, list(theta.values()), create_graph=True)
     phi = {name: w + ALPHA * slope for (name, w), slope in zip(theta.items(), slopes, strict=True)}
     return torch.autograd.grad(expected_return(phi) / 2, list(theta.values()))
 
 
 def estimated_meta_gradient(agent: MAML) -> tuple[Tensor, ...]:
-    """The agent's own, its expectation over what the adapted policy may live through."""
-    theta = agent.start()
-    lived = episodes([c for c, n in zip(CHOICES, TIMES, strict=True) for _ in range(n)], agent)
-    explored: Explored = [(lived, agent.advantages(lived))]
-    phi = {name: w[0].detach() for name, w in agent.adapted(theta, explored, 1).weights.items()}
+    """Return the meta-gradient of the agent, in expectation over the trajectories of the adapted policy."""
+    theta = agent.initial_weights()
+    trajectory = episodes([c for c, n in zip(CHOICES, TIMES, strict=True) for _ in range(n)], agent)
+    exploration: Exploration = [(trajectory, agent.advantages(trajectory))]
+    phi = {name: w[0].detach() for name, w in agent.adapted(theta, exploration, 1).weights.items()}
     losses = []
     for choice in CHOICES:
         after = episodes([choice], agent, phi)
-        acting = agent.adapted(theta, explored, 1).at(after.seen.observation)
+        acting = agent.adapted(theta, exploration, 1).at(after.time_steps.observation)
         losses.append(after.log_prob.sum().exp() * agent.outer_loss(acting, after, agent.advantages(after)).sum())
     return torch.autograd.grad(-torch.stack(losses).sum(), list(theta.values()))
 
@@ -98,14 +98,14 @@ def test_without_all_score_terms_it_is_another(wrong: dict[str, Any]) -> None:
 
 def test_first_order_is_the_gradient_at_phi() -> None:
     agent = exact(first_order=True)
-    theta = agent.start()
+    theta = agent.initial_weights()
     slopes = torch.autograd.grad(expected_return(theta) / 2, list(theta.values()))
     phi = {name: (w + ALPHA * g).detach().requires_grad_() for (name, w), g in zip(theta.items(), slopes, strict=True)}
     assert_close(estimated_meta_gradient(agent), torch.autograd.grad(expected_return(phi) / 2, list(phi.values())))
 
 
 class Homing(World):
-    """A point goes from the origin towards a goal on the unit circle, a tenth a step at most; minus the distance is paid."""
+    """A point that moves at most a tenth per step, with minus its distance to a goal on the unit circle as the reward."""
 
     def __init__(self, horizon: int = 20):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 2, 2, False, horizon, 0
@@ -118,10 +118,10 @@ class Homing(World):
         place = torch.zeros(*u.shape[:2], 2)
         return place, place
 
-    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Moved:  # noqa: ARG002
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Tensor) -> Transition:  # noqa: ARG002
         place = state + 0.1 * action.clamp(-1, 1)
         far = (place - task.unsqueeze(1)).norm(dim=-1)
-        return Moved(place, place, -far, far < 0.05)
+        return Transition(place, place, -far, far < 0.05)
 
 
 def small(**options: Any) -> MAML:
@@ -135,11 +135,11 @@ def tasks(world: World, start: int, count: int) -> MDPs:
 
 
 class Outer:
-    """Steps of an optimiser down the gradient of a loss, averaged over processes."""
+    """Take steps of an optimiser down the gradient of a loss, averaged over processes."""
 
     def __init__(self, agent: MAML, lr: float = 0.01):
         self.theta = list(agent.parameters())
-        self.optimizer = torch.optim.SGD(self.theta, 1.0) if agent.own_step else torch.optim.Adam(self.theta, lr)
+        self.optimizer = torch.optim.SGD(self.theta, 1.0) if agent.own_outer_step else torch.optim.Adam(self.theta, lr)
 
     def __call__(self, loss: Tensor) -> None:
         for w, gradient in zip(self.theta, torch.autograd.grad(loss, self.theta), strict=True):
@@ -149,13 +149,13 @@ class Outer:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])
-def test_it_learns_to_turn_home_in_a_step(outer: str) -> None:
+def test_it_learns_to_adapt_in_one_inner_step(outer: str) -> None:
     agent = small(outer=outer)
-    improve, others = Outer(agent, lr=0.02), tasks(Homing(), 10**5, 30)
+    outer_step, others = Outer(agent, lr=0.02), tasks(Homing(), 10**5, 30)
     before = agent.eval().returns(others).mean(0)
     agent.train()
     for k in range(8):
-        found = agent.learn(tasks(Homing(), 10 * k, 10), improve)
+        found = agent.learn(tasks(Homing(), 10 * k, 10), outer_step)
         assert found["steps"] > 2 * 10 * 8 * 10
         if outer == "trpo":
             assert 0 < found["kl"] <= 0.01
@@ -168,19 +168,19 @@ def test_it_learns_to_turn_home_in_a_step(outer: str) -> None:
     assert after[3] > after[1]
 
 
-def test_it_learns_which_arm_pays_where_there_is_nothing_to_see() -> None:
+def test_it_learns_which_arm_pays_without_observations() -> None:
     torch.manual_seed(0)
     agent, world = MAML(0, 3, True, hidden=(8,), envs=10, inner_lr=0.5), Bandits(arms=3, horizon=10)
-    improve, others = Outer(agent), tasks(world, 10**5, 50)
+    outer_step, others = Outer(agent), tasks(world, 10**5, 50)
     for k in range(4):
-        agent.learn(tasks(world, 10 * k, 10), improve)
+        agent.learn(tasks(world, 10 * k, 10), outer_step)
     returns = agent.eval().returns(others).mean(0)
     assert returns[3] > returns[1] > returns[0] + 0.5
 
 
-def test_a_task_adapts_alone_as_in_a_batch_and_leaves_theta_be() -> None:
+def test_adapting_is_the_same_in_any_batch_and_leaves_theta_unchanged() -> None:
     agent = small(test_updates=2).eval()
-    theta = {name: w.clone() for name, w in agent.start().items()}
+    theta = {name: w.clone() for name, w in agent.initial_weights().items()}
     both, alone = agent.adapt(tasks(Homing(), 3, 2)), agent.adapt(tasks(Homing(), 4, 1))
     assert isinstance(both, FastPolicy)
     assert isinstance(alone, FastPolicy)
@@ -189,24 +189,24 @@ def test_a_task_adapts_alone_as_in_a_batch_and_leaves_theta_be() -> None:
         assert_close(w[1:], alone.weights[name], rtol=1e-4, atol=1e-5)
         assert not w.requires_grad
         assert w[0].ne(w[1]).any()
-        assert_close(agent.start()[name], theta[name], rtol=0, atol=0)
+        assert_close(agent.initial_weights()[name], theta[name], rtol=0, atol=0)
 
 
-def test_alpha_is_halved_after_the_first_step() -> None:
+def test_the_inner_rate_is_halved_after_the_first_step() -> None:
     agent, mdps = small(), tasks(Homing(), 0, 1)
-    lived, _ = mdps.rollout(agent.prior(mdps), 8)
-    first = agent.update(agent.prior(mdps), lived)
-    again = agent.update(replace(agent.prior(mdps), steps=1), lived)
-    for name, w in agent.start().items():
+    trajectory, _ = mdps.rollout(agent.prior(mdps), 8)
+    first = agent.update(agent.prior(mdps), trajectory)
+    again = agent.update(replace(agent.prior(mdps), steps=1), trajectory)
+    for name, w in agent.initial_weights().items():
         assert_close(first.weights[name] - w, 2 * (again.weights[name] - w), rtol=1e-3, atol=1e-6)
 
 
 def learned(outer: str, start: int, count: int) -> Weights:
     agent = small(outer=outer, damping=0.1, envs=4).double()
-    improve = Outer(agent)
+    outer_step = Outer(agent)
     for k in range(2):
-        agent.learn(tasks(Homing(horizon=5), start + 100 * k, count), improve)
-    return {name: w.detach() for name, w in agent.start().items()}
+        agent.learn(tasks(Homing(horizon=5), start + 100 * k, count), outer_step)
+    return {name: w.detach() for name, w in agent.initial_weights().items()}
 
 
 def one_of_two(rank: int, folder: str) -> None:
@@ -234,10 +234,10 @@ def test_two_processes_with_half_the_tasks_each_take_the_steps_of_one(tmp_path: 
         ({"updates": -1}, "0 or more"),
         ({"envs": 0}, "1 or more"),
         ({"inner_lr": 0.0}, "positive"),
-        ({"kl": -0.1}, "positive"),
+        ({"max_kl": -0.1}, "positive"),
         ({"damping": 0.0}, "positive"),
         ({"cg_steps": 0}, "1 or more"),
-        ({"discount": 1.5}, r"in \[0, 1\]"),
+        ({"gamma": 1.5}, r"in \[0, 1\]"),
         ({"score_terms": "some"}, "none, step or all"),
         ({"outer": "sgd"}, "trpo or ppo"),
         ({"hidden": (0,)}, "positive"),
@@ -250,12 +250,12 @@ def test_wrong_options_are_refused_with_the_legal_ones(wrong: dict[str, Any], le
 
 
 @pytest.mark.parametrize(("told", "least", "most"), [(True, 0.6, 1.0), (False, 0.4, 0.58)], ids=["oracle", "blind"])
-def test_a_policy_that_does_not_adapt_does_well_if_it_is_told_the_task(told: bool, least: float, most: float) -> None:
-    """One pull of one of two arms: 2 / 3 is the most that who knows both can have, 1 / 2 all that who knows nothing can."""
+def test_a_policy_without_adaptation_does_well_if_the_task_is_revealed(told: bool, least: float, most: float) -> None:
+    """One pull of two arms: the best return is 2 / 3 if both are known, and 1 / 2 if nothing is known."""
     torch.manual_seed(0)
     plain = Bandits(arms=2, horizon=1)
-    world = Told(plain) if told else plain
-    agent = MAML(world.observations, 2, True, hidden=(16,), updates=0, test_updates=0, envs=4, kl=0.05)
+    world = RevealTask(plain) if told else plain
+    agent = MAML(world.observations, 2, True, hidden=(16,), updates=0, test_updates=0, envs=4, max_kl=0.05)
 
     def step(loss: Tensor) -> None:
         theta = list(agent.parameters())

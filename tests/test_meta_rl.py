@@ -1,4 +1,4 @@
-"""MetaRL: what a step of the outer optimiser is, what is counted, what is logged."""
+"""MetaRL: outer steps, counts and logs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from datamodules.worlds import Worlds
 from lightning_meta.core import InputError, MDPs
 from lightning_meta.envs import Bandits
+from lightning_meta.nn import GRU
+from lightning_meta.rl import RL2
 from lightning_meta.training import MetaRL
 from lightning_meta.training.monitor import Throughput
 
@@ -23,21 +25,21 @@ pytestmark = of_lightning
 
 
 class Pulled(Favourite):
-    """Is pulled towards 3 from 0 along its first log odds: gradient -3, then less."""
+    """An agent whose first logit is pulled from 0 towards 3: the gradient is -3, then smaller."""
 
-    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
+    def learn(self, mdps: MDPs, outer_step: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
         for _ in range(self.steps):
-            improve((self.start[0] - 3).square() / 2)
+            outer_step((self.start[0] - 3).square() / 2)
         return {"return": -self.start[0].detach(), "steps": torch.tensor(7.0)}
 
 
 class Stepping(Pulled):
-    """Says itself by how much."""
+    """An agent that computes its outer step itself."""
 
-    own_step = True
+    own_outer_step = True
 
-    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
-        improve(-(torch.tensor([0.25, 0.5, 0.0]) * self.start).sum())
+    def learn(self, mdps: MDPs, outer_step: Callable[[Tensor], None]) -> dict[str, Tensor]:  # noqa: ARG002
+        outer_step(-(torch.tensor([0.25, 0.5, 0.0]) * self.start).sum())
         return {"return": torch.zeros(()), "steps": torch.tensor(7.0)}
 
 
@@ -62,14 +64,14 @@ def test_each_step_is_one_of_the_optimiser_and_a_meta_batch_counts_once() -> Non
         rate *= 0.5
     assert agent.start.tolist() == pytest.approx([start, 0, 0])
     assert trainer.global_step == 3
-    assert int(module.lived) == 21
+    assert int(module.environment_steps) == 21
     logged = trainer.callback_metrics
     assert logged["meta_train/steps"] == 21
     assert logged["meta_train/gradient_norm"] > 0
     assert logged["speed/steps_per_second"] > 0
 
 
-def test_what_a_loss_does_not_know_stays_under_an_optimiser_with_momentum() -> None:
+def test_parameters_outside_a_loss_stay_unchanged_under_momentum() -> None:
     agent = Pulled(0, 3, True)
     module = MetaRL(agent, partial(Adam, lr=0.1))
     fit(module)
@@ -94,27 +96,35 @@ def test_an_agent_may_step_by_itself() -> None:
         MetaRL(Favourite(0, 3, True), clip=0.0)
 
 
-@pytest.mark.parametrize(("total", "judge"), [(False, "return"), (True, "total")])
-def test_evaluation_is_of_the_adapted_policy_or_of_the_whole_trial(total: bool, judge: str) -> None:
+@pytest.mark.parametrize("score", ["return", "total"])
+def test_an_agent_is_scored_by_its_adapted_policy_or_by_the_whole_trial(score: Any) -> None:
     agent = Favourite(0, 3, True, updates=2)
-    agent.total = total
+    agent.score = score
     module, trainer = MetaRL(agent), pl.Trainer(**SILENT)
     trainer.test(module, datamodule=worlds(), verbose=False)
     found = {name: float(value) for name, value in trainer.callback_metrics.items()}
     curve = [found[f"meta_test/updates/{k}"] for k in range(3)]
     assert found["meta_test/return"] == pytest.approx(curve[-1])
     assert found["meta_test/total"] == pytest.approx(sum(curve))
-    assert found["meta_test/error"] == -found[f"meta_test/{judge}"]
+    assert found["meta_test/error"] == -found[f"meta_test/{score}"]
     (batch,) = worlds(meta_batch=50).test_dataloader()
     returns = agent.eval().returns(batch)[:, -1]
     assert found["meta_test/return_ci95"] == pytest.approx(float(1.96 * returns.std() / 50**0.5), rel=1e-5)
 
 
-def test_an_agent_that_learns_while_it_acts_has_a_curve_of_episodes() -> None:
+def test_a_memory_based_agent_has_a_curve_of_episodes() -> None:
+    module, trainer = MetaRL(RL2(GRU(4), 0, 3, episodes=2)), pl.Trainer(**SILENT)
+    (found,) = trainer.validate(module, datamodule=worlds(), verbose=False)
+    assert found["meta_val/episode/2"] == found["meta_val/return"]
+    assert found["meta_val/episode/1"] + found["meta_val/episode/2"] == pytest.approx(found["meta_val/total"])
+    assert not any("updates" in name for name in found)
+
+
+def test_a_control_without_updates_has_a_curve_of_updates() -> None:
     module, trainer = MetaRL(Favourite(0, 3, True, updates=0)), pl.Trainer(**SILENT)
     (found,) = trainer.validate(module, datamodule=worlds(), verbose=False)
-    assert found["meta_val/episode/1"] == found["meta_val/return"] == found["meta_val/total"]
-    assert not any("updates" in name for name in found)
+    assert found["meta_val/updates/0"] == found["meta_val/return"] == found["meta_val/total"]
+    assert not any("episode" in name for name in found)
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
@@ -130,14 +140,14 @@ def test_it_learns_in_any_precision(precision: Any) -> None:
 class Exploding(Pulled):
     """Its gradient is infinite in the second meta-batch."""
 
-    def learn(self, mdps: MDPs, improve: Callable[[Tensor], None]) -> dict[str, Tensor]:
+    def learn(self, mdps: MDPs, outer_step: Callable[[Tensor], None]) -> dict[str, Tensor]:
         scale = torch.tensor(torch.inf if self.met else 1.0)
         self.met += 1
-        improve(scale * self.start.sum())
-        return super().learn(mdps, improve)
+        outer_step(scale * self.start.sum())
+        return super().learn(mdps, outer_step)
 
 
-def test_a_gradient_that_is_no_number_ends_the_run() -> None:
+def test_a_gradient_that_is_not_finite_ends_the_run() -> None:
     module = MetaRL(Exploding(0, 3, True))
     with pytest.raises(InputError, match="the gradient is nan at step 2: lower the learning rates"):
         fit(module)

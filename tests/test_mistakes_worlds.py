@@ -23,10 +23,12 @@ MISTAKES = {
     f"{FAULT} 'state in place'": ["Faulty.step changes its state in place", "return new tensors"],
     f"{FAULT} 'task in place'": ["Faulty.step changes its task in place"],
     f'{FAULT} "torch\'s chance"': ["Faulty.task draws from a global random generator"],
-    f"{FAULT} 'own generator'": ["Faulty.task, called twice with the same arguments, gives something else"],
+    f"{FAULT} 'own generator'": ["Faulty.task, called twice with the same arguments, returns something else"],
     f"{FAULT} counting": ["Faulty.step, called twice", "stateful = True"],
-    f"{FAULT} neighbours": ["Faulty.step gives a task something else in a batch of two than alone"],
-    f"{FAULT} five": ["Faulty.step returned a tuple of 5", "Moved(state, observation, reward, terminated)"],
+    f"{FAULT} neighbours": [
+        "Faulty.step returns something else for a task in a batch of two than for the task by itself"
+    ],
+    f"{FAULT} five": ["Faulty.step returned a tuple of 5", "Transition(state, observation, reward, terminated)"],
     f"{FAULT} 'float terminated'": ["the terminated of Faulty.step is torch.float32", "torch.bool"],
     f"{FAULT} 'reward of numpy'": ["the reward of Faulty.step is a numpy.ndarray", "torch tensor"],
     f"{FAULT} 'reward with an axis'": ["the reward of Faulty.step is a tensor [2, 2, 1]", "give one [2, 2]"],
@@ -38,7 +40,7 @@ MISTAKES = {
     f"{FAULT} 'set discrete=one'": ["Faulty.discrete is 1: set it to True"],
     f"{LATE} fails": ["Late.step fails at step 6 with IndexError", "wrong_worlds.py, line"],
     f"{LATE} 'task in place'": ["Late.step changes its task in place"],
-    f"{LATE} counting": ["Late.step, met twice"],
+    f"{LATE} counting": ["Late.step, tried twice"],
     f"{FIT} --data.meta_batch 8 --data.val_tasks 3 --trainer.devices 2": [
         "val_tasks is 3, which 2 processes cannot share",
         "multiple of 2",
@@ -102,19 +104,19 @@ def test_a_mistake_ends_with_one_message_and_status_2(
     ends_with_one_message(command, MISTAKES[command], place, capfd)
 
 
-def test_the_best_checkpoint_holds_no_replay_and_the_last_no_more_than_was_lived(place: Path) -> None:
+def test_the_best_checkpoint_holds_no_replay_and_the_last_only_the_used_part(place: Path) -> None:
     checkpoints = place / "runs/run/version_0/checkpoints"
     kept = {
         name: torch.load(checkpoints / f"{name}.ckpt", weights_only=True)["state_dict"]["learner.replay._extra_state"]
         for name in ("best", "last")
     }
-    assert kept["best"]["lives"] is None
-    assert kept["last"]["lives"].shape == (4, 4, 5, 9), "of 30 lives that may be kept of a task"
+    assert kept["best"]["trajectories"] is None
+    assert kept["last"]["trajectories"].shape == (4, 4, 5, 9), "of 30 lives that may be kept of a task"
     assert (checkpoints / "best.ckpt").stat().st_size < (checkpoints / "last.ckpt").stat().st_size
 
 
 @pytest.mark.usefixtures("recwarn")
-def test_a_report_says_in_what_world_and_how_long_and_what_is_unlike_training(
+def test_a_report_has_the_world_the_budget_and_what_differs_from_training(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)

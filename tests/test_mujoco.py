@@ -30,10 +30,10 @@ TASK = {
 @pytest.mark.parametrize(
     ("animal", "task"), [*(("HalfCheetah-v5", task) for task in TASK), ("Ant-v5", "forward"), ("Ant-v5", "backward")]
 )
-def test_it_moves_and_pays_as_gymnasiums(
+def test_it_moves_and_pays_like_gymnasium(
     animal: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the same state the same action leads to the same observation, and pays the same but for the task's term."""
+    """The same action in the same state gives the same observation and, except for the term of the task, the same reward."""
     monkeypatch.chdir(tmp_path)  # where MuJoCo writes down what it thinks of gymnasium's cheetah
     ant = animal == "Ant-v5"
     weights = ANT if ant else {"ctrl_cost_weight": 0.05}  # the papers' cost
@@ -41,12 +41,12 @@ def test_it_moves_and_pays_as_gymnasiums(
     seen, _ = peer.reset(seed=3)
     world = AntDirection() if ant else HalfCheetahVelocity() if task == "1.5 m/s" else HalfCheetahDirection()
     what = torch.tensor([{"forward": 1.0, "backward": -1.0, "1.5 m/s": 1.5}[task]])
-    assert world.names(what) == [task]
+    assert world.describe(what) == [task]
     assert (world.observations, world.actions) == (len(seen), peer.action_space.shape[0])
     ended, rng = False, np.random.default_rng(0)
     for step in range(150):
         state = state_of(peer)
-        np.testing.assert_array_equal(world.seen(state)[0, 0], seen)
+        np.testing.assert_array_equal(world.observe(state)[0, 0], seen)
         action = rng.uniform(-1, 1, world.actions)
         found = world.step(what, state, torch.from_numpy(action)[None, None], torch.zeros(1, 1, 1))
         seen, reward, ended, _, info = peer.step(action)
@@ -67,7 +67,7 @@ def state_of(peer: Any) -> Tensor:
     return torch.from_numpy(np.concatenate([[peer.data.time], peer.data.qpos, peer.data.qvel]))[None, None]
 
 
-def test_an_ant_that_falls_ends_its_episode_and_no_other() -> None:
+def test_an_ant_that_falls_ends_only_its_own_episode() -> None:
     world, task, u = AntDirection(horizon=30), torch.tensor([1.0]), torch.rand(1, 2, 1)
     state, _ = world.reset(task, u)
     state[0, 1, 3] = 2.0  # in the air
@@ -77,23 +77,23 @@ def test_an_ant_that_falls_ends_its_episode_and_no_other() -> None:
     torch.testing.assert_close(step.reward[0], speed + torch.tensor([1.0, 0.0]), msg="1 while upright")
     heights = torch.zeros(1, 5, 30)
     heights[..., 3] = torch.tensor([0.19, 0.21, 0.99, 1.01, torch.nan])
-    assert world.fallen(heights).tolist() == [[True, False, False, True, True]]
-    lived, _ = mdps(AntDirection(horizon=100), 0, 1).rollout(Anything(world), envs=8, episodes=2)
-    fallen = lived.terminated
+    assert world.has_fallen(heights).tolist() == [[True, False, False, True, True]]
+    trajectory, _ = mdps(AntDirection(horizon=100), 0, 1).rollout(Anything(world), envs=8, episodes=2)
+    fallen = trajectory.terminated
     assert fallen.any(), "random torques turn some over"
-    assert not (fallen & lived.truncated).any()
-    after = lived.seen.observation[..., 1:, 0][fallen[..., :-1] & (lived.valid[..., 1:])]
+    assert not (fallen & trajectory.truncated).any()
+    after = trajectory.time_steps.observation[..., 1:, 0][fallen[..., :-1] & (trajectory.valid[..., 1:])]
     assert ((after > 0.6) & (after < 0.9)).all(), "up again, in the same trial"
 
 
 @pytest.mark.parametrize(
-    "world", [HalfCheetahDirection(horizon=5), HalfCheetahVelocity(horizon=5)], ids=lambda w: w.names
+    "world", [HalfCheetahDirection(horizon=5), HalfCheetahVelocity(horizon=5)], ids=lambda w: type(w).__name__
 )
 def test_a_cheetah_runs_to_its_horizon(world: World) -> None:
-    lived, _ = mdps(world, 0, 1).rollout(Anything(world), envs=2, episodes=2)
-    assert not lived.terminated.any()
-    assert lived.truncated[0, 0].tolist() == [False] * 4 + [True] + [False] * 4 + [True]
-    begun = lived.seen.observation[..., 0, :]
+    trajectory, _ = mdps(world, 0, 1).rollout(Anything(world), envs=2, episodes=2)
+    assert not trajectory.terminated.any()
+    assert trajectory.truncated[0, 0].tolist() == [False] * 4 + [True] + [False] * 4 + [True]
+    begun = trajectory.time_steps.observation[..., 0, :]
     assert begun.shape[-1] == 17
     assert not torch.equal(begun[:, 0], begun[:, 1]), "each from a start of its own"
     assert begun[..., :8].abs().max() <= 0.1
@@ -135,8 +135,8 @@ def test_a_world_is_a_value_that_can_be_sent() -> None:
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
 
 
-def test_more_threads_come_to_the_same() -> None:
-    """And what went before does not matter: the last of 40 goes as it does alone."""
+def test_more_threads_give_the_same_result() -> None:
+    """Nor does the history matter: the last of 40 bodies moves as it does by itself."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     world, alone = HalfCheetahDirection(), HalfCheetahDirection()
@@ -153,12 +153,15 @@ def test_more_threads_come_to_the_same() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: HalfCheetahDirection(horizon=0), "horizon 0: give 1 or more"),
+        (lambda: HalfCheetahDirection(horizon=0), "horizon is 0: give 1 or more"),
         (lambda: AntDirection(full_torque=0.0), "full_torque 0.0, control_cost 0.5: give more than 0"),
-        (lambda: HalfCheetahVelocity(speeds=(2.0, 1.0)), r"speeds \(2.0, 1.0\): give two numbers, the smaller first"),
+        (
+            lambda: HalfCheetahVelocity(speeds=(2.0, 1.0)),
+            r"speeds is \(2.0, 1.0\): give two numbers, the smaller first",
+        ),
     ],
 )
-def test_a_world_that_cannot_be_says_why(make: Any, says: str) -> None:
+def test_impossible_settings_of_a_world_are_refused(make: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()
 
@@ -203,7 +206,7 @@ def test_without_mujoco_one_message_says_what_to_install(
 
 
 def test_a_simulation_that_blows_up_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MuJoCo begins anew by itself, and a speed over a time that went back would be paid."""
+    """MuJoCo restarts by itself, and a speed over a negative time would be rewarded."""
     monkeypatch.chdir(tmp_path)  # where it writes down what it thinks of that
     world = HalfCheetahDirection(horizon=3)
 

@@ -28,8 +28,8 @@ def test_every_agent_takes_every_world_on_two_processes_or_says_what_it_needs(
     there = find(options["world"]["class_path"])(**arguments)
     endless = not options.get("train_tasks") and there.tasks is None
     needs = {
-        "pearl": [("chooses continuous actions", there.discrete), ("set data.train_tasks", endless)],
-        "recurrent_dpg": [("chooses continuous actions", there.discrete)],
+        "pearl": [("needs continuous actions", there.discrete), ("set data.train_tasks", endless)],
+        "recurrent_dpg": [("needs continuous actions", there.discrete)],
         "snail_rl": [("set the `length`", there.horizon > 10)],
     }
     for agent in AGENTS:

@@ -73,7 +73,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param({"step": BATCHES}, "2", BATCHES, marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_run_goes_on_as_the_unbroken_one(
+def test_a_killed_run_continues_like_an_unbroken_one(
     kill: dict[str, Any], workers: str, first: int, unbroken: Path, tmp_path: Path
 ) -> None:
     workers = f"--data.num_workers={workers}"

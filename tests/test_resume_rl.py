@@ -28,14 +28,14 @@ LAST, SAVED = 5, 2  # meta-batches, of epochs of three
 def run(name: str, save: Path | None = None, resume: Path | None = None) -> list[Tensor]:
     """All that remains of LAST meta-batches; after SAVED of them a checkpoint is written into `save`."""
     agent = make(name)
-    module = MetaRL(agent, **({} if agent.own_step else {"optimizer": partial(torch.optim.Adam, lr=0.01)}))
+    module = MetaRL(agent, **({} if agent.own_outer_step else {"optimizer": partial(torch.optim.Adam, lr=0.01)}))
     data = Worlds(world(name), meta_batch=8, epoch_batches=3, train_tasks=KNOWN if remembers(name) else None)
     keep = [ModelCheckpoint(save, "{step}", every_n_train_steps=SAVED, save_top_k=-1)] if save else []
     options = SILENT | {"enable_checkpointing": bool(save), "max_epochs": 9, "limit_val_batches": 0}
     trainer = pl.Trainer(**options, max_steps=LAST, callbacks=keep)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     assert trainer.global_step == LAST
-    return tensors([agent.state_dict(), trainer.optimizers[0].state_dict(), module.lived])
+    return tensors([agent.state_dict(), trainer.optimizers[0].state_dict(), module.environment_steps])
 
 
 def tensors(found: Any) -> list[Tensor]:
@@ -47,19 +47,19 @@ def tensors(found: Any) -> list[Tensor]:
 
 
 @every_agent
-def test_a_run_goes_on_with_the_very_next_meta_batch(name: str, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_with_the_next_meta_batch(name: str, tmp_path: Path) -> None:
     whole = run(name, tmp_path)
     again = run(name, resume=tmp_path / f"step={SAVED}.ckpt")
     assert len(whole) > len(list(make(name).parameters()))
     assert_close(again, whole, rtol=0, atol=0)
 
 
-def test_what_a_checkpoint_holds_counts(tmp_path: Path) -> None:
+def test_the_content_of_a_checkpoint_matters(tmp_path: Path) -> None:
     """So that the test above can fail: another replay leads elsewhere."""
     whole = run("pearl", tmp_path)
     path = tmp_path / f"step={SAVED}.ckpt"
     state = torch.load(path, weights_only=False)
-    state["state_dict"]["learner.replay._extra_state"]["lives"].zero_()
+    state["state_dict"]["learner.replay._extra_state"]["trajectories"].zero_()
     torch.save(state, path)
     with pytest.raises(AssertionError):
         assert_close(run("pearl", resume=path), whole, rtol=0, atol=0)

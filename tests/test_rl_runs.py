@@ -71,7 +71,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_the_unbroken_one(unbroken: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_like_an_unbroken_one(unbroken: Path, tmp_path: Path) -> None:
     fit(tmp_path, kill={"step": 11})  # two meta-batches after the last that was saved
     for file in (tmp_path / "runs/run/version_0").glob("events*"):
         file.unlink()  # so that only the resumed run's points are read
@@ -123,7 +123,7 @@ WORLD = "--config bandits.yaml --model.learner"
 MISTAKES = {
     f"fit {WORLD} lightning_meta.learners.ProtoNet": ["ProtoNet learns from labelled examples", "decision processes"],
     "fit --config sinusoid.yaml --model.learner agents.Favourite": ["Favourite is an agent", "Sinusoid gives labelled"],
-    f"fit {WORLD} agents.Favourite --data.world.arms 0": ["arms 0"],
+    f"fit {WORLD} agents.Favourite --data.world.arms 0": ["arms is 0"],
     f"fit {WORLD} agents.Favourite --data.world.armz 3": ["Bandits has no argument 'armz'", "arms"],
     f"fit {WORLD} agents.Favourite --data.train_tasks 0": ["train_tasks is 0"],
     f"fit {WORLD} agents.Continuous": ["Continuous as configured cannot act in Bandits", "5 discrete actions"],

@@ -83,7 +83,7 @@ PAIRS: dict[str, Callable[[int], Any]] = {
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_worlds_are_told_apart_by_what_they_are_made_of(kind: str) -> None:
+def test_worlds_differ_by_what_they_are_made_of(kind: str) -> None:
     one, same, other = (Worlds(Made(PAIRS[kind](k))).judged_on for k in (0, 0, 1))
     assert other != one
     if kind != "module":  # whose weights are drawn
@@ -129,12 +129,12 @@ PAY = 0.0
 
 
 @pytest.mark.parametrize("kind", [InSlots, InItsClass, InItsModule])
-def test_worlds_are_told_apart_by_what_they_keep_elsewhere(kind: Callable[[float], Any]) -> None:
+def test_worlds_differ_by_what_they_read_elsewhere(kind: Callable[[float], Any]) -> None:
     one, same, other = (Worlds(kind(k)).judged_on for k in (0, 0, 1))
     assert one == same != other
 
 
-def test_what_cannot_be_compared_is_refused_and_told_by_its_kind() -> None:
+def test_a_part_that_cannot_be_compared_is_refused_by_name_and_class() -> None:
     data = Worlds(Made({"held": [threading.Lock()]}))
     with pytest.raises(InputError, match=r"^Made\.of\.held\[0\], a _thread\.lock, cannot be compared"):
         _ = data.judged_on
@@ -148,10 +148,12 @@ def test_a_world_that_holds_itself_has_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "world", [Bandits(), envs.Told(envs.Navigation()), envs.TwoArms("hard")], ids=lambda world: type(world).__name__
+    "world",
+    [Bandits(), envs.RevealTask(envs.Navigation()), envs.TwoArms("hard")],
+    ids=lambda world: type(world).__name__,
 )
 def test_a_report_holds_all_settings_as_json(world: Any) -> None:
     found = json.loads(json.dumps(Worlds(world).protocol("test")["world"]))
     assert found["horizon"] == world.horizon
     assert flat(found)["class"].endswith(type(world).__name__)
-    assert flat(Settings(envs.Told(envs.Navigation(7))).value)["world.horizon"] == 7
+    assert flat(Settings(envs.RevealTask(envs.Navigation(7))).value)["world.horizon"] == 7

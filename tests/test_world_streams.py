@@ -7,7 +7,7 @@ from torch import Tensor
 from datamodules.sampling.meta_batches import MetaLoader
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import InputError, MDPs, World
-from lightning_meta.envs import Bandits, PointRobot, Told
+from lightning_meta.envs import Bandits, PointRobot, RevealTask
 
 
 class Alcoves(Bandits):
@@ -19,7 +19,7 @@ class Alcoves(Bandits):
 
 
 def numbers(batches: list[MDPs]) -> list[tuple[list[int], list[int]]]:
-    return [(batch.seeds.tolist(), batch.draws.tolist()) for batch in batches]
+    return [(batch.seeds.tolist(), batch.noise_seeds.tolist()) for batch in batches]
 
 
 def stream(**options: object) -> WorldStream:
@@ -34,12 +34,12 @@ def test_two_processes_read_the_halves_of_what_one_reads(known: range | None) ->
     assert [len(seeds) for seeds, _ in whole] == [8, 8, 6]
 
 
-def test_tasks_and_their_luck_are_new_in_every_place_split_epoch_and_seed() -> None:
+def test_tasks_and_noise_seeds_differ_between_places_splits_epochs_and_seeds() -> None:
     def names(split: str = "train", seed: int = 0, epoch: int = 0) -> Tensor:
         tasks = WorldStream(Bandits(), split, 1000, 1000, seed)
         tasks.epoch = epoch
         (batch,) = tasks
-        return torch.cat([batch.seeds, batch.draws])
+        return torch.cat([batch.seeds, batch.noise_seeds])
 
     found = torch.cat([names(), names("val"), names(seed=1), names(epoch=1)])
     assert len(found.unique()) == len(found)
@@ -48,7 +48,7 @@ def test_tasks_and_their_luck_are_new_in_every_place_split_epoch_and_seed() -> N
     assert batch.task.mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_known_tasks_come_in_turn_each_round_in_another_order_with_other_luck() -> None:
+def test_known_tasks_come_in_turn_in_another_order_each_round_with_other_noise_seeds() -> None:
     seeds = [seed for batch, _ in numbers(list(stream(known=range(10, 15)))) for seed in batch]
     rounds = [seeds[:5], seeds[5:10], seeds[10:15], seeds[15:20]]
     assert all(sorted(one) == [10, 11, 12, 13, 14] for one in rounds)
@@ -56,7 +56,7 @@ def test_known_tasks_come_in_turn_each_round_in_another_order_with_other_luck() 
     assert len({draw for _, draws in numbers(list(stream(known=range(10, 15)))) for draw in draws}) == 22
 
 
-def test_splits_of_finitely_many_tasks_are_apart_and_those_of_a_world_that_can_be_counted_are_all_of_it() -> None:
+def test_splits_of_train_tasks_are_disjoint_and_those_of_a_finite_world_have_all_tasks() -> None:
     def met(data: Worlds) -> list[set[int]]:
         return [{seed for b in data.streams(s)[0] for seed in b.seeds.tolist()} for s in ("train", "val", "test")]
 
@@ -65,22 +65,22 @@ def test_splits_of_finitely_many_tasks_are_apart_and_those_of_a_world_that_can_b
     assert met(Worlds(Alcoves(), meta_batch=4, epoch_batches=2, val_tasks=4, test_tasks=6)) == [{0, 1, 2}] * 3
 
 
-def test_validation_is_frozen_and_training_goes_on_from_epoch_to_epoch() -> None:
+def test_validation_is_frozen_and_training_continues_from_epoch_to_epoch() -> None:
     data = Worlds(Bandits(), meta_batch=4, epoch_batches=2, val_tasks=6)
     val, train = data.val_dataloader(), data.train_dataloader()
     assert numbers(list(val)) == numbers(list(val))
     assert numbers(list(train)) != numbers(list(train))
 
 
-def test_a_loader_goes_on_with_the_very_next_meta_batch() -> None:
-    loader, seen = MetaLoader(stream(known=range(5))), []
+def test_a_loader_continues_with_the_next_meta_batch() -> None:
+    loader, batches = MetaLoader(stream(known=range(5))), []
     for batch in loader:
-        seen.append(batch)
-        if len(seen) == 2:
+        batches.append(batch)
+        if len(batches) == 2:
             state = loader.state_dict()
     again = MetaLoader(stream(known=range(5)))
     again.load_state_dict(state)
-    assert numbers(list(again)) == numbers(seen[2:])
+    assert numbers(list(again)) == numbers(batches[2:])
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_a_loader_goes_on_with_the_very_next_meta_batch() -> None:
     [
         ({"meta_batch": 0}, "meta_batch is 0"),
         ({"train_tasks": 0}, "train_tasks is 0"),
-        ({"world": Alcoves(), "train_tasks": 2}, "Alcoves has 3 tasks in all"),
+        ({"world": Alcoves(), "train_tasks": 2}, "Alcoves has 3 tasks, which are in every"),
     ],
 )
-def test_what_cannot_be(options: dict[str, object], message: str) -> None:
+def test_impossible_settings_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Worlds(**({"world": Bandits()} | options))  # type: ignore[arg-type]
 
 
-def test_a_process_among_several_says_which_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_in_one_of_several_processes_needs_its_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WorldStream its rank and world"):
         WorldStream(Bandits(), "train", 4, 2)
@@ -104,8 +104,8 @@ def test_a_process_among_several_says_which_it_is(monkeypatch: pytest.MonkeyPatc
         WorldStream(Bandits(), "train", 6, 3, rank=0, world=2)
 
 
-def test_worlds_within_a_world_are_part_of_what_agents_are_judged_on() -> None:
-    dense, again, sparse = (Worlds(Told(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
+def test_the_inner_world_of_a_wrapper_is_part_of_the_identity_of_the_tasks() -> None:
+    dense, again, sparse = (Worlds(RevealTask(PointRobot(reward))) for reward in ("dense", "dense", "sparse"))
     assert dense.judged_on == again.judged_on != sparse.judged_on
 
 

@@ -1,4 +1,4 @@
-"""Worlds: their tasks, rewards, ends and observations, by hand; and the law that a task is the same alone as in a batch."""
+"""Worlds: tasks, rewards, ends and observations by hand, and the law that a task is the same in any batch."""
 
 import math
 from dataclasses import dataclass
@@ -6,65 +6,58 @@ from dataclasses import dataclass
 import gymnasium
 import pytest
 import torch
+from packaged_worlds import packaged_worlds
 from torch.distributions import Categorical, Distribution, Normal
 
-from lightning_meta.core import InputError, MDPs, Moved, Policy, Seen, World
+from lightning_meta import envs
+from lightning_meta.core import InputError, MDPs, Policy, TimeStep, Transition, World
+from lightning_meta.core.discovery import find_classes
 from lightning_meta.envs import (
-    AntDirection,
     Bandits,
     CartPole,
-    HalfCheetahDirection,
-    HalfCheetahVelocity,
     IMaze,
     Navigation,
     Pendulum,
     PointRobot,
+    RevealTask,
     TabularMDPs,
-    Told,
     TwoArms,
 )
-from lightning_meta.envs.maze import DOWN, LEFT, RIGHT, UP
+from lightning_meta.envs.imaze import DOWN, LEFT, RIGHT, UP
 
-WORLDS = [
-    Bandits(),
+SETTINGS = [
     TwoArms("medium", horizon=20),
-    TabularMDPs(),
-    Navigation(horizon=20),
     PointRobot("dense"),
-    PointRobot("sparse"),
-    IMaze(ends=2),
     IMaze(ends=4),
     Pendulum(lengths=(0.5, 1.5), horizon=20),
-    CartPole(horizon=20),
     CartPole(discrete=False, velocities=True, horizon=20),
-    HalfCheetahDirection(horizon=20),
-    HalfCheetahVelocity(horizon=20),
-    AntDirection(horizon=20),
-    Told(PointRobot("sparse")),
-    Told(TabularMDPs()),
-    Told(IMaze()),
+    RevealTask(PointRobot("sparse")),
+    RevealTask(TabularMDPs()),
+    RevealTask(IMaze()),
 ]
+WORLDS = [*packaged_worlds(), *SETTINGS]
+WRAPPERS = {RevealTask}  # take another world, and so have no task file
 
 
 @dataclass(frozen=True)
 class Anything(Policy):
-    """Any action."""
+    """A policy that takes any action."""
 
     world: World
 
-    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
-        zeros = torch.zeros(*seen.reward.shape, self.world.actions)
+    def act(self, time_step: TimeStep) -> tuple[Distribution, Policy]:
+        zeros = torch.zeros(*time_step.previous_reward.shape, self.world.actions)
         return Categorical(logits=zeros) if self.world.discrete else Normal(zeros, 1.0), self
 
 
 @dataclass(frozen=True)
 class Script(Policy):
-    """These actions in turn."""
+    """A policy that takes these actions in turn."""
 
     actions: tuple[int, ...]
 
-    def act(self, seen: Seen) -> tuple[Distribution, Policy]:
-        logits = torch.full((*seen.reward.shape, 4), -1e9)
+    def act(self, time_step: TimeStep) -> tuple[Distribution, Policy]:
+        logits = torch.full((*time_step.previous_reward.shape, 4), -1e9)
         logits[..., self.actions[0]] = 0
         return Categorical(logits=logits), Script(self.actions[1:])
 
@@ -73,34 +66,39 @@ def mdps(world: World, *seeds: int) -> MDPs:
     return MDPs(world, torch.tensor(seeds), torch.tensor(seeds) + 100)
 
 
-def moved(world: World, task: object, state: list[float], action: float | list[float], u: list[float]) -> Moved:
-    """One step of one task in one env."""
+def moved(world: World, task: object, state: list[float], action: float | list[float], u: list[float]) -> Transition:
+    """Take one step of one task in one env."""
     number = torch.tensor(state)[None, None]
     return world.step(task, number, torch.tensor(action)[None, None], torch.tensor(u)[None, None])
 
 
+def test_every_world_of_the_package_has_a_task_file_and_so_is_tested() -> None:
+    worlds = set(find_classes(envs, World).values())
+    assert worlds - WRAPPERS == {type(world) for world in packaged_worlds()}
+
+
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: type(world).__name__)
-def test_a_task_is_the_same_alone_as_in_a_batch_and_looks_as_its_world_says(world: World) -> None:
+def test_a_task_is_the_same_in_any_batch_and_has_the_shapes_that_its_world_declares(world: World) -> None:
     both, _ = mdps(world, 4, 7).rollout(Anything(world), envs=3, episodes=2)
     alone, _ = mdps(world, 7).rollout(Anything(world), envs=3, episodes=2)
-    lived = alone.reward.shape[2]
+    steps = alone.reward.shape[2]
     for name in ("reward", "next_observation", "terminated", "truncated"):
-        torch.testing.assert_close(getattr(both, name)[1:, :, :lived], getattr(alone, name), atol=1e-5, rtol=1e-5)
-    assert alone.seen.observation.shape == (1, 3, lived, world.observations)
+        torch.testing.assert_close(getattr(both, name)[1:, :, :steps], getattr(alone, name), atol=1e-5, rtol=1e-5)
+    assert alone.time_steps.observation.shape == (1, 3, steps, world.observations)
     assert alone.reward.dtype == alone.next_observation.dtype == torch.float32
     assert not (alone.terminated & alone.truncated).any()
     assert ((alone.terminated | alone.truncated) & alone.valid).sum(-1).tolist() == [[2, 2, 2]]
 
 
-def test_a_world_that_tells_the_task_is_else_the_same() -> None:
+def test_revealing_the_task_changes_nothing_but_observations() -> None:
     plain = PointRobot("sparse", horizon=5)
-    world = Told(plain)
+    world = RevealTask(plain)
     task = world.task(torch.tensor([4, 7]))
     dark, _ = mdps(plain, 4, 7).rollout(Anything(plain), envs=3, episodes=2)
     lit, _ = mdps(world, 4, 7).rollout(Anything(world), envs=3, episodes=2)
     assert torch.equal(lit.reward, dark.reward)
     for shown, own in (
-        (lit.seen.observation, dark.seen.observation),
+        (lit.time_steps.observation, dark.time_steps.observation),
         (lit.next_observation, dark.next_observation),
     ):
         assert torch.equal(shown, torch.cat([own, task[:, None, None].expand_as(own)], -1))
@@ -108,22 +106,22 @@ def test_a_world_that_tells_the_task_is_else_the_same() -> None:
 
 
 @pytest.mark.parametrize(("odds", "low"), [("easy", 0.1), ("medium", 0.25), ("hard", 0.4)])
-def test_of_correlated_arms_one_tells_of_the_other(odds: str, low: float) -> None:
+def test_probabilities_of_correlated_arms_add_up_to_one(odds: str, low: float) -> None:
     task = TwoArms(odds).task(torch.arange(200))
     torch.testing.assert_close(task.sum(1), torch.ones(200))
     torch.testing.assert_close(task.min(1).values, torch.full((200,), low))
     assert 70 < (task[:, 0] < 0.5).sum() < 130, "either arm is the better one"
 
 
-def test_two_arms_show_the_time_and_pay_by_luck() -> None:
+def test_two_arms_show_the_time_and_pay_at_random() -> None:
     world = TwoArms("independent", horizon=4)
     task = torch.tensor([[0.3, 0.8]])
     first = moved(world, task, [0.0], 0, [0.29])
     assert (first.reward.item(), first.observation.item()) == (1, 0.25)
     assert moved(world, task, [0.0], 0, [0.31]).reward.item() == 0
     assert moved(world, task, [1.0], 1, [0.31]).reward.item() == 1
-    lived, _ = mdps(world, 1).rollout(Anything(world))
-    assert lived.seen.observation.flatten().tolist() == [0, 0.25, 0.5, 0.75]
+    trajectory, _ = mdps(world, 1).rollout(Anything(world))
+    assert trajectory.time_steps.observation.flatten().tolist() == [0, 0.25, 0.5, 0.75]
     uncorrelated = world.task(torch.arange(500))
     assert torch.corrcoef(uncorrelated.T)[0, 1].abs() < 0.15
     assert (TwoArms("uniform").task(torch.arange(500))[:, 0].quantile(torch.tensor([0.25, 0.75]))).tolist() == (
@@ -131,15 +129,15 @@ def test_two_arms_show_the_time_and_pay_by_luck() -> None:
     )
 
 
-def test_a_tabular_mdp_goes_by_its_odds_and_pays_its_means() -> None:
+def test_a_tabular_mdp_has_its_transition_probabilities_and_mean_rewards() -> None:
     world = TabularMDPs(states=3, actions=2)
     odds = torch.zeros(1, 3, 2, 3)
     odds[0, 2, 1] = torch.tensor([0.2, 0.5, 0.3])
     means = torch.arange(6.0).reshape(1, 3, 2)
-    for luck, behind in ((0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1 - 1e-7, 2)):
-        step = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[1]]), torch.tensor([[[luck, 0.5]]]))
-        assert step.state.item() == behind
-        assert step.observation[0, 0].tolist() == [float(behind == s) for s in range(3)]
+    for u, next_state in ((0.19, 0), (0.21, 1), (0.69, 1), (0.71, 2), (1 - 1e-7, 2)):
+        step = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[1]]), torch.tensor([[[u, 0.5]]]))
+        assert step.state.item() == next_state
+        assert step.observation[0, 0].tolist() == [float(next_state == s) for s in range(3)]
         assert step.reward.item() == pytest.approx(5)
     noisy = world.step((odds, means), torch.tensor([[[2]]]), torch.tensor([[0]]), torch.tensor([[[0.5, 0.84134]]]))
     assert noisy.reward.item() == pytest.approx(5, abs=1e-3), "a mean of 4 and one standard deviation"
@@ -176,21 +174,21 @@ def test_a_point_robot_sees_sparse_rewards_and_its_critic_dense_ones() -> None:
         assert not step.terminated
         assert moved(world, goal, [0.2, 0.8], [1.0, 0.0], []).reward.item() == pytest.approx(far)
     robots = mdps(PointRobot("sparse"), 0, 1)
-    lived, _ = robots.rollout(Anything(robots.world))
+    trajectory, _ = robots.rollout(Anything(robots.world))
     plain, _ = mdps(PointRobot("dense"), 0, 1).rollout(Anything(robots.world))
-    torch.testing.assert_close(robots.world.dense_reward(robots.task, lived), plain.reward)
-    assert lived.truncated[..., -1].all()
+    torch.testing.assert_close(robots.world.dense_reward(robots.task, trajectory), plain.reward)
+    assert trajectory.truncated[..., -1].all()
     torch.testing.assert_close(robots.task.norm(dim=1), torch.ones(2))
     assert PointRobot().task(torch.arange(99))[:, 1].min() > 0
 
 
 def test_the_cue_of_a_maze_is_shown_in_the_first_episode_only() -> None:
-    lived, _ = mdps(IMaze(length=2), 0, 1).rollout(Script((UP, UP, LEFT, UP, UP, RIGHT)), episodes=2)
-    assert lived.terminated[0, 0].tolist() == [False, False, True] * 2
-    cues = lived.seen.observation[:, 0, :, 4:]
+    trajectory, _ = mdps(IMaze(length=2), 0, 1).rollout(Script((UP, UP, LEFT, UP, UP, RIGHT)), episodes=2)
+    assert trajectory.terminated[0, 0].tolist() == [False, False, True] * 2
+    cues = trajectory.time_steps.observation[:, 0, :, 4:]
     assert cues[:, 0].tolist() == [[1, 0], [0, 1]], "left is right for task 0"
     assert not cues[:, 1:].any(), "not further on, nor in the second episode"
-    torch.testing.assert_close(lived.returns(2)[:, 0], torch.tensor([[1, -1], [-1, 1]]) - 3 / 20)
+    torch.testing.assert_close(trajectory.returns(2)[:, 0], torch.tensor([[1, -1], [-1, 1]]) - 3 / 20)
 
 
 def test_the_walls_of_a_maze() -> None:
@@ -203,7 +201,7 @@ def test_the_walls_of_a_maze() -> None:
         (0, -1): [RIGHT],
         (0, 1): [LEFT],
     }.items():
-        seen = world.seen(task, torch.tensor([[[*place, 0.0]]]))[0, 0, :4]
+        seen = world.observe(task, torch.tensor([[[*place, 0.0]]]))[0, 0, :4]
         assert [way for way in range(4) if seen[way]] == ways
         for way in range(4):
             after = moved(world, task, [*map(float, place), 0.0], way, [0.5]).state[0, 0, :2].tolist()
@@ -247,17 +245,17 @@ def test_a_cart_pole_ends_where_it_falls() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Bandits(arms=0), "arms 0: give 1 or more"),
-        (lambda: TwoArms("simple"), "odds 'simple': give one of independent, uniform, easy, medium, hard"),
-        (lambda: TabularMDPs(states=0), "states 0: give 1 or more"),
-        (lambda: Navigation(horizon=0), "horizon 0: give 1 or more"),
-        (lambda: PointRobot("few"), "reward 'few': give dense or sparse"),
-        (lambda: IMaze(ends=3), "ends 3: give 2 or 4"),
+        (lambda: Bandits(arms=0), "arms is 0: give 1 or more"),
+        (lambda: TwoArms("simple"), "odds is 'simple': give one of independent, uniform, easy, medium, hard"),
+        (lambda: TabularMDPs(states=0), "states is 0: give 1 or more"),
+        (lambda: Navigation(horizon=0), "horizon is 0: give 1 or more"),
+        (lambda: PointRobot("few"), "reward is 'few': give dense or sparse"),
+        (lambda: IMaze(ends=3), "ends is 3: give 2 or 4"),
         (lambda: IMaze(length=20), "length 20, horizon 20: give a length of 1 or more, and a longer horizon"),
-        (lambda: CartPole(lengths=(1.0, 0.5)), r"lengths \(1.0, 0.5\): give two numbers above 0, the smaller first"),
+        (lambda: CartPole(lengths=(1.0, 0.5)), r"lengths is \(1.0, 0.5\): give two numbers above 0, the smaller first"),
     ],
 )
-def test_a_world_that_cannot_be_says_why(make: object, says: str) -> None:
+def test_impossible_settings_of_a_world_are_refused(make: object, says: str) -> None:
     with pytest.raises(InputError, match=says):
         make()  # pyright: ignore
 

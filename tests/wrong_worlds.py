@@ -1,4 +1,4 @@
-"""A world with one fault, of those that users make."""
+"""Worlds with one fault each, of the kinds that users make."""
 
 import random
 from typing import Any
@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_meta.core import Moved, World, uniform
+from lightning_meta.core import Transition, World, uniform
 
 
 class Faulty(World):
-    """A point on a line that three actions push: minus its distance to the task's place is paid. `fault` names what is wrong;
-    "" is a world as it should be."""
+    """A point on a line that three actions push, with minus its distance to the place of the task as the reward.
+
+    `fault` names the fault; "" is a correct world.
+    """
 
     def __init__(self, fault: str = ""):
         self.observations, self.actions, self.discrete, self.horizon, self.noise = 2, 3, True, 4, 1
@@ -48,7 +50,7 @@ class Faulty(World):
         seen = torch.cat([u, u], -1)
         return (u.numpy(), seen) if self.fault == "state of numpy" else (u, seen)
 
-    def again(self, task: Any, u: Tensor) -> Any:
+    def soft_reset(self, task: Any, u: Tensor) -> Any:
         return (torch.cat([u, u], -1), torch.cat([u, u], -1)) if self.fault == "other width" else self.reset(task, u)
 
     def step(self, task: Any, state: Tensor, action: Tensor, u: Tensor) -> Any:
@@ -89,15 +91,14 @@ class Faulty(World):
             return seen, reward, ended, ended, {}
         if self.fault == "nothing":
             return None
-        return Moved(state, seen, reward, ended)._replace(**parts.get(self.fault, {}))
+        return Transition(state, seen, reward, ended)._replace(**parts.get(self.fault, {}))
 
-    def dense_reward(self, task: Any, lived: Any) -> Any:  # noqa: ARG002
-        return lived.reward.sum(-1) if self.fault == "dense" else lived.reward
+    def dense_reward(self, task: Any, trajectory: Any) -> Any:  # noqa: ARG002
+        return trajectory.reward.sum(-1) if self.fault == "dense" else trajectory.reward
 
 
 class Late(World):
-    """A world that pays for what was done, as it should be until its state, the number of steps, is `after`; from then on
-    `fault` is what is wrong."""
+    """A world that is correct until its state, the number of steps, is `after`; from then on it has the fault."""
 
     observations, actions, discrete, noise = 1, 2, True, 0
 
@@ -126,4 +127,4 @@ class Late(World):
             raise IndexError("list index out of range")
         if fault == "five":
             return moved, moved, reward, ended, {}
-        return Moved(moved, moved[..., :0] if fault == "narrow" else moved, reward, ended)
+        return Transition(moved, moved[..., :0] if fault == "narrow" else moved, reward, ended)

@@ -43,8 +43,8 @@ from lightning_meta.envs import (  # noqa: E402
     TabularMDPs,
     TwoArms,
 )
-from lightning_meta.envs.mujoco import Running  # noqa: E402
-from lightning_meta.envs.physics import PHYSICS_STEPS  # noqa: E402
+from lightning_meta.envs.mujoco import PHYSICS_STEPS  # noqa: E402
+from lightning_meta.envs.running import Running  # noqa: E402
 from lightning_meta.nn.build import build, find  # noqa: E402
 
 WORLDS: list[tuple[World, str | None]] = [
@@ -93,7 +93,10 @@ def world_rows(world: World, name: str | None, steps: int, repeats: int) -> list
 
 
 def our_steps(world: World, tasks: int, copies: int, steps: int) -> Callable[[], int]:
-    """As `MDPs.rollout` steps, with actions and luck that cost as little as the peer's. Goes on where the last call ended."""
+    """Step as `MDPs.rollout` does, with actions and random numbers that cost as little as the peer's.
+
+    Each call continues where the last one ended.
+    """
     task, shape = world.task(torch.arange(tasks)), (tasks, copies)
     state, _ = world.reset(task, torch.rand(*shape, world.noise))
     age = torch.randint(world.horizon, shape)
@@ -105,7 +108,7 @@ def our_steps(world: World, tasks: int, copies: int, steps: int) -> Callable[[],
             state, age = moved.state, age + 1
             done = moved.terminated | (age >= world.horizon)
             if done.any():
-                first, _ = world.again(task, torch.rand(*shape, world.noise))
+                first, _ = world.soft_reset(task, torch.rand(*shape, world.noise))
                 state, age = torch.where(done.unsqueeze(-1), first, state), age.where(~done, 0)
         return steps * age.numel()
 
@@ -193,14 +196,14 @@ def share(agent: str, task: str, item: str) -> Row:
     clock = Clock(world)
     optimizer = torch.optim.SGD(learner.parameters(), lr=1e-3)
 
-    def improve(loss: torch.Tensor) -> None:
+    def outer_step(loss: torch.Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     def iterate(number: int) -> None:
         places = torch.arange(data["meta_batch"]) + 1000 * number
-        learner.train().learn(MDPs(world, places, places), improve)
+        learner.train().learn(MDPs(world, places, places), outer_step)
 
     iterate(0)
     clock.spent, start = 0.0, time.process_time()
@@ -214,7 +217,7 @@ class Clock:
 
     def __init__(self, world: World):
         self.spent = 0.0
-        for name in ("task", "reset", "again", "step"):
+        for name in ("task", "reset", "soft_reset", "step"):
             setattr(world, name, self.timed(getattr(world, name)))
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:

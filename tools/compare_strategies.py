@@ -1,4 +1,4 @@
-"""What strategies that were thought out earn, beside the papers' figures and trained agents, on the same tasks and luck.
+"""The returns of hand-designed strategies beside the papers' figures and trained agents, on the same tasks and random numbers.
 
     python tools/compare_strategies.py [bandits mdps two_arms] [--arms 5 10] [--pulls 10 100] [--episodes 10 25]
         [--strategies UCB1 Gittins] [--tasks 2000] [--seed 0] [--checkpoint CKPT ...] [--json] [--quick]
@@ -7,7 +7,7 @@
 bandits of Wang et al. 2016 (arXiv:1611.05763), whose figures are curves: the regret of 100 pulls, that is, how much more the
 best arm would have paid as expected than the arms that were pulled. Mean over tasks +- 95 % interval.
 
-The tasks, and the luck of meeting them, are those of `lightning-meta test` with the same data.seed and data.test_tasks. A
+The tasks and their random numbers are those of `lightning-meta test` with the same data.seed and data.test_tasks. A
 strategy with a number to choose has the one of a grid that did best on other tasks, the first of the validation split (the
 paper chose on the tasks that it reports). In `mdps` the paper's strategies expected an action to pay 0 before it is tried,
 where the tasks' prior says 1; the rows "true prior" have that.
@@ -31,13 +31,14 @@ from published import BANDITS, MDPS
 from torch import Tensor
 
 from datamodules.worlds import Worlds
-from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Trajectories, World
+from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Trajectory, World
 from lightning_meta.envs import Bandits, TabularMDPs, TwoArms
 from lightning_meta.nn.build import find
-from lightning_meta.rl import bandit_strategies, tabular_strategies
+from lightning_meta.rl import MemoryBased
+from lightning_meta.rl.strategies import bandits, tabular
 from lightning_meta.training.checkpoint import load, read
 
-BATCH = 500  # tasks that are lived through side by side; no figure depends on it
+BATCH = 500  # tasks per rollout; no figure depends on it
 
 
 class Entrant(NamedTuple):
@@ -71,10 +72,10 @@ class Figure(NamedTuple):
 
 
 def bandit_entrants(pulls: int) -> list[Entrant]:
-    strategies = bandit_strategies
+    strategies = bandits
     return [
         Entrant("Random", strategies.Random),
-        Entrant("Gittins", partial(gittins, pulls), "discount", (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)),
+        Entrant("Gittins", partial(gittins, pulls), "gamma", (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)),
         Entrant("Thompson", strategies.Thompson),
         Entrant("Optimistic Thompson", strategies.Thompson, "samples", (5, 10, 20)),
         Entrant("UCB1", strategies.UCB1, "c", (0.1, 0.2, 0.3, 0.4)),
@@ -85,12 +86,12 @@ def bandit_entrants(pulls: int) -> list[Entrant]:
     ]
 
 
-def gittins(pulls: int, mdps: MDPs, discount: float) -> Policy:
-    return bandit_strategies.Gittins(mdps, pulls, discount)
+def gittins(pulls: int, mdps: MDPs, gamma: float) -> Policy:
+    return bandits.Gittins(mdps, pulls, gamma)
 
 
 def mdp_entrants() -> list[Entrant]:
-    strategies = tabular_strategies
+    strategies = tabular
     tuned = [
         Entrant("PSRL", strategies.PSRL),
         Entrant("Optimistic PSRL", strategies.PSRL, "samples", (5, 10, 20)),
@@ -129,18 +130,18 @@ def tasks(setting: Setting, split: str, count: int, seed: int) -> list[MDPs]:
 def judged(setting: Setting, meetings: list[MDPs], start: Callable[[MDPs], Policy]) -> Tensor:
     """The score of each task."""
     with torch.no_grad():
-        return torch.cat([score(mdps, live(setting, mdps, start(mdps))) for mdps in meetings])
+        return torch.cat([score(mdps, roll_out(setting, mdps, start(mdps))) for mdps in meetings])
 
 
-def live(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectories:
+def roll_out(setting: Setting, mdps: MDPs, policy: Policy) -> Trajectory:
     return mdps.rollout(policy, episodes=setting.episodes, purpose="trial")[0]
 
 
-def score(mdps: MDPs, lived: Trajectories) -> Tensor:
-    """All rewards, or of two arms the regret: [tasks]."""
+def score(mdps: MDPs, trajectory: Trajectory) -> Tensor:
+    """Return the sum of rewards of each task, or for two arms the regret: [tasks]."""
     if isinstance(mdps.world, TwoArms):
-        return (mdps.task.amax(1, keepdim=True) - mdps.task.gather(1, lived.action[:, 0])).sum(1)
-    return lived.reward[:, 0].sum(1)
+        return (mdps.task.amax(1, keepdim=True) - mdps.task.gather(1, trajectory.action[:, 0])).sum(1)
+    return trajectory.reward[:, 0].sum(1)
 
 
 def measure(setting: Setting, entrant: Entrant, args: argparse.Namespace) -> Figure:
@@ -175,7 +176,7 @@ class Trained(NamedTuple):
     def load(cls, path: str) -> "Trained":
         """Raises InputError unless it learns within a trial."""
         agent, parameters = load(path), read(path)["hyper_parameters"]
-        if not (isinstance(agent, MetaRLLearner) and agent.total and agent.updates == 0):
+        if not (isinstance(agent, MemoryBased)):
             raise InputError(
                 f"{path} holds {type(agent).__name__}: give checkpoints of agents that learn within a trial"
             )

@@ -1,24 +1,15 @@
-"""The formula as types: phi = f_theta(D_train), y = f_phi(x); and, with a decision process for a data set, policy =
-f_theta(M), judged by its return.
+"""The formula as types: phi = f_theta(D_train) and y = f_phi(x) for labelled data, policy = f_theta(M) for MDPs.
 
-The names are imported when they are asked for, so that a command can answer, or a signal be heeded, before PyTorch is there.
+The names are imported when they are first used, so that a command can answer, or handle a signal, before PyTorch is imported.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_meta.core.errors import InputError as InputError
+from lightning_meta.core.errors import check_positive as check_positive
 
 if TYPE_CHECKING:
-    from lightning_meta.core.agents import MetaRLLearner as MetaRLLearner
-    from lightning_meta.core.decisions import MDPs as MDPs
-    from lightning_meta.core.decisions import Moved as Moved
-    from lightning_meta.core.decisions import Policy as Policy
-    from lightning_meta.core.decisions import Seen as Seen
-    from lightning_meta.core.decisions import Trajectories as Trajectories
-    from lightning_meta.core.decisions import World as World
-    from lightning_meta.core.decisions import choose as choose
-    from lightning_meta.core.decisions import log_prob as log_prob
     from lightning_meta.core.few_shot import Episode as Episode
     from lightning_meta.core.few_shot import Examples as Examples
     from lightning_meta.core.few_shot import FewShotLearner as FewShotLearner
@@ -28,16 +19,29 @@ if TYPE_CHECKING:
     from lightning_meta.core.few_shot import flat_batch as flat_batch
     from lightning_meta.core.few_shot import prediction_loss as prediction_loss
     from lightning_meta.core.few_shot import score as score
+    from lightning_meta.core.mdps import MDPs as MDPs
+    from lightning_meta.core.meta_rl import EvaluationBudget as EvaluationBudget
+    from lightning_meta.core.meta_rl import MetaRLLearner as MetaRLLearner
     from lightning_meta.core.noise import numbered as numbered
     from lightning_meta.core.noise import uniform as uniform
+    from lightning_meta.core.policy import Policy as Policy
+    from lightning_meta.core.policy import log_prob as log_prob
+    from lightning_meta.core.policy import sample_action as sample_action
+    from lightning_meta.core.trajectory import TimeStep as TimeStep
+    from lightning_meta.core.trajectory import Trajectory as Trajectory
+    from lightning_meta.core.trajectory import Transition as Transition
+    from lightning_meta.core.world import World as World
     from lightning_meta.core.world_rehearsal import rehearse_world as rehearse_world
 
 _FUNCTIONS = ("check_examples", "flat_batch", "prediction_loss", "score")
 _NAMES = {
-    "agents": ("MetaRLLearner",),
-    "decisions": ("MDPs", "Moved", "Policy", "Seen", "Trajectories", "World", "choose", "log_prob"),
     "few_shot": ("Episode", "Examples", "FewShotLearner", "Outcome", "Predictor", *_FUNCTIONS),
+    "mdps": ("MDPs",),
+    "meta_rl": ("EvaluationBudget", "MetaRLLearner"),
     "noise": ("numbered", "uniform"),
+    "policy": ("Policy", "log_prob", "sample_action"),
+    "trajectory": ("TimeStep", "Trajectory", "Transition"),
+    "world": ("World",),
     "world_rehearsal": ("rehearse_world",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

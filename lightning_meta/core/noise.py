@@ -1,5 +1,7 @@
-"""Random numbers as a pure function of what they are for, so that a task's are the same alone and in any batch, on one
-process and on many, on a CPU and on a GPU."""
+"""Random numbers as a pure function of their purpose.
+
+The numbers of a task are therefore the same by itself and in any batch, on one process and on many, on a CPU and on a GPU.
+"""
 
 import zlib
 
@@ -12,7 +14,7 @@ MIX = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
 
 def uniform(seeds: Int[Tensor, " tasks"], purpose: str, *shape: int) -> Float[Tensor, "tasks *shape"]:
-    """Numbers evenly spread in the open interval (0, 1), independent between seeds, purposes and places: [tasks, *shape].
+    """Return uniform numbers in the open interval (0, 1), independent between seeds, purposes and places: [tasks, *shape].
 
     The generator is SplitMix64 (Steele, Lea and Flood. Fast Splittable Pseudorandom Number Generators. OOPSLA 2014).
     """
@@ -23,17 +25,17 @@ def uniform(seeds: Int[Tensor, " tasks"], purpose: str, *shape: int) -> Float[Te
 
 
 def numbered(name: int, places: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Numbers of 64 bits, one for each place in the sequence that `name` begins: each a pure function of its place."""
+    """Return one 64-bit number per place in the sequence called `name`, each a pure function of its place."""
     return _mix(places * GOLDEN + name)
 
 
 def _mix(z: Tensor) -> Tensor:
-    """A bijection of 64-bit numbers that leaves no bit where it was; torch's products wrap around."""
+    """Apply a bijection of 64-bit numbers that mixes all bits; products of int64 tensors wrap around."""
     z = (z ^ _shifted(z, 30)) * MIX[0]
     z = (z ^ _shifted(z, 27)) * MIX[1]
     return z ^ _shifted(z, 31)
 
 
 def _shifted(z: Tensor, bits: int) -> Tensor:
-    """z >> bits of an unsigned number; torch's own keeps the sign."""
+    """Shift unsigned numbers right; the shift of torch keeps the sign."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

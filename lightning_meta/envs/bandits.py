@@ -1,4 +1,4 @@
-"""Bernoulli bandits: k arms, each pays 1 with a probability of its own. There is nothing to see but what was paid.
+"""Bernoulli bandits: k arms, each of which pays 1 with a probability of its own. Only rewards can be observed.
 
 Yan Duan et al. RL2: Fast Reinforcement Learning via Slow Reinforcement Learning. 2016, arXiv:1611.02779, section 3.1.
 Jane X. Wang et al. Learning to Reinforcement Learn. 2016, arXiv:1611.05763, section 3.1.
@@ -8,17 +8,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import InputError, Moved, World, uniform
-from lightning_meta.envs.arguments import at_least_one
+from lightning_meta.core import InputError, Transition, World, check_positive, uniform
 
-CORRELATED = {"uniform": None, "easy": 0.1, "medium": 0.25, "hard": 0.4}  # the lower odds; None: any
+CORRELATED = {"uniform": None, "easy": 0.1, "medium": 0.25, "hard": 0.4}  # the lower probability; None: any
 
 
 class Bandits(World):
-    """Arms with independent success rates, uniform in [0, 1]. An episode is `horizon` pulls: of one trial, usually."""
+    """Arms with independent success probabilities, uniform in [0, 1].
+
+    A trial usually has one episode.
+
+    Args:
+        arms: The number of arms.
+        horizon: The number of pulls per episode.
+    """
 
     def __init__(self, arms: int = 5, horizon: int = 10):
-        at_least_one(arms=arms, horizon=horizon)
+        check_positive(arms=arms, horizon=horizon)
         self.observations, self.actions, self.discrete = 0, arms, True
         self.horizon, self.noise = horizon, 1
 
@@ -28,21 +34,24 @@ class Bandits(World):
     def reset(self, task: Tensor, u: Float[Tensor, "tasks envs 1"]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return u[..., :0], u[..., :0]
 
-    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Float[Tensor, "tasks envs 1"]) -> Moved:
-        return Moved(state, state, paid(task, action, u), torch.zeros_like(action, dtype=torch.bool))
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Float[Tensor, "tasks envs 1"]) -> Transition:
+        return Transition(state, state, pull(task, action, u), torch.zeros_like(action, dtype=torch.bool))
 
 
 class TwoArms(World):
-    """Two arms; the observation is the time, as the share of the horizon that is over.
+    """Two arms, with the elapsed share of the horizon as the observation.
 
-    odds: `independent`, both uniform in [0, 1]; or correlated, so that one arm tells of the other: p1 = 1 - p2, of which
-    one, either, is in [0, 1] (`uniform`), 0.1 (`easy`), 0.25 (`medium`) or 0.4 (`hard`).
+    Args:
+        odds: The distribution of the success probabilities p1 and p2: `independent`, both uniform in [0, 1]; otherwise
+            p1 = 1 - p2, so that one arm tells about the other, with one of them uniform in [0, 1] (`uniform`) or equal to
+            0.1 (`easy`), 0.25 (`medium`) or 0.4 (`hard`).
+        horizon: The number of pulls per episode.
     """
 
     def __init__(self, odds: str = "independent", horizon: int = 100):
         if odds not in ("independent", *CORRELATED):
-            raise InputError(f"odds {odds!r}: give one of independent, {', '.join(CORRELATED)}")
-        at_least_one(horizon=horizon)
+            raise InputError(f"odds is {odds!r}: give one of independent, {', '.join(CORRELATED)}")
+        check_positive(horizon=horizon)
         self.odds = odds
         self.observations, self.actions, self.discrete = 1, 2, True
         self.horizon, self.noise = horizon, 1
@@ -58,11 +67,12 @@ class TwoArms(World):
     def reset(self, task: Tensor, u: Float[Tensor, "tasks envs 1"]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         return torch.zeros_like(u), torch.zeros_like(u)
 
-    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Float[Tensor, "tasks envs 1"]) -> Moved:
+    def step(self, task: Tensor, state: Tensor, action: Tensor, u: Float[Tensor, "tasks envs 1"]) -> Transition:
         pulls = state + 1
-        return Moved(pulls, pulls / self.horizon, paid(task, action, u), torch.zeros_like(action, dtype=torch.bool))
+        terminated = torch.zeros_like(action, dtype=torch.bool)
+        return Transition(pulls, pulls / self.horizon, pull(task, action, u), terminated)
 
 
-def paid(odds: Float[Tensor, "tasks arms"], arm: Int[Tensor, "tasks envs"], u: Float[Tensor, "tasks envs 1"]) -> Tensor:
-    """1 where an arm pays, [tasks, envs]."""
+def pull(odds: Float[Tensor, "tasks arms"], arm: Int[Tensor, "tasks envs"], u: Float[Tensor, "tasks envs 1"]) -> Tensor:
+    """Return the reward of pulling an arm, 1 or 0, [tasks, envs]."""
     return (u[..., 0] < odds.gather(1, arm)).to(u.dtype)

@@ -17,7 +17,7 @@ from lightning_meta.core import (
     MetaRLLearner,
     rehearse_world,
 )
-from lightning_meta.core.world_rehearsal import LIVED
+from lightning_meta.core.world_rehearsal import LATER_STEPS
 from lightning_meta.nn.undisturbed import loadable, undisturbed
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import observe
@@ -88,13 +88,13 @@ def remarks(learner: FewShotLearner) -> list[str]:
 def try_trial(agent: MetaRLLearner, some: MDPs, long: bool) -> None:
     """The world by itself, over many steps if `long`, then a trial of two tasks, its episodes cut off after two steps;
     InputError where the world does not do what it should, or the agent does not fit it."""
-    rehearse_world(some.world, some, LIVED if long else 0)
+    rehearse_world(some.world, some, LATER_STEPS if long else 0)
     agent.check(some.world)
     world = copy.copy(some.world)
     world.horizon = min(world.horizon, 2)
     try:
         with torch.no_grad():
-            agent.returns(MDPs(world, some.seeds, some.draws))
+            agent.returns(MDPs(world, some.seeds, some.noise_seeds))
     except InputError:
         raise
     except (RuntimeError, ValueError) as error:

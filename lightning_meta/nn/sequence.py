@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
+from lightning_meta.core.errors import check_positive
 
 Memory = tuple[Tensor, ...]  # the state after the tokens read so far, each tensor [batch, ...]
 
@@ -136,13 +137,6 @@ def attend(layer: nn.TransformerEncoderLayer, x: Tensor, behind: Tensor, sees: T
     x = x + layer.dropout1(attention.out_proj(attended.transpose(1, 2).flatten(2)))
     hidden = layer.dropout(layer.activation(layer.linear1(layer.norm2(x))))
     return x + layer.dropout2(layer.linear2(hidden)), kept
-
-
-def check_positive(**values: int) -> None:
-    """Raise InputError where one of the sizes is not 1 or more."""
-    for name, value in values.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}; give 1 or more")
 
 
 def check_heads(width: int, heads: int) -> None:

@@ -19,13 +19,13 @@ def returns(
     stage: str, agent: MetaRLLearner, protocol: dict[str, Any], checkpoint: dict[str, Any], groups: dict[str, Scores]
 ) -> dict[str, Any]:
     """Ready for JSON. The protocol says how much of a task the agent lived through, and in what world."""
-    updates, envs, episodes = agent.judged_on()
+    updates, envs, episodes = agent.evaluation_budget()
     actions = "the likeliest" if agent.greedy else "drawn"
     protocol = {**protocol, "updates": updates, "envs": envs, "episodes": episodes, "actions": actions}
     return {
         "stage": stage,
         "learner": type(agent).__name__,
-        "judged_by": "total" if agent.total else "return",
+        "judged_by": agent.score,
         "protocol": protocol,
         "checkpoint": checkpoint,
         "unlike_training": elsewhere(checkpoint.get("world"), protocol.get("world")),

@@ -135,7 +135,7 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
             except ValueError as error:  # ours, or of an optimiser's constructor
                 raise InputError(f"search.space: with {one.key} {value}: {error}") from error
             agent = isinstance(cli.model.learner, MetaRLLearner)
-            kinds.add((getattr(cli.datamodule, "judged_on", None), agent and cli.model.learner.judged_on()))
+            kinds.add((getattr(cli.datamodule, "judged_on", None), agent and cli.model.learner.evaluation_budget()))
             if len(kinds) > 1:
                 raise InputError(
                     f"search.space: with {one.key} {value} a trial would be scored on other meta-validation tasks than the"

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
-from lightning_meta.rl.processes import mean_over_processes, raise_in_all
+from lightning_meta.core.distributed import mean_over_processes, raise_in_all
 from lightning_meta.training.evaluation import Summary, peak_memory
 from lightning_meta.training.finite import JUDGED, diverged, largest
 

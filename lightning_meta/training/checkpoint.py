@@ -16,7 +16,7 @@ from lightning_meta.core import InputError
 from lightning_meta.core.files import whole
 from lightning_meta.nn.build import arguments
 from lightning_meta.nn.build import build as build_module
-from lightning_meta.rl.replay import without_lives
+from lightning_meta.rl.parts.replay import without_trajectories
 from lightning_meta.training.contents import read
 from lightning_meta.training.restoring import Learner, differences, restored
 from lightning_meta.training.trust import Trust, brief
@@ -28,7 +28,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         if Path(path).stem == "best":
-            checkpoint = {**checkpoint, "state_dict": without_lives(checkpoint["state_dict"])}
+            checkpoint = {**checkpoint, "state_dict": without_trajectories(checkpoint["state_dict"])}
         if "://" in str(path):
             return super().save_checkpoint(checkpoint, path, storage_options)
         memory = io.BytesIO()  # written to a file, torch forgets why a disk refuses

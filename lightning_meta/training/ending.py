@@ -12,8 +12,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
 
 from lightning_meta.core import InputError
+from lightning_meta.core.distributed import SharedError
 from lightning_meta.core.files import REMEDIES, cannot_write
-from lightning_meta.rl.processes import SharedError
 from lightning_meta.training.preemption import launched
 
 PATIENCE = 20.0  # seconds, for the other processes of a run to end

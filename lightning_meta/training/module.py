@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from lightning_meta.core import Episode, FewShotLearner, InputError, score
-from lightning_meta.rl.processes import alone, raise_in_all, share_error
+from lightning_meta.core.distributed import is_single_process, raise_in_all, share_error
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import (
     Measured,
@@ -58,7 +58,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
         try:
             self.learner.check_batch(batch)
             outcome = self.learner.loss(batch)
-            if not alone() and not outcome.loss.isfinite():
+            if not is_single_process() and not outcome.loss.isfinite():
                 raise diverged(self.trainer, "the loss", outcome.loss, self.global_step + 1, batch)
         except InputError as error:
             raise_in_all(error, self.device)

@@ -210,7 +210,7 @@ def check_trainer(precision: str | int | None, trainer: Trainer, model: MetaModu
         )
     if precision == "bf16-true":
         raise InputError("precision bf16-true leaves an agent 3 digits of what it perceives: choose 32 or bf16-mixed")
-    if model.learner.own_step and str(precision).startswith("bf16"):
+    if model.learner.own_outer_step and str(precision).startswith("bf16"):
         raise InputError(
             f"precision {precision} is too coarse for the conjugate gradients by which {type(model.learner).__name__} finds"
             " its outer step: choose 32"

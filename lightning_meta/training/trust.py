@@ -43,9 +43,11 @@ NEVER |= {"clusters", "datamodules", "lightning_meta"}  # of all these, what is 
 
 
 def listed(package: ModuleType, names: Sequence[str]) -> Iterator[tuple[str, type[nn.Module]]]:
-    """Classes of a package by the paths that a configuration calls them: the package's, and that of their own module."""
+    """Yield the concrete classes of a package by the paths that a configuration may give: the package's, and their module's."""
     for name in names:
         kind = getattr(package, name)
+        if inspect.isabstract(kind):
+            continue
         yield f"{package.__name__}.{name}", kind
         yield f"{kind.__module__}.{name}", kind
 

@@ -1,0 +1,1 @@
+"""Parts that agents are made of: networks, objectives, advantages, replay."""
