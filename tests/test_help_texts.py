@@ -7,6 +7,9 @@ import re
 import docstring_parser
 import pytest
 
+import datamodules
+from lightning_meta.cli import shards
+
 MODULES = ("lightning_meta.learners", "lightning_meta.nn")  # whose exported classes a configuration names
 CLASSES = [
     getattr(importlib.import_module(module), name)
@@ -14,7 +17,12 @@ CLASSES = [
     for name in importlib.import_module(module).__all__
 ]
 ELSEWHERE = re.compile(r"\b(see above|as above|as for|as those of|as told|unless told)\b", re.I)
-every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+DATA = [
+    *(datamodules.Episodes, datamodules.ImageEpisodes, datamodules.Sinusoid),
+    *(shards.write_folder, shards.write_glyphs, shards.write_omniglot, shards.features),
+    *(shards.verify, shards.write_sheet, shards.export_images),
+]
+every_class = pytest.mark.parametrize("kind", [*CLASSES, *DATA], ids=lambda kind: kind.__name__)
 
 
 @every_class

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.images import ImageTasks
 from datamodules.index.shard_index import Blob, Index, Record, Shard
 from datamodules.reading import shard_set as of_shards
 from datamodules.reading.damage import DamageError
@@ -21,7 +20,8 @@ from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_file import ShardFile
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.shards import verify
 
