@@ -56,9 +56,7 @@ def numbers(x: torch.Tensor) -> set[int]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_set_of_more_shards_than_files_may_be_open(
-    root: Path, workers: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_set_of_more_shards_than_files_may_be_open(root: Path, workers: int) -> None:
     with files_at_most(of_shards.OPEN + 110):  # 110 for the interpreter, the loader and the tests
         shards = pickle.loads(pickle.dumps(ShardSet(str(root), "skip")))
         stream = EpisodeStream(ImageTasks(shards), "train", EpisodeSize(20, 1, 1), 60)
@@ -66,8 +64,7 @@ def test_a_set_of_more_shards_than_files_may_be_open(
         assert met <= set(range(CLASSES))
         assert len(met) > 250  # each of 300 is missed with a probability of 0.017
         assert shards.report() is None
-        verify(str(root))
-    assert f"{CLASSES} shards, {CLASSES} classes, all as the index says" in capsys.readouterr().out.replace("\n", " ")
+        assert f"{CLASSES} shards, {CLASSES} classes, all as the index says" in verify(str(root))
 
 
 def test_the_first_and_the_last_shard_are_read_again(root: Path) -> None:
