@@ -1,1 +1,98 @@
-"""Streams of tasks: sharded class records, the episodes drawn from them, and task distributions made on the fly."""
+"""Streams of tasks: data modules for Lightning, task distributions, and shard sets of images.
+
+Importing this package is cheap; each name below is imported from its module when it is first used.
+
+Data modules, which a configuration names by their class paths: `Episodes` (any task distribution), `ImageEpisodes`,
+`Sinusoid`, `Worlds`. To add a task distribution, derive from `Tasks`; see its example.
+
+Shard sets: `write_folder`, `write_omniglot` and `write_glyphs` write one from a source, `write_shards` from any classes of
+images, `write_features` one of features. `ShardSet` reads one:
+
+    from pathlib import Path
+    import numpy as np
+    from datamodules import ShardSet, write_folder
+
+    written = write_folder(Path("photos"), Path("shards/photos"), size=84)
+    print(written.summary())
+    shards = ShardSet("shards/photos")
+    record = shards.index.split("test")[0]
+    images = shards.images(record, np.arange(5))  # uint8 [5, 3, 84, 84]
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datamodules.episode_data import EpisodeData
+    from datamodules.episodes import Episodes
+    from datamodules.images import ImageEpisodes
+    from datamodules.index.shard_index import Index, read_index
+    from datamodules.reading.preprocess import Preprocess
+    from datamodules.reading.shard_set import ShardSet
+    from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
+    from datamodules.sampling.image_tasks import ImageTasks
+    from datamodules.sampling.meta_batches import Key
+    from datamodules.sinusoid import Sinusoid, SinusoidTasks
+    from datamodules.sources.folder import write_folder
+    from datamodules.sources.glyph_set import write_glyphs
+    from datamodules.sources.omniglot import write_omniglot
+    from datamodules.worlds import Worlds
+    from datamodules.writing.features import write_features
+    from datamodules.writing.shards import ClassImages, write_shards
+    from datamodules.writing.task_file import task_yaml
+
+_MODULES = {
+    "datamodules.episode_data": ["EpisodeData"],
+    "datamodules.episodes": ["Episodes"],
+    "datamodules.images": ["ImageEpisodes"],
+    "datamodules.index.shard_index": ["Index", "read_index"],
+    "datamodules.reading.preprocess": ["Preprocess"],
+    "datamodules.reading.shard_set": ["ShardSet"],
+    "datamodules.sampling.episodes": ["EpisodeSize", "EpisodeStream", "Tasks"],
+    "datamodules.sampling.image_tasks": ["ImageTasks"],
+    "datamodules.sampling.meta_batches": ["Key"],
+    "datamodules.sinusoid": ["Sinusoid", "SinusoidTasks"],
+    "datamodules.sources.folder": ["write_folder"],
+    "datamodules.sources.glyph_set": ["write_glyphs"],
+    "datamodules.sources.omniglot": ["write_omniglot"],
+    "datamodules.worlds": ["Worlds"],
+    "datamodules.writing.features": ["write_features"],
+    "datamodules.writing.shards": ["ClassImages", "write_shards"],
+    "datamodules.writing.task_file": ["task_yaml"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # noqa: RUF022  in the order of the docstring
+    "Episodes",
+    "ImageEpisodes",
+    "Sinusoid",
+    "Worlds",
+    "EpisodeData",
+    "Tasks",
+    "SinusoidTasks",
+    "ImageTasks",
+    "Key",
+    "EpisodeSize",
+    "EpisodeStream",
+    "write_folder",
+    "write_omniglot",
+    "write_glyphs",
+    "write_shards",
+    "write_features",
+    "task_yaml",
+    "ClassImages",
+    "Preprocess",
+    "ShardSet",
+    "Index",
+    "read_index",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from datamodules.index.trained_on import classes_of
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tasks
-from datamodules.sampling.meta_batches import Key, MetaLoader
-from datamodules.task_data import StreamedTasks
+from datamodules.sampling.loader import MetaLoader
+from datamodules.sampling.meta_batches import Key
+from datamodules.streamed_tasks import StreamedTasks
 from lightning_meta.core import Episode, InputError
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
@@ -20,15 +21,32 @@ STAGES: tuple[str, ...] = ("train", "val", "test")
 class EpisodeData(StreamedTasks):
     """Episodes of a task distribution, which a concrete data module opens.
 
-    With `flat_batch` > 0 training reads flat batches of as many examples in the place of tasks, `meta_batch` of them a
-    step. With `val_shots`, each validation has `val_episodes` at every one of these numbers of shots, and its score is
-    their mean.
+    `datamodules.episodes.Episodes` takes any task distribution as an argument; derive from this class only if yours has
+    to be opened, as files are, or has other arguments.
+
+    Args:
+        train: Size of a training episode.
+        evaluation: Size of a validation or test episode.
+        splits: Names of the meta-train, meta-validation and meta-test splits.
+        meta_batch: Tasks per meta-batch, over all devices.
+        epoch_batches: Meta-batches per epoch.
+        val_episodes: Episodes per validation.
+        test_episodes: Episodes of the test.
+        seed: Seed of the sequence of episodes.
+        num_workers: Processes that load data beside the training process.
+        flat_batch: Examples per flat batch: with more than 0, training reads flat batches in place of tasks, `meta_batch`
+            of them per step.
+        val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
+
+    Raises:
+        InputError: If a number is too small, or `val_shots` repeats one.
     """
 
     gives = "labelled examples"
 
     def __init__(
         self,
+        *,
         train: EpisodeSize,
         evaluation: EpisodeSize,
         splits: tuple[str, str, str],
@@ -38,8 +56,8 @@ class EpisodeData(StreamedTasks):
         test_episodes: int,
         seed: int,
         num_workers: int,
-        flat_batch: int = 0,
-        val_shots: Sequence[int] | None = None,
+        flat_batch: int,
+        val_shots: Sequence[int] | None,
     ):
         super().__init__(meta_batch, seed, num_workers)
         if val_shots is not None and (not val_shots or min(val_shots) < 1 or len(set(val_shots)) < len(val_shots)):
@@ -60,16 +78,16 @@ class EpisodeData(StreamedTasks):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """What a learner with a head of fixed width gives for an example: its logits, or dimensions of the target."""
+        """Number of values that a learner with a head of fixed width predicts per example: logits, or target dimensions."""
 
     @property
     def classes(self) -> int:
-        """Width of a head over all that flat batches ask for: the classes of the training split, or the target's dimensions."""
+        """Width of a head for flat batches: the number of classes in the training split, or of target dimensions."""
         return self.outputs
 
     @property
     def trains_on_validation(self) -> bool:
-        """Whether the validation split is trained on too, so that its score chooses no checkpoint."""
+        """True if training also uses the validation split, so that its score cannot choose a checkpoint."""
         return False
 
     @property
@@ -80,20 +98,27 @@ class EpisodeData(StreamedTasks):
         return self._tasks
 
     def stream(self, stage: str, shots: Range | None = None) -> EpisodeStream:
-        """The episodes of `train`, `val` or `test` that this process reads, with so many shots if they are given."""
+        """Return the episodes that this process reads.
+
+        Args:
+            stage: `train`, `val` or `test`.
+            shots: Support examples per class; by default those of the stage.
+        """
+        rank, processes = self.place
         return EpisodeStream(
             self.tasks,
             self.splits[stage],
             self.sizes[stage].replaced(None, shots, None),
-            self.episodes[stage],
-            self.meta_batch,
-            self.seed,
-            *self.place,
-            self.flat_batch if stage == "train" else 0,
+            episodes=self.episodes[stage],
+            meta_batch=self.meta_batch,
+            seed=self.seed,
+            rank=rank,
+            world=processes,
+            flat=self.flat_batch if stage == "train" else 0,
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:
-        """All that a stage reads: of validation, a stream for each of `val_shots`."""
+        """Return all streams of a stage: for validation one per number of `val_shots`."""
         return [self.stream(stage, shots) for shots in (self.val_shots if stage == "val" else None) or [None]]
 
     def samples(self, stage: str) -> Iterator[Episode]:
@@ -111,7 +136,7 @@ class EpisodeData(StreamedTasks):
 
     def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
         own = self.sizes["test"]
-        if ways and self.regression:
+        if ways and self.target_dimensions("test"):
             listed = "-".join(map(str, ways))
             raise InputError(
                 f"--ways is {listed}, but {type(self).__name__} is regression, which has no ways: give --shots"
@@ -126,15 +151,11 @@ class EpisodeData(StreamedTasks):
         self.trained = classes_of(checkpoint)
         self.tasks.check_checkpoint(path, checkpoint)
 
-    @property
-    def regression(self) -> bool:
-        """Whether targets are numbers and not classes."""
-        smallest = self.sizes["test"].smallest()
-        return self.tasks.draw(Key(self.seed, self.splits["test"], 0, 0), *smallest).query.y.is_floating_point()
-
-    @property
-    def source(self) -> str:
-        return getattr(self, "root", type(self).__name__)
+    def target_dimensions(self, stage: str) -> int:
+        """Return the dimensions of a regression target, as the first task of a stage shows them; 0 for classes."""
+        first = Key(self.seed, self.splits[stage], 0, 0)
+        target = self.tasks.draw(first, *self.sizes[stage].smallest()).query.y
+        return target.shape[-1] if target.is_floating_point() else 0
 
     @property
     def judged_on(self) -> str:

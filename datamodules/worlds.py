@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from datamodules.sampling.meta_batches import Key, MetaBatches
-from datamodules.task_data import StreamedTasks
+from datamodules.streamed_tasks import StreamedTasks
 from datamodules.world_measure import fingerprint
 from datamodules.world_settings import Settings
 from lightning_meta.core import InputError, MDPs, World, numbered

@@ -21,11 +21,11 @@ from hostile import MLP, PAYLOAD, PROTONET, TOWERS, Watch, contents, inside, nod
 from PIL import Image
 from shard_index import signed
 
-from datamodules.images import ImageTasks
-from datamodules.index.shard_index import Features
+from datamodules.index.shard_index import FeatureInfo
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
+from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.adapt import adapt
@@ -156,7 +156,7 @@ def sets(folder: Path) -> list[Path]:
     files = [one._replace(images=[(".png", encoded(image)) for image in one.images]) for one in some]
     write_shards(folder / "arrays", "arrays", Preprocess(8, 1), some)
     write_shards(folder / "files", "files", Preprocess(8, 1), files)
-    about = Features(3, "{}")
+    about = FeatureInfo(3, "{}")
     made = lambda x: np.ones((len(x), 3), np.float32)  # noqa: E731
     write_features(ShardSet(str(folder / "arrays")), folder / "features", made, about)
     return [folder / name for name in ("arrays", "files", "features")]

@@ -14,9 +14,10 @@ from runs import lightning_meta
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.images import ImageEpisodes
 from datamodules.index.shard_index import read_index
 from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
@@ -252,10 +253,10 @@ def test_damage_is_found(features: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"backbone": "os.system"}, "no torch module"),
-        ({"arguments": {"chanels": 3}}, "cannot be built as told"),
-        ({"arguments": {"channels": 2}}, "cannot be built as told, or reads no images of --size 14"),
+        ({"arguments": {"chanels": 3}}, "cannot be built with these arguments"),
+        ({"arguments": {"channels": 2}}, "cannot be built with these arguments, or cannot read images of --size 14"),
         ({"weights": Path("no.pt")}, "no file of weights"),
-        ({"batch": 0}, "--batch is 0: give 1 or more"),
+        ({"batch": 0}, "batch is 0: give 1 or more"),
         ({"drop": "head"}, "parts conv, norm, fc"),
     ],
 )

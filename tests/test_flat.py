@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.images import ImageEpisodes
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
-from datamodules.sampling.meta_batches import Key, MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
+from datamodules.sampling.meta_batches import Key
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError

@@ -11,10 +11,10 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from datamodules import write_folder
 from datamodules.images import ImageEpisodes
 from datamodules.reading.shard_set import ShardSet
 from lightning_meta.cli import main
-from lightning_meta.cli.shards import write_folder
 from lightning_meta.core import InputError
 
 SIZE = 16
@@ -44,7 +44,7 @@ def images(tmp_path: Path) -> Path:
 def write(images: Path, **options: Any) -> ShardSet:
     """Written beside `images`, and read back."""
     out = images.parent / options.pop("out", "set")
-    write_folder(images, out, **({"size": SIZE} | options))
+    print(write_folder(images, out, **({"size": SIZE} | options)).summary())
     return ShardSet(str(out))
 
 
@@ -125,7 +125,7 @@ def one_class_in_val(images: Path) -> None:
         (lambda images: save_classes(images, NAMES), {"fractions": (1.0, 0.0, 0.0)}, r"three positive numbers"),
         (lambda images: save_classes(images, NAMES), {"size": 0}, r"size must be 1 to 4096"),
         (lambda images: save_classes(images, NAMES), {"channels": 4}, r"channels 1 or 3"),
-        (lambda images: save_classes(images, NAMES), {"seed": -1}, r"--seed is -1: give 0 or more"),
+        (lambda images: save_classes(images, NAMES), {"seed": -1}, r"seed is -1: give 0 or more"),
     ],
 )
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(
@@ -170,14 +170,14 @@ def test_images_that_do_not_decode_are_skipped_and_counted(
     shards = write(images, encoded=encoded, skip=True)
     printed = capsys.readouterr().out.replace("\n", " ")
     assert all(f"skipped: cannot decode the image {path} " in printed for path in spoiled)
-    assert "3 images do not decode and were skipped" in printed
+    assert "3 images could not be decoded and were skipped" in printed
     assert all(np.array_equal(read(shards, name), read(whole, name)) for name in NAMES)
 
 
 def test_a_class_of_which_nothing_decodes_is_refused(images: Path) -> None:
     (images / "class 20").mkdir()
     (images / "class 20" / "a.png").write_bytes(b"text")
-    with pytest.raises(InputError, match=r"class 20 has 0 images that decode, but a task takes 2 or more"):
+    with pytest.raises(InputError, match=r"class 20 has 0 images that can be decoded, but a task takes 2 or more"):
         write(images, skip=True)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from datamodules import write_glyphs
 from datamodules.images import ImageEpisodes
-from lightning_meta.cli.shards import write_glyphs
 from lightning_meta.core import score
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4

@@ -7,7 +7,9 @@ import re
 import docstring_parser
 import pytest
 
+import datamodules
 from datamodules.worlds import Worlds
+from lightning_meta.cli import shards
 from lightning_meta.training import MetaRL
 from lightning_meta.training.clip import Clip
 
@@ -20,7 +22,12 @@ CLASSES = [
 ] + [MetaRL, Worlds, Clip]
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of a class without a constructor
 ELSEWHERE = re.compile(r"\b(see above|as above|as for|as those of|as told|unless told)\b", re.I)
-every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+DATA = [
+    *(datamodules.Episodes, datamodules.ImageEpisodes, datamodules.Sinusoid),
+    *(shards.write_folder, shards.write_glyphs, shards.write_omniglot, shards.features),
+    *(shards.verify, shards.write_sheet, shards.export_images),
+]
+every_class = pytest.mark.parametrize("kind", [*CLASSES, *DATA], ids=lambda kind: kind.__name__)
 
 
 @every_class

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules import write_folder
 from datamodules.index.class_names import fingerprints, met, trained_on
 from datamodules.index.shard_index import read_index
 from datamodules.reading.image_files import list_images
 from datamodules.reading.preprocess import Preprocess
 from datamodules.sources import omniglot
 from lightning_meta.cli.adapt import read_support
-from lightning_meta.cli.shards import write_folder
 from lightning_meta.core import InputError
 
 NAMES = [f"class {i}" for i in range(6)]
@@ -40,7 +40,7 @@ def images(tmp_path: Path) -> Path:
 def write(images: Path, **options: Any) -> dict[str, int]:
     """The classes written, and how many images each has."""
     out = images.parent / options.pop("out", "set")
-    write_folder(images, out, size=8, **options)
+    print(write_folder(images, out, size=8, **options).summary())
     return {record.name: record.count for record in read_index(str(out)).records}
 
 
@@ -135,16 +135,16 @@ def ready(images: Path, **others: list[str]) -> Path:
         (["a", "x"], r"1 classes are in more than one of train, val and test \(\S+/train/a, \S+/test/a\)"),
         (
             ["A", "x"],
-            r"class folders differ in upper and lower case or in Unicode form alone \(\S+/train/a, \S+/test/A\)",
+            r"class folders differ only in upper and lower case or in Unicode form \(\S+/train/a, \S+/test/A\)",
         ),
-        (["e\u0301", "\u00e9"], r"class folders differ in upper and lower case or in Unicode form alone"),
+        (["e\u0301", "\u00e9"], r"class folders differ only in upper and lower case or in Unicode form"),
     ],
 )
 def test_classes_of_one_name_are_refused_unless_they_may_be_shared(
     tmp_path: Path, test: list[str], message: str
 ) -> None:
     images = ready(tmp_path / "images", test=test)
-    with pytest.raises(InputError, match=rf"{message}.*would have been trained on: .*--shared_classes true"):
+    with pytest.raises(InputError, match=rf"{message}.*would use classes of the training: .*--shared_classes true"):
         write(images)
     assert list(tmp_path.iterdir()) == [images]
     write(images, shared_classes=True)
@@ -170,7 +170,7 @@ def test_a_class_under_another_name_is_found_by_its_images(tmp_path: Path, encod
 
 def test_images_that_are_there_twice_are_counted(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(images, out="first")
-    assert "byte for byte" not in capsys.readouterr().out
+    assert "byte-for-byte" not in capsys.readouterr().out
     for i in range(9):
         for name in NAMES:
             save(images / name / f"more {i}.png", crc32(f"{name} {i}".encode()))
@@ -178,7 +178,7 @@ def test_images_that_are_there_twice_are_counted(images: Path, capsys: pytest.Ca
     (images / NAMES[5] / "copy.png").write_bytes((images / NAMES[0] / "1.png").read_bytes())
     write(images)
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "2 images are there before, byte for byte: 1 in the same class, 1 in " in said
+    assert "2 images are byte-for-byte copies: 1 in the same class, 1 in " in said
     assert f"(the first: {images / NAMES[0] / 'copy.png'}, in its class)" in said or "class 5/copy.png" in said
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.images import ImageEpisodes
 from datamodules.index.shard_index import read_index
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 
@@ -77,10 +78,10 @@ def flip(root: Path, record: int, header: bool = False) -> None:
         ({"eval_ways": 7}, "7 ways were asked of split 'val' .*, which has 6 classes"),
         (
             {"shots": 10, "queries": 3},
-            "10 shots and 3 queries were asked, 13 images a class, but class 'class00' of split 'train' has 12",
+            "10 shots and 3 queries need 13 images per class, but class 'class00' of split 'train' has 12",
         ),
-        ({"shots": (1, 10), "queries": (1, 3)}, "13 images a class, but class .* has 12: ask for 12 or fewer"),
-        ({"eval_queries": 12}, "1 shots and 12 queries were asked, 13 images a class, .* split 'val' has 12"),
+        ({"shots": (1, 10), "queries": (1, 3)}, "13 images per class, but class .* has 12: ask for 12 or fewer"),
+        ({"eval_queries": 12}, "1 shots and 12 queries need 13 images per class, .* split 'val' has 12"),
         ({"splits": ("train", "dev", "test")}, "patterns has no split 'dev'; it has train, val, test"),
     ],
 )

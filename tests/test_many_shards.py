@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.images import ImageTasks
 from datamodules.index.shard_index import Blob, Index, Record, Shard
 from datamodules.reading import shard_set as of_shards
 from datamodules.reading.damage import DamageError
@@ -21,7 +20,8 @@ from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_file import ShardFile
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.shards import verify
 
@@ -56,9 +56,7 @@ def numbers(x: torch.Tensor) -> set[int]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_set_of_more_shards_than_files_may_be_open(
-    root: Path, workers: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_set_of_more_shards_than_files_may_be_open(root: Path, workers: int) -> None:
     with files_at_most(of_shards.OPEN + 110):  # 110 for the interpreter, the loader and the tests
         shards = pickle.loads(pickle.dumps(ShardSet(str(root), "skip")))
         stream = EpisodeStream(ImageTasks(shards), "train", EpisodeSize(20, 1, 1), 60)
@@ -66,8 +64,7 @@ def test_a_set_of_more_shards_than_files_may_be_open(
         assert met <= set(range(CLASSES))
         assert len(met) > 250  # each of 300 is missed with a probability of 0.017
         assert shards.report() is None
-        verify(str(root))
-    assert f"{CLASSES} shards, {CLASSES} classes, all as the index says" in capsys.readouterr().out.replace("\n", " ")
+        assert f"{CLASSES} shards, {CLASSES} classes, all as the index says" in verify(str(root))
 
 
 def test_the_first_and_the_last_shard_are_read_again(root: Path) -> None:

@@ -88,7 +88,7 @@ MISTAKES = {
     "adapt --ckpt {ckpt} --support {empty} --query try/query": ["has 0 class folders"],
     "adapt --ckpt {ckpt} --support try/support --query {empty}": ["holds no images"],
     "adapt --support try/support --query try/query": ["ckpt"],
-    "shards write glyphs --classes 3": ["--classes is 3", "40 or more"],
+    "shards write glyphs --classes 3": ["classes is 3", "40 or more"],
     "shards write glyphs --out shards/glyphs": ["exists: nothing is overwritten"],
     "shards write folder nowhere": ["nowhere is not a folder"],
     "shards write folder {empty}": ["0 class folders"],

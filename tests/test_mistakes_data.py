@@ -14,8 +14,8 @@ from mistakes import ends_with_one_message
 from PIL import Image
 from runs import GLYPHS, python
 
+from datamodules.writing.export import file_names
 from lightning_meta.cli import main
-from lightning_meta.cli.shards import file_names
 
 CKPT = "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
 ADAPT = f"adapt --ckpt {CKPT} --support try/support --query try/query"
@@ -38,7 +38,7 @@ MISTAKES = {
     "shards features shards/glyphs no.such.Module --out {file}/x": ["cannot write", "a part of this path is a file"],
     "shards write glyphs --out {file}/x": ["cannot write", "a part of this path is a file"],
     "shards write folder {shared}": ["2 classes are in more than one of train, val and test", "--shared_classes true"],
-    "shards write folder {cases}": ["differ in upper and lower case", "--shared_classes true"],
+    "shards write folder {cases}": ["differ only in upper and lower case", "--shared_classes true"],
     "shards write folder {dead}": ["is a link that leads nowhere: mend or remove it"],
 }
 
@@ -214,9 +214,8 @@ def test_every_command_on_shards_explains_itself_in_whole_sentences() -> None:
     """Lists of commands show the first line of each."""
     from lightning_meta.cli import adapt, features, shards
 
-    for command in (shards.write_glyphs, shards.write_omniglot, shards.write_folder, shards.verify, shards.sheet):
-        assert (command.__doc__ or "").splitlines()[0].endswith(".")
-    for command in (shards.export, features.features, adapt.adapt):
+    writers = (shards.write_glyphs, shards.write_omniglot, shards.write_folder, features.features)
+    for command in (*writers, shards.verify, shards.write_sheet, shards.export_images, adapt.adapt):
         assert (command.__doc__ or "").splitlines()[0].endswith(".")
         for name in command.__annotations__.keys() - {"return"}:
             assert f"\n        {name}: " in (command.__doc__ or ""), (command, name)

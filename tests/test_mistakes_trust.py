@@ -67,10 +67,10 @@ def test_a_stranger_s_checkpoint_ends_in_one_message(case: str, place: Path, cap
 
 
 INDEXES = {  # where, what there; signed anew or not; the message
-    "a flipped digit": (("splits", "test", 0), 3, False, "its checksum is another"),
-    "a class twice": (("splits", "test"), [0, 0, 0, 0, 0], True, "split test names a record twice"),
-    "a class that is none": (("splits", "test", 0), 99, True, "split test names no record"),
-    "a split of text": (("splits", "test"), "012", True, "split test names no record"),
+    "a flipped digit": (("splits", "test", 0), 3, False, "its checksum does not match"),
+    "a class twice": (("splits", "test"), [0, 0, 0, 0, 0], True, "split test lists a record twice"),
+    "a class that is none": (("splits", "test", 0), 99, True, "split test lists a record that does not exist"),
+    "a split of text": (("splits", "test"), "012", True, "split test lists a record that does not exist"),
     "a shard above": (("shards", 0, 0), "../../x.tar", True, "is at '../../x.tar', not below"),
     "a shard anywhere": (("shards", 0, 0), "/etc/passwd", True, "is at '/etc/passwd'"),
     "a shard elsewhere": (("shards", 0, 0), "http://there/x.tar", True, "is at 'http://there/x.tar'"),
@@ -85,7 +85,7 @@ INDEXES = {  # where, what there; signed anew or not; the message
     "a title of two lines": (("title",), "x\nmodel: {class_path: os.system}", True, "its title"),
     "a name that is a folder": (("records", 0, 0), "..", True, "a record is '..'"),
     "encoded or not": (("encoded",), "no", True, "`encoded`"),
-    "features": (("features",), [0, "x"], True, "features are a size of 1 or more"),
+    "features": (("features",), [0, "x"], True, "features need a size of 1 or more"),
     "another version": (("version",), 1, False, "is of version 1; this lightning-meta reads version 2"),
 }
 

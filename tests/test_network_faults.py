@@ -20,14 +20,14 @@ import pytest
 from disks import disk, disks_possible
 from faulty_server import Fault, Handler, Server, altered, cut_off, dropped, silent, slow, unavailable
 
-from datamodules.images import ImageTasks
 from datamodules.reading import remote
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import InputError
 

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules import write_omniglot
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sources import omniglot
 from datamodules.writing.shards import ClassImages
-from lightning_meta.cli.shards import write_omniglot
 from lightning_meta.core import InputError
 
 ANGLES = (0, 90, 180, 270)
@@ -121,7 +121,7 @@ def test_what_is_missing_is_named_with_both_remedies(
     write_omniglot(tmp_path / "whole", str(data) if given == "option" else None)
     (data / "images_evaluation.zip").unlink()
     (data / "splits_vinyals" / "val.txt").unlink()
-    message = r"not whole in \S*data/omniglot: images_evaluation\.zip, splits_vinyals/val\.txt missing\. Set "
+    message = r"incomplete in \S*data/omniglot: images_evaluation\.zip, splits_vinyals/val\.txt missing\. Set "
     message += r"LIGHTNING_META_DATA to the folder .*, or add --download true"
     with pytest.raises(InputError, match=message):
         write_omniglot(tmp_path / "out", str(data) if given == "option" else None)
@@ -152,8 +152,8 @@ def shorten_list(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, r"images_evaluation\.zip is no whole zip file .*: remove it and fetch it again"),
-        (replace, r"images_evaluation\.zip is no whole zip file .*: remove it and fetch it again"),
+        (truncate, r"images_evaluation\.zip is not a complete zip file .*: remove it and fetch it again"),
+        (replace, r"images_evaluation\.zip is not a complete zip file .*: remove it and fetch it again"),
         (flip, r"images_evaluation\.zip"),
         (shorten_list, r"Angelic/character02"),
     ],
@@ -201,13 +201,13 @@ def test_a_download_is_whole_and_asked_for_once(
 
     monkeypatch.setattr(omniglot, "ARCHIVES", checksums("md5", ".zip", omniglot.ARCHIVES))
     monkeypatch.setattr(omniglot, "LISTS", checksums("sha256", ".txt", omniglot.LISTS))
-    fetched = omniglot.find(str(tmp_path / "new"), download=True)
+    fetched = omniglot.find_archives(str(tmp_path / "new"), download=True)
     files = sorted(path.relative_to(data) for path in data.rglob("*.*"))
     assert sorted(path.relative_to(fetched) for path in fetched.rglob("*.*")) == files
     assert all((fetched / file).read_bytes() == (data / file).read_bytes() for file in files)
     for path in served.iterdir():
         path.unlink()
-    assert omniglot.find(str(tmp_path / "new"), download=True) == fetched  # nothing is missing, so nothing is asked for
+    assert omniglot.find_archives(str(tmp_path / "new"), download=True) == fetched  # no request: nothing is missing
 
 
 def test_a_download_with_another_checksum_is_refused_and_not_kept(data: Path, served: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_failed_download_names_the_address_and_the_file_wanted(served: Path, t
         r"cannot download http://\S+/images_background\.zip: .*404.* by other means as \S+new/images_background\.zip"
     )
     with pytest.raises(InputError, match=message):
-        omniglot.find(str(tmp_path / "new"), download=True)
+        omniglot.find_archives(str(tmp_path / "new"), download=True)
     assert not (tmp_path / "new").exists()
 
 
@@ -231,7 +231,7 @@ def test_a_failed_download_names_the_address_and_the_file_wanted(served: Path, t
 def real() -> Path:
     if "LIGHTNING_META_DATA" not in os.environ:
         pytest.skip("LIGHTNING_META_DATA names no folder with omniglot/, the real zip files")
-    return omniglot.find(None, download=False)
+    return omniglot.find_archives(None, download=False)
 
 
 def test_the_real_splits_are_those_of_the_papers(real: Path) -> None:
@@ -262,7 +262,7 @@ def test_the_official_class_lists_have_the_checksums_that_a_download_expects(
     serve(real, served)
     for name in omniglot.ARCHIVES:
         (tmp_path / f"{name}.zip").symlink_to(real / f"{name}.zip")
-    omniglot.find(str(tmp_path), download=True)
+    omniglot.find_archives(str(tmp_path), download=True)
 
 
 @pytest.mark.slow

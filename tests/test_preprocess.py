@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from datamodules import write_folder
 from datamodules.reading.shard_set import ShardSet
-from lightning_meta.cli.shards import write_folder
 
 SIZE = 16
 Pixels = NDArray[np.uint8]

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.images import ImageEpisodes
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
 

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset as wds
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from datamodules import task_yaml
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.writing.shards import ClassImages, write_shards
@@ -108,8 +110,20 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
         write(tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert files == ["index.json", "test-000000.tar", "train-000000.tar", "val-000000.tar"]
-    assert all((tmp_path / "first" / f).read_bytes() == (tmp_path / "second" / f).read_bytes() for f in files)
+    assert files == ["index.json", "task.yaml", "test-000000.tar", "train-000000.tar", "val-000000.tar"]
+    first, second = ({f: (tmp_path / name / f).read_bytes() for f in files} for name in ("first", "second"))
+    assert first.pop("task.yaml").replace(b"first", b"second") == second.pop("task.yaml")
+    assert first == second
+
+
+def test_a_task_file_is_written_for_sets_that_have_the_splits_of_a_run(tmp_path: Path) -> None:
+    index = write(tmp_path / "set").index
+    task = yaml.safe_load((tmp_path / "set" / "task.yaml").read_text())
+    assert task == yaml.safe_load(task_yaml(tmp_path / "set", index))
+    assert task["data"]["init_args"] == {"root": str(tmp_path / "set"), "ways": 3, "shots": 1, "queries": 2}
+    assert task["model"]["learner"]["init_args"]["backbone"]["class_path"] == "lightning_meta.nn.Conv4"
+    write_shards(tmp_path / "train", "one split", Preprocess(SIZE), list(classes())[::3])
+    assert not (tmp_path / "train" / "task.yaml").exists()
 
 
 def test_a_full_shard_is_followed_by_another_of_its_split(tmp_path: Path) -> None:
@@ -153,6 +167,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 import numpy as np
+from datamodules import task_yaml
 from datamodules.reading.preprocess import Preprocess
 from datamodules.writing.shards import ClassImages, write_shards
 

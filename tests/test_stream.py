@@ -17,11 +17,13 @@ import torch
 import webdataset as wds
 from webdataset.pipeline import DataPipeline
 
-from datamodules.images import ImageEpisodes, ImageTasks
+from datamodules.images import ImageEpisodes
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
-from datamodules.sampling.meta_batches import Key, MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
+from datamodules.sampling.meta_batches import Key
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
@@ -71,7 +73,7 @@ def test_the_sequence_is_the_same_for_any_ranks_and_workers(
 
 PRINT_DIGEST = """
 import hashlib, sys
-from datamodules.images import ImageTasks
+from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
 stream = EpisodeStream(ImageTasks(ShardSet(sys.argv[1])), "val", EpisodeSize((2, 5), (1, 3), (1, 4)), 9, 4, seed=3)

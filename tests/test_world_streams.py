@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.loader import MetaLoader
 from datamodules.worlds import Worlds, WorldStream
 from lightning_meta.core import InputError, MDPs, World
 from lightning_meta.envs import Bandits, PointRobot, RevealTask

@@ -19,11 +19,11 @@ import torch
 from bench import Row, arguments, race, show  # sets OMP_NUM_THREADS before torch is imported
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.images import ImageTasks
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
-from datamodules.sampling.meta_batches import MetaLoader
+from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.loader import MetaLoader
 from datamodules.sources import glyphs
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core.allocator import keep_freed_memory

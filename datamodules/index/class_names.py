@@ -1,4 +1,4 @@
-"""Which classes are the same class: by their names, whatever their letters' case and Unicode form."""
+"""Comparison of classes by name, regardless of letter case and Unicode form."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -11,24 +11,24 @@ from datamodules.index.shard_index import Index
 
 
 def folded(name: str) -> str:
-    """The name without what a file system or an archive may change of it."""
+    """Return the name in a form that does not depend on changes that a file system or an archive may make."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def fingerprints(names: Iterable[str]) -> Tensor:
-    """Names as numbers, int64 [n], for a checkpoint to remember: 8 bytes a class."""
+    """Return names as numbers, int64 [n], which a checkpoint keeps: 8 bytes per class."""
     digests = (blake2b(folded(name).encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in names)
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
 def trained_on(index: Index, split: str) -> Tensor:
-    """Fingerprints of the classes of a training split, and of those that hold the same images under another name."""
+    """Return fingerprints of the classes of a training split, and of those that hold the same images under another name."""
     members = set(index.split(split))
     members |= {other for pair in index.same for one, other in (pair, pair[::-1]) if one in members}
     return fingerprints(index.records[number].name for number in sorted(members))
 
 
 def met(index: Index, split: str, trained: Tensor) -> int:
-    """How many classes of a split are among those trained on."""
-    found = fingerprints(index.records[number].name for number in index.split(split))
-    return int(torch.isin(found, trained).sum())
+    """Return the number of classes of a split whose fingerprints are among those of the training classes."""
+    own = fingerprints(index.records[number].name for number in index.split(split))
+    return int(torch.isin(own, trained).sum())

@@ -1,11 +1,11 @@
-"""What a checkpoint says of the data that it was trained on, and whether other data are like them."""
+"""Facts in a checkpoint about its training data, and the comparison of other data with them."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from datamodules.index.shard_index import Features
+from datamodules.index.shard_index import FeatureInfo
 from datamodules.index.verification import check_features
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
@@ -13,25 +13,35 @@ from lightning_meta.core import InputError
 from lightning_meta.training.trust import brief
 
 
-def images_of(path: str | Path, checkpoint: dict[str, Any]) -> Preprocess | Features | None:
-    """Return how the images that a checkpoint was trained on were made, or what made the features; None where it was trained
-    on neither. Raises InputError where it does not say that properly."""
+def images_of(path: str | Path, checkpoint: dict[str, Any]) -> Preprocess | FeatureInfo | None:
+    """Return how the training images of a checkpoint were preprocessed, or which backbone made its training features.
+
+    Args:
+        path: The checkpoint file, for messages.
+        checkpoint: Its content.
+
+    Returns:
+        The preprocessing or the description of the features; None if it was trained on neither.
+
+    Raises:
+        InputError: If the checkpoint holds an entry about them that is not valid.
+    """
     for state in checkpoint.values():
-        for name, kind in (("preprocess", Preprocess), ("features", Features)):
+        for name, kind in (("preprocess", Preprocess), ("features", FeatureInfo)):
             if isinstance(state, dict) and isinstance(state.get(name), dict):
                 try:
                     return (
-                        check_features(Features(**state[name]))
-                        if kind is Features
+                        check_features(FeatureInfo(**state[name]))
+                        if kind is FeatureInfo
                         else Preprocess(**state[name]).check()
                     )
                 except (TypeError, ValueError) as error:
-                    raise InputError(f"{path} says of its training data {brief(state[name])}: {error}") from error
+                    raise InputError(f"{path} describes its training data as {brief(state[name])}: {error}") from error
     return None
 
 
 def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
-    """Return fingerprints of the classes that a checkpoint was trained on, int64 [classes]; None where it holds none."""
+    """Return fingerprints of the training classes of a checkpoint, int64 [classes], or None if it holds none."""
     for state in checkpoint.values():
         classes = state.get("classes") if isinstance(state, dict) else None
         if isinstance(classes, torch.Tensor) and classes.dtype is torch.int64 and classes.ndim == 1:
@@ -39,10 +49,10 @@ def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
     return None
 
 
-def check_shape(path: str | Path, trained: Preprocess | Features, shards: ShardSet) -> None:
-    """Raise InputError where a set's images have another shape than those trained on, or its features another maker."""
+def check_shape(path: str | Path, trained: Preprocess | FeatureInfo, shards: ShardSet) -> None:
+    """Raise InputError if a set has images of another shape than in training, or features of another backbone."""
     index = shards.index
-    if isinstance(trained, Features):
+    if isinstance(trained, FeatureInfo):
         if index.features != trained:
             raise InputError(
                 f"{path} was trained on features of {trained.backbone}; {shards.root} holds"
@@ -60,4 +70,5 @@ def check_shape(path: str | Path, trained: Preprocess | Features, shards: ShardS
 
 
 def times(shape: tuple[int, ...]) -> str:
+    """Return a shape as text, such as 3x84x84."""
     return "x".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""A bounded folder of shards copied from elsewhere."""
+"""A cache of remote shards: a folder with a bounded number of local copies."""
 
 import fcntl
 import hashlib
@@ -16,15 +16,19 @@ from datamodules.reading.shard_file import ShardFile
 from lightning_meta.core import InputError
 from lightning_meta.core.files import storage_errors
 
-YOUNG = 5.0  # seconds in which a copy that was begun is left alone: its lock may not be there yet
+YOUNG = 5.0  # seconds for which a new partial copy is left alone, because its lock may not exist yet
 
 
 class ShardCache:
-    """Remote shards, copied whole and checked by SHA-256; at most `shards` files stay, the least recently used go first.
+    """Local copies of remote shards, copied whole and verified by SHA-256.
 
-    `folder` is by default LIGHTNING_META_CACHE or ~/.cache/lightning-meta. Processes of one machine share it: a shard is
-    written aside and renamed, and a file that another process still has open stays readable to it. What a killed
-    process left half written is removed with the next copy.
+    The least recently used copies are removed first. Processes of one machine share the folder: a shard is written aside
+    and renamed, and a file that another process still has open stays readable to it. Partial copies of a killed process
+    are removed when the next shard is copied.
+
+    Args:
+        shards: The largest number of copies to keep.
+        folder: Where to keep them; by default LIGHTNING_META_CACHE or ~/.cache/lightning-meta.
     """
 
     def __init__(self, shards: int = 64, folder: str | None = None):
@@ -35,23 +39,32 @@ class ShardCache:
 
     @property
     def window(self) -> int:
-        """How many shards episodes come from at a time, if there are more than the cache holds: one fewer than that, so
-        that the next one pushes out none of those still in use."""
+        """Number of shards that episodes come from at a time, if a split has more than the cache holds.
+
+        It is one less than the size of the cache, so that the next shard does not replace one that is still in use.
+        """
         return max(1, self.shards - 1)
 
     def open(self, url: str, shard: Shard, in_use: Sequence[Shard] = ()) -> ShardFile:
-        """A local copy of `url`. The copies of shards `in_use` stay.
+        """Return a local copy of a shard, open, copying it first if there is none.
 
-        Raises DamageError where `url` is not what the index says, and InputError where it cannot be copied.
+        Args:
+            url: Where the shard is.
+            shard: What the index says about it.
+            in_use: Shards whose copies must not be removed to make room.
+
+        Raises:
+            DamageError: If the shard at `url` is not what the index says.
+            InputError: If it cannot be copied.
         """
         path = self._path(shard)
-        with suppress(OSError, InputError):  # there is no copy, or it was cut off
+        with suppress(OSError, InputError):  # there is no copy, or it is incomplete
             copy = ShardFile(path, shard.bytes)
             copy.touch()
             return copy
         with storage_errors(f"{self.folder}, the cache of remote shards (LIGHTNING_META_CACHE names another)"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_left()
+            self._remove_partial()
             with self._aside(path) as aside:
                 self._copy(url, shard, aside)
                 copy = ShardFile(aside, shard.bytes)  # before another process can evict it
@@ -60,7 +73,7 @@ class ShardCache:
         return copy
 
     def discard(self, shard: Shard) -> None:
-        """Remove a copy that is damaged."""
+        """Remove a damaged copy."""
         with storage_errors(self.folder):
             self._path(shard).unlink(missing_ok=True)
 
@@ -68,7 +81,7 @@ class ShardCache:
         return self.folder / f"{shard.sha256}.tar"
 
     def _copy(self, url: str, shard: Shard, aside: Path) -> None:
-        """Fetch, once more if the checksum is another: bytes may be lost on the way."""
+        """Fetch a shard, a second time if its checksum is wrong, because bytes may be lost on the way."""
         for _ in range(2):
             fetch(url, aside)
             with aside.open("rb") as file:
@@ -76,12 +89,12 @@ class ShardCache:
                     return
         raise DamageError(
             f"{url} came with {aside.stat().st_size} bytes and another checksum than the index says ({shard.bytes}"
-            " bytes): it is truncated or of another writing. Copy the set again, or skip (on_error: skip)"
+            " bytes): it is truncated or belongs to another version of the set. Copy the set again, or skip (on_error: skip)"
         )
 
     @contextmanager
     def _aside(self, path: Path) -> Iterator[Path]:
-        """A place to copy to, locked as long as this process lives."""
+        """Give a file to copy to, locked for as long as this process lives, and remove it at the end."""
         aside = path.with_suffix(f".{uuid.uuid4().hex}.partial")
         try:
             with aside.open("wb") as file:
@@ -91,24 +104,26 @@ class ShardCache:
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
 
-    def _remove_left(self) -> None:
-        """Remove copies that a killed process began."""
+    def _remove_partial(self) -> None:
+        """Remove partial copies of processes that were killed."""
         for path in self.folder.glob("*.partial"):
-            with suppress(OSError):  # it is locked, or gone
+            with suppress(OSError):  # it is locked, or no longer there
                 if time.time() - path.stat().st_mtime > YOUNG:
                     with path.open("rb") as file:
                         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         path.unlink()
 
     def _evict(self, keep: set[Path]) -> None:
+        """Remove the least recently used copies, except those to keep, until the cache is within its bound."""
+
         def last_use(path: Path) -> float:
             try:
                 return path.stat().st_mtime
-            except FileNotFoundError:  # another process was first
+            except FileNotFoundError:  # another process removed it first
                 return 0.0
 
         copies = list(self.folder.glob("*.tar"))
-        begun = sum(1 for _ in self.folder.glob("*.partial"))
+        partial = sum(1 for _ in self.folder.glob("*.partial"))
         old = sorted((path for path in copies if path not in keep), key=last_use)
-        for path in old[: max(0, len(copies) + begun - self.shards)]:
+        for path in old[: max(0, len(copies) + partial - self.shards)]:
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What `on_error: skip` passes over."""
+"""The error that `on_error: skip` passes over."""
 
 from lightning_meta.core import InputError
 
 
 class DamageError(InputError):
-    """Bytes that are there and are not what they should be. A network or a disk that fails is none of it."""
+    """Bytes that exist but are not what they should be. A failing network or disk is not damage, but an InputError."""

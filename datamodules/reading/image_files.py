@@ -1,4 +1,4 @@
-"""The images of a folder, and its class folders, without what operating systems and programs leave among them."""
+"""The images and class folders of a folder, without files that operating systems and programs leave among them."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning_meta.core import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-CLUTTER = {  # in lower case; beside these, every name that begins with a dot
+CLUTTER = {  # in lower case; names that begin with a dot are clutter too
     "__macosx",
     "@eadir",
     "#recycle",
@@ -19,15 +19,18 @@ CLUTTER = {  # in lower case; beside these, every name that begins with a dot
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is hidden (`._x.jpg`, `.ipynb_checkpoints`) or a system's own (`__MACOSX`)."""
+    """Return whether a file or folder is hidden (`._x.jpg`, `.ipynb_checkpoints`) or made by a system (`__MACOSX`)."""
     return name.startswith(".") or name.lower() in CLUTTER
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted. Links are followed, and each folder that they come to is read once.
+    """Return all image files in a folder and its sub-folders, sorted.
 
-    What is an image by its name and leads nowhere is in the list, so that whoever reads it says so. Raises InputError
-    where there is no folder, one below it cannot be listed, or there is nothing in it.
+    Links are followed, and each folder that they lead to is read once. A broken link with the name of an image is in the
+    list, so that reading it reports the problem.
+
+    Raises:
+        InputError: If there is no such folder, a folder cannot be listed, or there are no images.
     """
     if not os.path.isdir(folder):
         raise InputError(f"{folder} is not a folder: give a folder of images ({', '.join(ENDINGS)})")
@@ -39,7 +42,7 @@ def list_images(folder: Path) -> list[Path]:
             continue
         seen.add((about.st_dev, about.st_ino))
         for path in entries:
-            if os.path.isdir(path):  # Path.is_dir raises where a link leads to what may not be read
+            if os.path.isdir(path):  # Path.is_dir raises if a link leads to something that may not be read
                 pending.append(path)
             elif path.suffix.lower() in ENDINGS and (os.path.isfile(path) or path.is_symlink()):
                 images.append(path)
@@ -49,7 +52,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted. Raises InputError where it is none, or a link in it leads nowhere."""
+    """Return the folders in a folder, sorted; raise InputError if it is not a folder, or a link in it is broken."""
     if not os.path.isdir(folder):
         raise InputError(f"{folder} is not a folder: give a folder with one sub-folder of images for each class")
     entries = _entries(folder)
@@ -60,12 +63,12 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def beside(folder: Path, taken: list[Path]) -> list[str]:
-    """Names of what is in the folder and neither clutter nor taken."""
+    """Return the names of everything in the folder except clutter and the paths `taken`."""
     return [path.name for path in _entries(folder) if path not in taken]
 
 
 def read_bytes(path: Path) -> bytes:
-    """What an image file holds. Raises InputError where it cannot be read."""
+    """Return the content of an image file; raise InputError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

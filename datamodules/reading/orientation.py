@@ -1,4 +1,4 @@
-"""Which way up a photo is, as its camera noted it: read from metadata that may be damaged, as far as they go."""
+"""Orientation of a photo as its camera recorded it, read from metadata that may be damaged."""
 
 import re
 import struct
@@ -6,7 +6,7 @@ import struct
 from PIL import Image
 
 TAG = 0x0112
-INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # by their number in TIFF 6.0, section 2
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # struct formats by type number, TIFF 6.0, section 2
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -19,9 +19,9 @@ TURNS = {
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF or XMP metadata say; as it is where they say nothing that can be read.
+    """Return the image turned as its EXIF or XMP metadata say; unchanged if they give no readable orientation.
 
-    Pillow's `exif_transpose` would parse and write again every other tag too, and fail on a faulty one.
+    Pillow's `exif_transpose` would also parse and rewrite every other tag, and fail on a faulty one.
     """
     image.load()  # a PNG's metadata may come after its pixels
     turn = TURNS.get(_in_exif(_exif(image)) or _in_xmp(image) or 1)
@@ -29,16 +29,17 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _exif(image: Image.Image) -> bytes:
-    found = image.info.get("exif")
-    if not isinstance(found, bytes):  # ImageMagick's way to keep EXIF in a PNG: hexadecimal digits below three lines
+    """Return the EXIF data of an image, empty if there are none."""
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes):  # ImageMagick's way to keep EXIF in a PNG: hexadecimal digits below three lines
         lines = str(image.info.get("Raw profile type exif", "")).split("\n")[3:]
         digits = "".join(lines)
-        found = bytes.fromhex(digits) if re.fullmatch(r"([0-9a-fA-F]{2})*", digits) else b""
-    return found.removeprefix(b"Exif\0\0")
+        exif = bytes.fromhex(digits) if re.fullmatch(r"([0-9a-fA-F]{2})*", digits) else b""
+    return exif.removeprefix(b"Exif\0\0")
 
 
 def _in_exif(exif: bytes) -> int | None:
-    """The orientation, 1 to 8, among the tags of the first directory (TIFF 6.0, section 2); None where there is none."""
+    """Return the orientation, 1 to 8, from the tags of the first directory (TIFF 6.0, section 2), or None."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None or len(exif) < 8:
         return None
@@ -55,9 +56,10 @@ def _in_exif(exif: bytes) -> int | None:
 
 
 def _in_xmp(image: Image.Image) -> int | None:
+    """Return the orientation, 1 to 8, from the XMP metadata, or None."""
     for name in ("XML:com.adobe.xmp", "xmp"):
         text = image.info.get(name)
         text = text.decode("latin-1") if isinstance(text, bytes) else text
-        if isinstance(text, str) and (found := re.search(r'tiff:Orientation(?:="|>)([1-8])', text)):
-            return int(found[1])
+        if isinstance(text, str) and (match := re.search(r'tiff:Orientation(?:="|>)([1-8])', text)):
+            return int(match[1])
     return None

@@ -1,4 +1,4 @@
-"""From an image file to the array that a learner sees: the same function when shards are written, read, and at use."""
+"""From an image file to the array that a learner reads: one function for writing shards, reading them, and `adapt`."""
 
 import io
 import warnings
@@ -15,14 +15,16 @@ from datamodules.reading.image_metadata import without_metadata
 from datamodules.reading.orientation import upright
 from lightning_meta.core import InputError
 
-FORMATS = ("JPEG", "PNG", "WEBP")  # of the others that Pillow knows, EPS is a program
-LARGEST = 4096  # pixels of a side, so that no file can ask for memory without end
+FORMATS = ("JPEG", "PNG", "WEBP")  # other formats are refused: EPS, for example, is a program
+LARGEST = 4096  # pixels per side, so that no file can demand unlimited memory
 
 
 class Preprocess(NamedTuple):
-    """How an image becomes uint8 [channels, size, size]: fitted to a square (cropped at the centre), resized, inverted.
+    """The steps from an image to uint8 [channels, size, size]: cropped to a centred square, resized, perhaps inverted.
 
-    channels: 1 (grey) or 3 (RGB).  invert: 255 - value, so that dark ink on white becomes ink = 255 on 0.
+    size: side of the square, in pixels.
+    channels: 1 (grey) or 3 (RGB).
+    invert: whether to store 255 - value, so that dark ink on white becomes ink = 255 on 0.
     """
 
     size: int
@@ -31,9 +33,11 @@ class Preprocess(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
         return self.channels, self.size, self.size
 
     def check(self) -> "Preprocess":
+        """Return these steps unchanged; raise InputError if a value is not legal."""
         sides = type(self.size) is int and 1 <= self.size <= LARGEST
         if not (sides and type(self.channels) is int and self.channels in (1, 3) and type(self.invert) is bool):
             raise InputError(
@@ -43,12 +47,23 @@ class Preprocess(NamedTuple):
         return self
 
     def __call__(self, file: Path | bytes, name: str = "") -> NDArray[np.uint8]:
-        """Decode. Raises DamageError, naming the file, where the bytes are no whole image, and InputError where there is
-        no such file."""
+        """Decode an image file.
+
+        Args:
+            file: Path or content of the file.
+            name: Name of the image in messages; by default the path.
+
+        Returns:
+            The image as uint8 [channels, size, size].
+
+        Raises:
+            DamageError: If the bytes are not a complete image.
+            InputError: If there is no such file.
+        """
         data = file if isinstance(file, bytes) else read_bytes(file)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of metadata that are of no use here, or of many pixels
+                warnings.simplefilter("ignore")  # about metadata that are not used here, or about many pixels
                 try:
                     return self.decoded(data)
                 except Exception:
@@ -60,11 +75,12 @@ class Preprocess(NamedTuple):
             raise DamageError(f"cannot decode the image {name or file} ({reason}): mend or remove it") from error
 
     def decoded(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode the content of an image file to uint8 [channels, size, size]."""
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return self.array(image)
 
     def array(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The image as uint8 [channels, size, size]."""
+        """Return an open image as uint8 [channels, size, size]."""
         image = opaque(upright(image)).convert("L" if self.channels == 1 else "RGB")
         if image.size != (self.size, self.size):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
@@ -73,8 +89,8 @@ class Preprocess(NamedTuple):
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """The image with 8 bits a value, on white where it is transparent."""
-    if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip the upper 8
+    """Return the image with 8 bits per value, and white in place of transparency."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip the upper 8
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""Files behind a URL: fetched again where the network fails for a while, and nothing else taken for that."""
+"""Files at a URL, fetched again if the network fails for a while, but not after any other error."""
 
 import asyncio
 import logging
@@ -15,19 +15,21 @@ from datamodules.reading.damage import DamageError
 from lightning_meta.core import InputError
 from lightning_meta.core.files import REMEDIES
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each further try
-SILENCE = 60.0  # seconds without a byte after which a server is given up; in all, a file may take as long as it takes
-PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+SILENCE = 60.0  # seconds without a byte after which a server is given up; the whole file may take any time
+TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 log = logging.getLogger(__name__)
 
 
 def fetch(url: str, target: Path) -> None:
-    """Copy `url` to the file `target`.
+    """Copy the file at `url` to the local file `target`.
 
-    Raises DamageError where there is no such file, and InputError where it cannot be reached after as many tries as there
-    are DELAYS. An OSError of the local disk passes.
+    Raises:
+        DamageError: If there is no such file.
+        InputError: If it cannot be reached after all tries.
+        OSError: If the local disk fails.
     """
 
     def copy() -> None:
@@ -38,8 +40,13 @@ def fetch(url: str, target: Path) -> None:
 
 
 def read(url: str) -> bytes:
-    """What is at `url`. Raises InputError as `fetch` does, at once where nobody answers at all: at the start of a run that
-    is a wrong address."""
+    """Return the content of the file at `url`.
+
+    Raises:
+        DamageError: If there is no such file.
+        InputError: If it cannot be reached; at once if no server answers, because at the start of a run the address is then
+            most likely wrong.
+    """
 
     def content() -> bytes:
         storage, path = _storage(url)
@@ -48,12 +55,18 @@ def read(url: str) -> bytes:
     return persist(content, f"cannot read {url}", patient=False)
 
 
-def persist(act: Callable[[], Found], failed: str, patient: bool = True) -> Found:
-    """What `act` returns, tried again where the network fails. Not `patient`, where nobody has answered it fails at once."""
+def persist(act: Callable[[], Result], failed: str, patient: bool = True) -> Result:
+    """Return the result of `act`, trying again after each of DELAYS if the network fails.
+
+    Args:
+        act: The operation.
+        failed: Beginning of the message if it fails.
+        patient: Whether to try again even if no server has answered.
+    """
     for delay in (*DELAYS, None):
         try:
             return act()
-        except Exception as error:  # every kind of storage raises its own
+        except Exception as error:  # every kind of storage raises errors of its own
             if isinstance(error, OSError) and not isinstance(error, ClientError) and error.errno in REMEDIES:
                 raise
             if isinstance(error, FileNotFoundError):
@@ -66,21 +79,21 @@ def persist(act: Callable[[], Found], failed: str, patient: bool = True) -> Foun
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, or what kind it is where it says nothing."""
+    """Return the message of an error, or its type if it has none."""
     if isinstance(error, TimeoutError | asyncio.TimeoutError) and not str(error):
         return f"the server was silent for {SILENCE:g} s"
     return str(error) or type(error).__name__
 
 
 def is_lasting(error: BaseException) -> bool:
-    """Whether the server refuses, which another try does not change; an HTTP status or nothing is known of it."""
+    """Return whether the server refuses, so that another try would not help."""
     status = getattr(error, "status", None)
-    lasting = isinstance(status, int) and 400 <= status < 500 and status not in PASSING
+    lasting = isinstance(status, int) and 400 <= status < 500 and status not in TEMPORARY
     return lasting or isinstance(error, PermissionError | ImportError | NotImplementedError | ValueError)
 
 
 def has_answered(error: BaseException) -> bool:
-    """Whether a server was there at all."""
+    """Return whether a server answered at all."""
     status = getattr(error, "status", None)
     return isinstance(status, int) or isinstance(
         error, ClientPayloadError | ServerDisconnectedError | ConnectionResetError
@@ -88,7 +101,7 @@ def has_answered(error: BaseException) -> bool:
 
 
 def _storage(url: str) -> tuple[Any, str]:
-    """fsspec's file system and path, over HTTP without the limit of 300 seconds for a whole file."""
+    """Return fsspec's file system and path for a URL, without the HTTP limit of 300 seconds for a whole file."""
     timeout = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
     protocols = {part.partition("://")[0] for part in url.split("::")}
     options = {name: {"client_kwargs": {"timeout": timeout}} for name in protocols & {"http", "https"}}

@@ -1,8 +1,6 @@
-"""Read a shard set in place: any image of any class, by its offset in the tar."""
+"""Reading of a shard set in place: any image of any class, by its offset in the tar."""
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,45 +11,71 @@ from numpy.typing import NDArray
 from datamodules.index.shard_index import Record, is_remote, read_index
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
-from datamodules.reading.shard_file import MEND, ShardFile
+from datamodules.reading.shard_file import REMEDY, ShardFile
+from datamodules.reading.tar_members import is_member
 from lightning_meta.core import InputError
 
 OnError = Literal["raise", "skip"]
-Images = NDArray[np.generic]  # uint8; float32 of a set of features
-OPEN = 64  # local shards of a set that are open at a time: a process may have 1,024 files open by default, or 256
-SMALL = 2**17  # bytes up to which the array of a class is read whole: that is faster than row by row
+Images = NDArray[np.generic]  # uint8; float32 for a set of features
+OPEN = 64  # local shards of a set that are open at a time; the usual limit of a process is 1,024 files, or 256
+SMALL = 2**17  # bytes up to which the array of a class is read whole, which is faster than row by row
 
 
 class ShardSet:
-    """The class records below `root`, a folder or any fsspec URL (http, https, s3, ...).
+    """A shard set that is open for reading: class records in a folder or at any fsspec URL (http, https, s3, ...).
 
-    A local shard is read in place, `OPEN` of them open at a time; a remote one is first copied whole into `cache`. Opening
-    checks every local shard's length and the tar headers of every record; a record's checksum is checked when it is first
-    read. Damage raises DamageError, or with `on_error="skip"` is passed over and counted; that a network or a disk fails
-    raises InputError in both cases.
+    A local shard is read in place, with at most `OPEN` open at a time; a remote one is first copied whole into the cache.
+    Opening the set checks the length of every local shard and the tar headers of every record; the checksum of a record is
+    checked when it is first read.
 
-    `damaged` [records] is shared with loader workers.
+    Example:
+        shards = ShardSet("shards/glyphs")
+        record = shards.index.split("test")[0]  # the number of the first test class
+        shards.index.records[record].name, shards.count(record)
+        images = shards.images(record, np.arange(3))  # uint8 [3, channels, size, size]
+        shards.verify()  # reads everything; an empty list if nothing is damaged
+
+    Args:
+        root: Folder or URL of the shards.
+        on_error: What to do about damaged records: `raise` DamageError, or `skip` and count them. A network or disk that
+            fails raises InputError in both cases.
+        cache: Where copies of remote shards are kept.
+
+    Attributes:
+        index: The index of the set.
+        damaged: Bool [records], whether each record is known to be damaged; shared with loader workers.
     """
 
     def __init__(self, root: str, on_error: OnError = "raise", cache: ShardCache | None = None):
         if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error is {on_error!r}; choose raise or skip")
+            raise InputError(f"on_error is {on_error!r}: choose raise or skip")
         self.root, self.on_error = root.rstrip("/"), on_error
         self.index = read_index(self.root)
         self.cache = (cache or ShardCache()) if is_remote(self.root) else None
         self.damaged = torch.zeros(len(self.index.records), dtype=torch.bool).share_memory_()
-        self._files: dict[int, ShardFile] = {}  # the last used is the last
+        self._files: dict[int, ShardFile] = {}  # the most recently used comes last
         self._lost: dict[int, str] = {}
         self._checked: set[tuple[int, int]] = set()
         if self.cache is None:
             self._check_places()
 
     def count(self, record: int) -> int:
+        """Return the number of images of a class."""
         return self.index.records[record].count
 
     def images(self, record: int, which: NDArray[np.integer]) -> Images:
-        """Images [len(which), channels, size, size] of a class, of a set of features vectors [len(which), size]. Raises
-        DamageError where the record is damaged."""
+        """Read some images of a class.
+
+        Args:
+            record: The number of the class, as in `index.splits`.
+            which: Numbers of images within the class, from 0 to `count(record) - 1`.
+
+        Returns:
+            uint8 images [len(which), channels, size, size]; for a set of features, float32 [len(which), size].
+
+        Raises:
+            DamageError: If the record is damaged.
+        """
         entry, preprocess = self.index.records[record], self.index.preprocess
         if self.index.encoded:
             name = f"of class {entry.name} in {self._path(entry)}"
@@ -67,7 +91,7 @@ class ShardSet:
         return np.frombuffer(data, kind).reshape(len(which), *shape)
 
     def verify(self) -> list[str]:
-        """Read everything and compare it with the index: a line for every damaged record or shard."""
+        """Read everything and compare it with the index; return a line for every damaged record or shard."""
         records: dict[int, list[int]] = {}
         for number, entry in enumerate(self.index.records):
             records.setdefault(entry.shard, []).append(number)
@@ -78,7 +102,7 @@ class ShardSet:
         self.damaged[record] = True
 
     def report(self) -> str | None:
-        """How many records were skipped, and the first few names."""
+        """Return a line with the number of skipped records and the first few names, or None if there are none."""
         skipped = [record.name for record, bad in zip(self.index.records, self.damaged.tolist(), strict=True) if bad]
         if not skipped:
             return None
@@ -88,14 +112,14 @@ class ShardSet:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a loader process that is not forked: it opens the shards anew."""
+        """Return the state for a loader process that is not forked; it opens the shards again."""
         return self.__dict__ | {"_files": {}}
 
     def _path(self, entry: Record) -> str:
         return f"{self.root}/{self.index.shards[entry.shard].path}"
 
     def _file(self, number: int) -> ShardFile:
-        """A shard, open. Raises DamageError where it cannot be had whole; tried once."""
+        """Return an open shard; raise DamageError if it is not complete, after one attempt."""
         if number in self._lost:
             raise DamageError(self._lost[number])
         file = self._files.pop(number, None)
@@ -121,39 +145,40 @@ class ShardSet:
         try:
             return ShardFile(Path(where), shard.bytes)
         except FileNotFoundError as error:
-            raise DamageError(f"shard {where} is missing; the index says {shard.bytes} bytes. {MEND}") from error
+            raise DamageError(f"shard {where} is missing; the index says {shard.bytes} bytes. {REMEDY}") from error
         except OSError as error:
             raise InputError(
                 f"shard {where} cannot be opened ({error.strerror}): check that it may be read, and `ulimit -n`"
             ) from error
 
     def _checked_file(self, record: int, which: int) -> ShardFile:
-        """The shard of an image, of which the checksum is right. A damaged copy of a remote one is fetched again."""
+        """Return the open shard of an image whose checksum is right. A damaged copy of a remote shard is fetched again."""
         entry = self.index.records[record]
         file = self._file(entry.shard)
         if (record, which) in self._checked:
             return file
-        if self.cache is not None and not self._is_right(file, entry, which):
+        if self.cache is not None and not self._is_intact_blob(file, entry, which):
             self._discard(entry.shard)
             file = self._file(entry.shard)
-        if not self._is_right(file, entry, which):
+        if not self._is_intact_blob(file, entry, which):
             raise DamageError(
-                f"class {entry.name} in {self._path(entry)} is damaged: its checksum is not that of the index. {MEND}"
+                f"class {entry.name} in {self._path(entry)} is damaged: its checksum is not that of the index. {REMEDY}"
             )
         self._checked.add((record, which))
         return file
 
-    def _is_right(self, file: ShardFile, entry: Record, which: int) -> bool:
+    def _is_intact_blob(self, file: ShardFile, entry: Record, which: int) -> bool:
         offset, size, crc32 = entry.blobs[which]
         return file.crc32(offset, size) == crc32
 
     def _discard(self, number: int) -> None:
-        """Have a remote shard fetched again when it is next asked for."""
+        """Remove the copy of a remote shard, so that it is fetched again when it is next needed."""
         assert self.cache is not None
         del self._files[number]
         self.cache.discard(self.index.shards[number])
 
     def _check_places(self) -> None:
+        """Check the place of every record; raise DamageError or skip, as `on_error` says."""
         for number in range(len(self.index.records)):
             try:
                 self._check_place(number)
@@ -163,17 +188,18 @@ class ShardSet:
                 self.forget(number)
 
     def _check_place(self, record: int) -> None:
-        """DamageError where a tar header tells that the record is not where the index says."""
+        """Raise DamageError if a tar header shows that the record is not where the index says."""
         entry = self.index.records[record]
         file = self._file(entry.shard)
-        if not all(_is_member(file, blob.offset, blob.bytes, f"{record:06d}.") for blob in entry.blobs):
+        if not all(is_member(file, blob.offset, blob.bytes, f"{record:06d}.") for blob in entry.blobs):
             raise DamageError(
-                f"the index disagrees with {self._path(entry)}: class {entry.name} is not where it says, so they are not of"
-                f" one writing. {MEND}"
+                f"the index disagrees with {self._path(entry)}: class {entry.name} is not where it says, so they do not belong"
+                f" to one set. {REMEDY}"
             )
 
     def _verify(self, shard: int, records: list[int]) -> list[str]:
-        found = []
+        """Return a line for every damaged record of a shard, or one for the shard itself."""
+        damage = []
         try:
             intact = self._is_intact(shard)
             if self.cache is not None and not intact:
@@ -187,10 +213,10 @@ class ShardSet:
                 for which in range(len(self.index.records[record].blobs)):
                     self._checked_file(record, which)
             except DamageError as error:
-                found.append(str(error))
-        if not intact and not found:
-            found = [f"shard {self.root}/{self.index.shards[shard].path} is damaged, but for its images. {MEND}"]
-        return found
+                damage.append(str(error))
+        if not intact and not damage:
+            damage = [f"shard {self.root}/{self.index.shards[shard].path} is damaged, except its images. {REMEDY}"]
+        return damage
 
     def _is_intact(self, shard: int) -> bool:
         digest, (_, size, sha256) = hashlib.sha256(), self.index.shards[shard]
@@ -199,29 +225,9 @@ class ShardSet:
         return digest.hexdigest() == sha256
 
 
-def _is_member(file: ShardFile, offset: int, size: int, prefix: str) -> bool:
-    """Whether a blob ends where a tar member of such a name ends, whose header stands before it (and an npy header)."""
-    start = (offset - tarfile.BLOCKSIZE) // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
-    if start < 0:
-        return False
-    header, end = file.read(start, tarfile.BLOCKSIZE), offset + size - start - tarfile.BLOCKSIZE
-    if not header.startswith(prefix.encode()) or header[257:262] != b"ustar":
-        return False
-    digits = header[124:136].rstrip(b"\0 ")
-    if digits and not digits.strip(b"01234567") and int(digits, 8) == end:
-        return True
-    extended = (
-        file.read(start - 2 * tarfile.BLOCKSIZE, 2 * tarfile.BLOCKSIZE) if start >= 2 * tarfile.BLOCKSIZE else b""
-    )
-    return end in (_member_size(header), _member_size(extended + header))
-
-
-def _member_size(header: bytes) -> int | None:
-    """The size that a tar header tells which is no plain number of octal digits: that of a member of 8 GiB or more is in
-    base 256, or in a record of its own."""
-    try:
-        with tarfile.open(fileobj=io.BytesIO(header), mode="r:") as tar:
-            member = tar.next()
-    except tarfile.TarError:
-        return None
-    return member and member.size
+def open_images(root: str) -> ShardSet:
+    """Open a shard set of images; raise InputError if it holds features."""
+    shards = ShardSet(root)
+    if shards.index.features:
+        raise InputError(f"{root} holds features, not pictures to look at: give the shard set that they were made from")
+    return shards

@@ -1,4 +1,4 @@
-"""Episodes: their size, the tasks that they are drawn from, and their meta-batches."""
+"""Episodes: their size, the task distributions that they are drawn from, and their meta-batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,76 +10,143 @@ import torch
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, Examples, InputError
 
-Range = int | tuple[int, int]  # a number, or the first and last of a range to draw from, both included
+Range = int | tuple[int, int]  # a number, or the first and last number of a range to draw from, both included
 
 
 class EpisodeSize(NamedTuple):
-    """Ways, shots and queries (per class) of an episode. Ranges are drawn once a meta-batch, which is one tensor."""
+    """The size of an episode: ways, and shots and queries per class.
+
+    A range is drawn anew for every meta-batch, so that all its episodes have one size and form one tensor.
+    """
 
     ways: Range
     shots: Range
     queries: Range
 
     def check(self) -> None:
+        """Raise InputError if a number is below 1 or a range ends before it begins."""
         for name, value in self._asdict().items():
             low, high = (value, value) if isinstance(value, int) else value
             if not 1 <= low <= high:
                 raise InputError(f"{name} is {value}: give a number of 1 or more, or [first, last] with first <= last")
 
     def replaced(self, ways: Range | None, shots: Range | None, queries: Range | None) -> "EpisodeSize":
-        """This size but for what is given."""
+        """Return this size with the given parts in place of its own; None keeps a part."""
         given = {"ways": ways, "shots": shots, "queries": queries}
         return self._replace(**{name: value for name, value in given.items() if value is not None})
 
     def smallest(self) -> tuple[int, int, int]:
+        """Return the smallest ways, shots and queries that can be drawn."""
         ways, shots, queries = (value if isinstance(value, int) else value[0] for value in self)
         return ways, shots, queries
 
     def largest(self) -> tuple[int, int, int]:
+        """Return the largest ways, shots and queries that can be drawn."""
         ways, shots, queries = (value if isinstance(value, int) else value[1] for value in self)
         return ways, shots, queries
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
+        """Draw ways, shots and queries, uniformly from each range."""
         ways, shots, queries = (v if isinstance(v, int) else int(rng.integers(v[0], v[1] + 1)) for v in self)
         return ways, shots, queries
 
 
 class Tasks(ABC):
-    """p(T): a distribution of tasks, by split. To add one, write `draw`; for pretraining on it, `draw_flat` as well."""
+    """A task distribution p(T), for each split. To add your own, write `draw`; for pretraining, `draw_flat` as well.
+
+    Example:
+        A file `my_tasks.py`, where Python finds it:
+
+            import torch
+            from datamodules import Key, Tasks
+            from lightning_meta.core import Episode, Examples
+
+            class Lines(Tasks):
+                '''Straight lines through the origin, one slope per task.
+
+                Args:
+                    steepest: The largest absolute slope.
+                '''
+
+                def __init__(self, steepest: float = 2.0):
+                    self.steepest = steepest
+
+                def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
+                    rng = key.rng()
+                    x = torch.from_numpy(rng.uniform(-1, 1, (1, shots + queries, 1))).float()
+                    y = rng.uniform(-self.steepest, self.steepest) * x
+                    return Episode(Examples(x[:, :shots], y[:, :shots]), Examples(x[:, shots:], y[:, shots:]))
+
+        and a task file `lines.yaml`:
+
+            model: {learner: {init_args: {backbone: {class_path: lightning_meta.nn.MLP, init_args: {sizes: [1, 40, 40]}}}}}
+            data: {class_path: datamodules.episodes.Episodes, init_args: {tasks: my_tasks.Lines, shots: 5}}
+
+        train with `lightning-meta fit --config lines.yaml --config maml.yaml`.
+    """
 
     @abstractmethod
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
-        """The one task that `key` names, as an Episode with a tasks axis of 1."""
+        """Draw one task. The result must be a pure function of the arguments: take random numbers from `key.rng()`.
 
-    def draw_flat(self, key: Key, n: int) -> Episode:  # noqa: ARG002  its default refuses
-        """Flat batch number `key.index` of the epoch: an episode without support, whose n queries are of any task and
-        labelled over all classes of the split, with a tasks axis of 1."""
+        Args:
+            key: Names the task: seed, split, epoch and index.
+            ways: Number of classes. Regression ignores it.
+            shots: Support examples per class, or of the task in regression.
+            queries: Query examples per class, or of the task in regression.
+
+        Returns:
+            An episode whose tensors lead with a tasks axis of length 1.
+        """
+
+    def draw_flat(self, key: Key, n: int) -> Episode:  # noqa: ARG002  the default refuses
+        """Draw flat batch number `key.index` of the epoch: examples of any task, for pretraining.
+
+        Args:
+            key: Names the batch: seed, split, epoch and index.
+            n: Number of examples.
+
+        Returns:
+            An episode without support, whose n queries have a tasks axis of length 1. Their labels number all classes of
+            the split.
+        """
         raise InputError(f"{type(self).__name__} has no flat batches: set data.flat_batch to 0")
 
     def check(self, split: str, size: EpisodeSize) -> None:
-        """Raise InputError where this split cannot give such episodes."""
+        """Raise InputError if this split cannot give episodes of this size."""
 
-    def trained_on(self, split: str) -> torch.Tensor | None:  # noqa: ARG002  its default knows none
-        """Fingerprints, int64 [n], of the classes that training on a split meets; None where tasks have no lasting ones."""
+    def trained_on(self, split: str) -> torch.Tensor | None:  # noqa: ARG002  the default has no lasting classes
+        """Return fingerprints, int64 [n], of the classes of a training split; None if tasks share no lasting classes."""
         return None
 
-    def met(self, split: str, trained: torch.Tensor) -> int:  # noqa: ARG002  its default knows none
-        """How many classes of a split are among those of such fingerprints."""
+    def met(self, split: str, trained: torch.Tensor) -> int:  # noqa: ARG002  the default has no lasting classes
+        """Return the number of classes of a split whose fingerprints are among those of `trained`."""
         return 0
 
     def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
-        """Raise InputError where a checkpoint was trained on examples that are not like these."""
+        """Raise InputError if a checkpoint was trained on examples of another kind than these."""
 
     def report(self) -> str | None:
-        """What was skipped while reading, if anything."""
+        """Return a line about what was skipped while reading, or None if nothing was."""
         return None
 
 
 class EpisodeStream(MetaBatches[Episode]):
-    """Meta-batches of `episodes` of some size.
+    """Meta-batches of episodes of one task distribution and split.
 
-    With `flat` > 0 the place of each episode is taken by a flat batch of as many examples (`Tasks.draw_flat`): a row
-    along the tasks axis, so that what holds for episodes holds for them.
+    With `flat` > 0 each episode is replaced by a flat batch of `flat` examples (`Tasks.draw_flat`), a row along the tasks
+    axis, so that everything said of episodes holds for flat batches.
+
+    Args:
+        tasks: The task distribution.
+        split: Name of the split to draw from.
+        size: Ways, shots and queries of an episode.
+        episodes: Number of episodes in an epoch.
+        meta_batch: Number of episodes in a meta-batch, over all processes.
+        seed: Seed of the sequence.
+        rank: Number of this process; needed if several run.
+        world: Number of processes; needed if several run.
+        flat: Number of examples in a flat batch; 0 for episodes.
     """
 
     def __init__(
@@ -96,7 +163,7 @@ class EpisodeStream(MetaBatches[Episode]):
     ):
         super().__init__(split, episodes, meta_batch, seed, rank, world)
         if flat < 0:
-            raise InputError(f"flat_batch is {flat}: give the examples of a flat batch, or 0 for episodes")
+            raise InputError(f"flat_batch is {flat}: give the number of examples in a flat batch, or 0 for episodes")
         if not flat:
             size.check()
             tasks.check(split, size)
@@ -111,11 +178,11 @@ class EpisodeStream(MetaBatches[Episode]):
 
 
 def collate(episodes: list[Episode]) -> Episode:
-    """Join along the tasks axis."""
+    """Join episodes along the tasks axis."""
     support, query = zip(*episodes, strict=True)
     return Episode(join(support), join(query))
 
 
 def join(examples: Sequence[Examples]) -> Examples:
-    """Join along the tasks axis."""
+    """Join examples along the tasks axis."""
     return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))

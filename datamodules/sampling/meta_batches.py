@@ -1,49 +1,54 @@
-"""The global sequence of meta-batches, a pure function of (seed, epoch, index), and who reads what of it."""
+"""The global sequence of meta-batches, a pure function of (seed, epoch, index), and the share that each process reads."""
 
 import os
-import signal
-import traceback
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 from webdataset.pipeline import DataPipeline
 from webdataset.shardlists import split_by_worker
 
 from lightning_meta.core import InputError
-from lightning_meta.core.signals import BY_SCHEDULER, BY_USER
 
 Batch = TypeVar("Batch")
 
 
 class Key(NamedTuple):
-    """What an episode is a pure function of. `index` counts episodes from 0 within an epoch."""
+    """The name of an episode: it is a pure function of these values. `index` counts episodes from 0 within an epoch."""
 
     seed: int
     split: str
     epoch: int
-    index: int  # type: ignore[assignment]  # a tuple's method of this name is not wanted
+    index: int  # type: ignore[assignment]  # hides a tuple's method of this name, which is not needed
 
     def rng(self, purpose: str = "") -> np.random.Generator:
-        """A generator of its own for every key and purpose."""
+        """Return a random generator of its own for this key and purpose."""
         return np.random.default_rng(
             [self.seed, zlib.crc32(f"{self.split}/{purpose}".encode()), self.epoch, self.index]
         )
 
 
 class MetaBatches(IterableDataset[Batch], ABC, Generic[Batch]):
-    """Meta-batches of one epoch of `split`, `episodes` tasks in all, from meta-batch number `start` on.
+    """The meta-batches of one epoch of a split, from meta-batch number `start` on.
 
     Every rank takes its equal, contiguous share of each meta-batch, and every loader worker every k-th meta-batch, so
     the loader yields the same global sequence in the same order for any number of either.
 
-    Raises InputError where `episodes` or `meta_batch` does not divide evenly among `world` ranks, or where several
-    processes run (WORLD_SIZE) and nobody said which share is whose.
+    Args:
+        split: Name of the split.
+        episodes: Number of tasks in an epoch.
+        meta_batch: Number of tasks in a meta-batch, over all processes.
+        seed: Seed of the sequence.
+        rank: Number of this process, from 0; needed if several run.
+        world: Number of processes; needed if several run.
+
+    Raises:
+        InputError: If `episodes` or `meta_batch` does not divide evenly among `world` processes, or if several processes
+            run (WORLD_SIZE) and `rank` or `world` is missing.
     """
 
     def __init__(
@@ -80,66 +85,17 @@ class MetaBatches(IterableDataset[Batch], ABC, Generic[Batch]):
         return iter(pipeline)
 
     def read(self, number: int) -> Batch:
-        """This rank's share of meta-batch `number`."""
+        """Return the share of meta-batch `number` that this rank reads."""
         first = number * self.meta_batch
-        share = my_share(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
+        share = share_of_rank(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
         return self.draw(number, share)
 
     @abstractmethod
     def draw(self, number: int, indices: range) -> Batch:
-        """The tasks of these indices, which are of meta-batch `number`."""
+        """Draw the tasks with these indices, which belong to meta-batch `number`."""
 
 
-def my_share(indices: range, rank: int, world: int) -> range:
-    """The part of a meta-batch's episodes that `rank` of `world` reads: equal, contiguous, together the whole."""
+def share_of_rank(indices: range, rank: int, world: int) -> range:
+    """Return the part of a meta-batch that `rank` of `world` processes reads: equal, contiguous, together the whole."""
     size = len(indices) // world
     return indices[rank * size : (rank + 1) * size]
-
-
-def begin_worker(parent: int, worker: int) -> None:  # noqa: ARG001  DataLoader's signature
-    """End a worker whose process was killed while it started: torch's own watch begins later, and then waits for ever.
-
-    Signals that tell a run to stop are its process's to answer, which needs the batches of the step it is in.
-    """
-    if os.getppid() != parent:
-        os._exit(1)
-    for sign in {*BY_USER, *BY_SCHEDULER}:
-        signal.signal(sign, signal.SIG_IGN)
-
-
-class MetaLoader(DataLoader[Batch]):
-    """A loader whose every pass is an epoch: the next one, or the one that `epoch` tells when the pass begins.
-
-    Its state is where it stands: epoch and meta-batch. Lightning saves that in a checkpoint; a loader that was given a
-    state goes on with the very next meta-batch.
-    """
-
-    def __init__(self, stream: MetaBatches[Batch], num_workers: int = 0, epoch: Callable[[], int] | None = None):
-        super().__init__(
-            stream,
-            batch_size=None,
-            num_workers=num_workers,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=partial(begin_worker, os.getpid()),
-        )
-        self.stream, self.tell_epoch = stream, epoch or (lambda: self.epoch + 1)
-        self.epoch, self.position, self._resumed = -1, 0, False
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, where DataLoader has its own iterator type
-        if not self._resumed or self.epoch < 0 or self.position >= len(self.stream):
-            self.epoch, self.position = self.tell_epoch(), 0
-        self._resumed = False
-        self.stream.epoch, self.stream.start = self.epoch, self.position
-        try:
-            for batch in super().__iter__():
-                self.position += 1
-                yield batch
-        except InputError as error:  # a worker's comes with its traceback before the message
-            traceback.clear_frames(error.__traceback__)  # they hold the workers, each then waited for, 5 seconds long
-            raise InputError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error
-
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.epoch, self.position, self._resumed = state["epoch"], state["position"], True

@@ -1,10 +1,10 @@
-"""Glyphs: a procedural handwriting data set, made on the spot from a seed, with nothing to download.
+"""Glyphs: a procedural handwriting data set, generated from a seed, with nothing to download.
 
-A class is a character of an unknown alphabet: a short random program of pen strokes, written as turtle moves (go so far
-while turning so much, then take a corner). A drawing is one perturbed run of that program, as another hand would write
-it: lengths, turns and corners are off a little, strokes meet a little beside the point where they should, lines wobble,
+A class is a character of an invented alphabet: a short random program of pen strokes, written as turtle moves (go a
+distance while turning by an angle, then take a corner). A drawing is one perturbed run of that program, as another hand
+would write it: lengths, turns and corners vary a little, strokes meet a little beside the intended point, lines wobble,
 and the whole is turned, slanted, stretched, shifted and drawn with another pen. Twenty consecutive classes share an
-alphabet, that is a few motifs and writing directions, so some classes are easily confused.
+alphabet, which is a few motifs and writing directions, so some classes are easily confused.
 
 A drawing is a pure function of the seed, the class index and its own number. Points of the plane are complex numbers
 x + iy with y pointing down, and headings are angles from the x axis, so a positive turn is clockwise.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASSES_PER_ALPHABET = 20
-CANDIDATES = 12  # programs invented for a class, of which the most legible one is kept
+CANDIDATES = 12  # programs invented per class; the most legible one is kept
 DRAFT_DENSITY = 24  # pen positions per unit of length when judging a candidate
 
 Anchor = tuple[int, float]  # a point on an earlier stroke: the stroke's number, and how far along it as a fraction
@@ -55,7 +55,7 @@ CURVED: list[Motif] = [
 
 
 class Stroke(NamedTuple):
-    """One stroke of a class. All but the first are attached to earlier ones."""
+    """One stroke of a class. Every stroke except the first is attached to an earlier one."""
 
     heading: float  # of the first move, radians
     moves: NDArray[np.float64]  # [moves, 3]: length (units), turn (radians), corner (radians)
@@ -66,7 +66,7 @@ class Stroke(NamedTuple):
 
 
 def _stroke(rng: np.random.Generator, motifs: list[Motif], headings: NDArray[np.floating], earlier: int) -> Stroke:
-    """Invents a stroke for a character of an alphabet, to follow so many earlier strokes."""
+    """Invent a stroke for a character of an alphabet, to follow a number of earlier strokes."""
     heading = rng.choice(headings)
     mirror = rng.choice([-1.0, 1.0])
     fractions = rng.choice([0.0, 0.33, 0.5, 0.67, 1.0], size=2, replace=False)
@@ -83,10 +83,15 @@ def _stroke(rng: np.random.Generator, motifs: list[Motif], headings: NDArray[np.
 
 
 def _write(strokes: list[Stroke], tremor: Callable[..., NDArray[np.float64]], density: int) -> NDArray[np.complex128]:
-    """Runs a program once per hand.
+    """Run a program once per hand.
 
-    ``tremor(*shape)`` gives standard normal deviations [hands, *shape], or zeros for the exact run; ``density`` is the
-    number of pen positions per unit of length. Returns the pen positions of all strokes, [hands, positions], in units.
+    Args:
+        strokes: The program.
+        tremor: `tremor(*shape)` gives standard normal deviations [hands, *shape], or zeros for the exact run.
+        density: Number of pen positions per unit of length.
+
+    Returns:
+        The pen positions of all strokes, [hands, positions], in units.
     """
     paths: list[NDArray[np.complex128]] = []
 
@@ -116,7 +121,7 @@ def _write(strokes: list[Stroke], tremor: Callable[..., NDArray[np.float64]], de
 
 
 def _program(seed: int, index: int) -> list[Stroke]:
-    """Invents the program of a class, a character of one unit high or wide (the larger of the two)."""
+    """Invent the program of a class: a character whose height or width, the larger of the two, is one unit."""
     rng = np.random.default_rng([seed, 0, index // CLASSES_PER_ALPHABET])  # streams: 0 alphabets, 1 programs, 2 hands
     curviness = rng.beta(0.7, 0.7)
     pools = [CURVED if rng.random() < curviness else ANGULAR for _ in range(rng.integers(5, 9))]
@@ -144,10 +149,18 @@ def _program(seed: int, index: int) -> list[Stroke]:
 
 
 def draw_class(seed: int, index: int, drawings: int = 20, size: int = 28) -> NDArray[np.uint8]:
-    """Draws class ``index`` of the set that ``seed`` stands for, each time by another hand.
+    """Draw one class several times, each time by another hand.
 
-    Drawing k depends on the seed, the index and k alone; ``size`` (pixels) is the resolution it is rendered at. Returns
-    [drawings, size, size], ink = 255 on 0.
+    Drawing k depends only on the seed, the index and k.
+
+    Args:
+        seed: The seed of the set.
+        index: The number of the class in the set.
+        drawings: Number of drawings.
+        size: Side of a drawing, in pixels.
+
+    Returns:
+        Drawings [drawings, size, size], ink = 255 on 0.
     """
     hands = [np.random.default_rng([seed, 2, index, k]) for k in range(drawings)]
 
@@ -158,7 +171,7 @@ def draw_class(seed: int, index: int, drawings: int = 20, size: int = 28) -> NDA
     trace = np.exp(1j * turn) * _write(_program(seed, index), tremor, density=2 * size)
     plane = np.stack([trace.real * np.exp(stretch) + trace.imag * slant, trace.imag])  # [2, drawings, positions]
     low, high = plane.min(axis=2, keepdims=True), plane.max(axis=2, keepdims=True)
-    # Every hand fills a share of the frame, somewhere in it, with a pen of some width (in pixels if there are 28).
+    # Every hand fills a share of the frame, somewhere in it, with a pen of some width (in pixels of a frame of 28).
     frames = np.stack([hand.uniform([0.7, 1.5, -1, -1], [0.86, 2.5, 1, 1]) for hand in hands])
     fill, pen, across, down = frames.T[..., None]
     plane = (plane - (low + high) / 2) / (high - low).max(axis=0) * fill

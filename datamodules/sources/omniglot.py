@@ -19,8 +19,10 @@ from rich.progress import track
 
 from datamodules.reading.image_files import is_clutter
 from datamodules.reading.preprocess import Preprocess
-from datamodules.writing.shards import ClassImages
+from datamodules.writing.shards import ClassImages, check_out, write_shards
+from datamodules.writing.written_set import WrittenSet
 from lightning_meta.core import InputError
+from lightning_meta.core.files import whole
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 VINYALS = "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
@@ -34,14 +36,38 @@ LISTS = {
     "test": "sha256:845264cc5c156180828ccf17915668b17ee21424d0170df6e7d81676aa5d1204",
 }
 PREPROCESS = Preprocess(28, 1, invert=True)  # black on white becomes ink = 255
-"""Vinyals et al. 2016 publish 28x28 with 90-degree rotations as classes of their own; so Snell et al. 2017, section 3.1."""
+"""28x28, with 90-degree rotations as classes of their own: Vinyals et al. 2016, and Snell et al. 2017, section 3.1."""
 
 
-def find(data: str | None, download: bool) -> Path:
-    """The folder that holds the zips and `splits_vinyals`: `data`, or `omniglot` below LIGHTNING_META_DATA.
+def write_omniglot(out: Path = Path("shards/omniglot"), data: str | None = None, download: bool = False) -> WrittenSet:
+    """Write Omniglot, 28x28, ink = 1, with each character in four rotations, from the two official zip files.
 
-    With `download`, what is missing is fetched, the zips from the official repository and the class lists from that of
-    Snell et al., and checked by checksum. InputError where something is missing, or came with another checksum.
+    Splits: train, val, trainval, test (Vinyals et al. 2016) and background, evaluation (the data set's own).
+
+    Args:
+        out: Folder to write.
+        data: Folder with images_background.zip, images_evaluation.zip and splits_vinyals/; by default omniglot/ in the
+            folder that LIGHTNING_META_DATA names.
+        download: Fetch missing files from the official repository (18 MB) and verify their checksums.
+
+    Returns:
+        The written set.
+    """
+    check_out(out)
+    source = find_archives(data, download)
+    return WrittenSet(out, write_shards(out, "omniglot", PREPROCESS, classes(source), extra_splits(source)))
+
+
+def find_archives(data: str | None, download: bool) -> Path:
+    """Return the folder that holds the zip files and `splits_vinyals`.
+
+    Args:
+        data: The folder; by default `omniglot` in the folder that LIGHTNING_META_DATA names.
+        download: Fetch missing files, the zip files from the official repository and the class lists from that of Snell et
+            al., and verify their checksums.
+
+    Raises:
+        InputError: If a file is missing, cannot be fetched, or has another checksum.
     """
     folder = Path(data) if data else Path(os.environ.get("LIGHTNING_META_DATA", "data")) / "omniglot"
     wanted = {f"{name}.zip": (f"{OFFICIAL}/{name}.zip", checksum) for name, checksum in ARCHIVES.items()}
@@ -49,7 +75,7 @@ def find(data: str | None, download: bool) -> Path:
     missing = [name for name in wanted if not (folder / name).is_file()]
     if missing and not download:
         raise InputError(
-            f"Omniglot is not whole in {folder}: {', '.join(missing)} missing. Set LIGHTNING_META_DATA to the folder that"
+            f"Omniglot is incomplete in {folder}: {', '.join(missing)} missing. Set LIGHTNING_META_DATA to the folder that"
             " holds omniglot/, or add --download true to fetch the official files (18 MB)"
         )
     for name in missing:
@@ -66,14 +92,15 @@ def _download(url: str, checksum: str, path: Path) -> None:
     kind, expected = checksum.split(":")
     if (digest := hashlib.new(kind, data).hexdigest()) != expected:
         raise InputError(f"{url} came with {kind} {digest}, expected {expected}: not kept. Try again later")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_bytes(data)
-    aside.rename(path)
+    with whole(path) as aside:
+        aside.write_bytes(data)
 
 
 def classes(folder: Path) -> Iterator[ClassImages]:
-    """Each character in each of four rotations, a class, in the Vinyals split: names like `Greek/character01/rot090`."""
+    """Read the classes one by one: each character in four rotations, in the Vinyals split.
+
+    A class has a name such as `Greek/character01/rot090`.
+    """
     split_of = _vinyals(folder)
     for name in ARCHIVES:
         with _open(folder, name) as archive:
@@ -87,7 +114,7 @@ def classes(folder: Path) -> Iterator[ClassImages]:
 
 
 def extra_splits(folder: Path) -> dict[str, set[str]]:
-    """`trainval` of the Vinyals split, and the data set's own background and evaluation alphabets, as class names."""
+    """Return class names of the Vinyals split `trainval`, and of the data set's own `background` and `evaluation`."""
     own = {"trainval": {label for label, split in _vinyals(folder).items() if split != "test"}}
     for name in ARCHIVES:
         with _open(folder, name) as archive:
@@ -97,7 +124,7 @@ def extra_splits(folder: Path) -> dict[str, set[str]]:
 
 
 def _vinyals(folder: Path) -> dict[str, str]:
-    """Split of each class, from the lists `splits_vinyals/{train,val,test}.txt`."""
+    """Return the split of each class, from the lists `splits_vinyals/{train,val,test}.txt`."""
     lists = folder / "splits_vinyals"
     return {label: split for split in LISTS for label in (lists / f"{split}.txt").read_text().split()}
 
@@ -107,7 +134,7 @@ def _open(folder: Path, name: str) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise InputError(f"{path} is no whole zip file ({error}): remove it and fetch it again") from error
+        raise InputError(f"{path} is not a complete zip file ({error}): remove it and fetch it again") from error
 
 
 def _picture(archive: zipfile.ZipFile, path: str) -> Image.Image:
@@ -118,14 +145,14 @@ def _picture(archive: zipfile.ZipFile, path: str) -> Image.Image:
 
 
 def _drawings(archive: zipfile.ZipFile) -> dict[str, list[str]]:
-    """Members of the archive by character, such as `Greek/character01`."""
-    found: dict[str, list[str]] = {}
+    """Return the images of the archive by character, such as `Greek/character01`."""
+    drawings: dict[str, list[str]] = {}
     for path in sorted(archive.namelist()):
         if path.endswith(".png") and not any(map(is_clutter, path.split("/"))):
-            found.setdefault("/".join(path.split("/")[1:3]), []).append(path)
-    return found
+            drawings.setdefault("/".join(path.split("/")[1:3]), []).append(path)
+    return drawings
 
 
 def _rotations(character: str) -> dict[int, str]:
-    """Class names of a character by angle, in degrees."""
+    """Return the class names of a character by angle, in degrees."""
     return {angle: f"{character}/rot{angle:03d}" for angle in (0, 90, 180, 270)}

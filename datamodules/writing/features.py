@@ -1,4 +1,4 @@
-"""A shard set of features: what a frozen backbone makes of every image, once, in the place of the images."""
+"""Write a shard set of features: the output of a frozen backbone for every image, computed once, in place of the images."""
 
 import io
 import json
@@ -9,20 +9,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.index.shard_index import FILE, Features, Index
+from datamodules.index.shard_index import FILE, FeatureInfo, Index
 from datamodules.reading.shard_set import Images, ShardSet
-from datamodules.writing.shards import Written, check_out, let_go, scan, tar_writer
+from datamodules.writing.scan import WrittenRecord, scan
+from datamodules.writing.shards import check_out, release, tar_writer
+from datamodules.writing.task_file import write_task_file
 from lightning_meta.core import InputError
 from lightning_meta.core.files import storage_errors, whole
 
 Extract = Callable[[Images], NDArray[np.float32]]  # images [n, channels, size, size] -> features [n, d]
 
 
-def write_features(source: ShardSet, out: Path, extract: Extract, features: Features) -> Index:
-    """Write the features of every class of `source` to the folder `out`, a shard for each of its shards; return the index.
+def write_features(source: ShardSet, out: Path, extract: Extract, features: FeatureInfo) -> Index:
+    """Write the features of every class of a shard set, one shard for each of its shards.
 
-    A shard is written aside and renamed, all of them to `out.partial`, which is renamed at the end. So a
-    writer that was killed goes on after its last whole shard, if `source` and `features` are the same; else it begins anew.
+    A shard is written aside and renamed; all of them go to `out.partial`, which is renamed at the end. So a writer that was
+    killed continues after its last whole shard if `source` and `features` are the same, and otherwise begins anew.
+
+    Args:
+        source: The shard set of the images.
+        out: Folder to write, which must not exist.
+        extract: Maps images [n, channels, size, size] of one class to float32 features [n, d].
+        features: The number d of features, and a description of the backbone that made them.
+
+    Returns:
+        The index of the set of features.
+
+    Raises:
+        InputError: If `source` holds features already, `out` exists or cannot be written, or features are not finite or not
+            [n, d].
     """
     check_out(out)
     if source.index.features:
@@ -42,20 +57,21 @@ def write_features(source: ShardSet, out: Path, extract: Extract, features: Feat
                         _write_shard(source, number, aside, extract, features.size)
             index = _index(source.index, partial, paths, features)
             (partial / FILE).write_text(index.to_json())
+            write_task_file(partial, out, index)
             job.unlink()
             partial.rename(out)
             return index
     except InputError as error:
         if any((partial / path).is_file() for path in paths):
-            raise InputError(f"{error}. The same command goes on after its last whole shard, in {partial}") from error
+            raise InputError(f"{error}. The same command continues after its last whole shard, in {partial}") from error
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
-def _index(images: Index, folder: Path, paths: list[str], features: Features) -> Index:
-    """The index of the features in a folder, of which `images` is that of the images."""
+def _index(images: Index, folder: Path, paths: list[str], features: FeatureInfo) -> Index:
+    """Return the index of the features in a folder, given the index of the images."""
     written = [
-        Written(record.name, "", record.count, record.shard, (f"{number:06d}.features.npy",))
+        WrittenRecord(record.name, "", record.count, record.shard, (f"{number:06d}.features.npy",))
         for number, record in enumerate(images.records)
     ]
     shards, records = scan(folder, paths, written)
@@ -69,7 +85,7 @@ def _index(images: Index, folder: Path, paths: list[str], features: Features) ->
 
 
 def _write_shard(source: ShardSet, shard: int, path: Path, extract: Extract, size: int) -> None:
-    """One tar: the records of the source's shard, under their numbers in the index."""
+    """Write one tar: the records of the source's shard, under their numbers in the index."""
     writer = tar_writer(path)
     try:
         for number, record in enumerate(source.index.records):
@@ -77,8 +93,8 @@ def _write_shard(source: ShardSet, shard: int, path: Path, extract: Extract, siz
                 z = extract(source.images(number, np.arange(record.count)))
                 if z.shape != (record.count, size) or not np.isfinite(z).all():
                     raise InputError(
-                        f"the backbone made {list(z.shape)} of class {record.name}, or what is not finite, where"
-                        f" [{record.count}, {size}] was expected"
+                        f"the backbone made features {list(z.shape)} of class {record.name}, or values that are not finite,"
+                        f" where [{record.count}, {size}] was expected: give a backbone that makes such features"
                     )
                 buffer = io.BytesIO()
                 np.save(buffer, z.astype("<f4"))
@@ -87,4 +103,4 @@ def _write_shard(source: ShardSet, shard: int, path: Path, extract: Extract, siz
                 writer.write(sample | {"json": json.dumps(about).encode()})
         writer.close()
     finally:
-        let_go(writer)
+        release(writer)

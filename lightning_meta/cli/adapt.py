@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.index.shard_index import Features
+from datamodules.index.shard_index import FeatureInfo
 from datamodules.index.trained_on import images_of
 from datamodules.reading.image_files import class_folders, list_images
 from datamodules.reading.preprocess import Preprocess
@@ -92,7 +92,7 @@ def repeated(examples: Examples, n: int) -> Examples:
 def image_preprocess(ckpt: Path) -> Preprocess:
     """How the checkpoint's training images were made; InputError where it was not trained on images."""
     made = images_of(ckpt, read(ckpt))
-    if isinstance(made, Features):
+    if isinstance(made, FeatureInfo):
         raise InputError(
             f"{ckpt} was trained on features of {made.backbone}, written by `shards features`, and adapt reads images: train"
             " on the images themselves, with lightning_meta.nn.Frozen for a backbone around this one, and adapt that checkpoint"

@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from datamodules.index.shard_index import Features
+from datamodules.index.shard_index import FeatureInfo
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import check_out
-from lightning_meta.cli.task_file import finish
+from datamodules.writing.written_set import WrittenSet
 from lightning_meta.config.names import importable
 from lightning_meta.core import InputError
+from lightning_meta.core.errors import check_at_least
 from lightning_meta.nn.build import build
 from lightning_meta.nn.frozen import Frozen
 
@@ -32,27 +33,31 @@ def features(
     mean: list[float] | None = None,
     std: list[float] | None = None,
     batch: int = 64,
-) -> None:
-    """Write a shard set of features, float32 vectors in the place of images, by a frozen backbone.
+) -> WrittenSet:
+    """Write a shard set of features, float32 vectors in place of images, computed once by a frozen backbone.
 
-    Every learner trains and tests on it; one that is its backbone's features alone, such as ProtoNet, has nothing to
-    train. `adapt` reads images: it takes no checkpoint that was trained on features, but one of
-    `lightning_meta.nn.Frozen`. After a kill the same command goes on after the last whole shard.
+    Every learner can train and test on it; a learner without weights of its own beside its backbone, such as ProtoNet, has
+    nothing to train. `adapt` reads images, so it cannot use a checkpoint that was trained on features: train on the images
+    with `lightning_meta.nn.Frozen` around the backbone instead. If the command is killed, the same command continues after
+    the last whole shard.
 
     Args:
-        root: folder or URL of the images' shards.
-        backbone: class, or function annotated to return a module: torchvision.models.resnet18, say.
-        out: folder to write.
-        arguments: the backbone's arguments, as {name: value}.
-        drop: name of the part to leave out, its classifier (fc in torchvision's ResNets).
-        weights: file with the backbone's state_dict; without one it stays as it was built.
-        size: side of the square that images are resized to.
-        mean: mean of each channel of its training images, in 0..1; by default ImageNet's.
-        std: standard deviation of each channel of its training images, in 0..1; by default ImageNet's.
-        batch: images at a time.
+        root: Folder or URL of the shards of images.
+        backbone: Dotted path of a class, or of a function annotated to return a module, such as
+            torchvision.models.resnet18.
+        out: Folder to write.
+        arguments: Arguments of the backbone, as {name: value}.
+        drop: Name of the part of the backbone to leave out, usually its classifier (fc in torchvision's ResNets).
+        weights: File with the state_dict of the backbone; by default the backbone keeps the weights it is built with.
+        size: Side of the square that images are resized to, in pixels.
+        mean: Mean of each channel of the backbone's training images, in 0..1; by default that of ImageNet.
+        std: Standard deviation of each channel of the backbone's training images, in 0..1; by default that of ImageNet.
+        batch: Number of images per forward pass.
+
+    Returns:
+        The written set.
     """
-    if batch < 1:
-        raise InputError(f"--batch is {batch}: give 1 or more")
+    check_at_least(1, batch=batch)
     check_out(out)
     source = ShardSet(root)
     norm = {name: value for name, value in {"mean": mean, "std": std}.items() if value is not None}
@@ -60,13 +65,17 @@ def features(
     _, problem = importable(backbone)
     if problem:
         raise InputError(f"backbone: {problem}")
-    torch.manual_seed(0)  # a backbone without weights of its own is the same each time, too
+    torch.manual_seed(0)  # so that a backbone with random weights is the same each time
     try:
         frozen = Frozen(build(spec), drop, weights and str(weights), size, **norm)
-    except (TypeError, RuntimeError) as error:  # of its constructor, or shapes that do not go together
-        raise InputError(f"{backbone} cannot be built as told, or reads no images of --size {size}: {error}") from error
+    except (TypeError, RuntimeError) as error:  # from its constructor, or because shapes do not match
+        raise InputError(
+            f"{backbone} cannot be built with these arguments, or cannot read images of --size {size}: {error}"
+        ) from error
     if not weights:
-        print(f"no --weights: {backbone} is as it was built; unless it loads weights itself, they are random")
+        print(
+            f"no --weights: {backbone} keeps the weights it is built with, which are random unless it loads some itself"
+        )
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None
     about = spec | {"drop": drop, "weights_sha256": digest, "size": size} | norm
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -80,6 +89,8 @@ def features(
             progress.advance(task)
             return z.numpy()
 
-        index = write_features(source, out, extract, Features(frozen.out_features, json.dumps(about)))
-    finish(out, index)
-    print("`adapt` takes no checkpoint trained on features: to classify images, train with lightning_meta.nn.Frozen")
+        index = write_features(source, out, extract, FeatureInfo(frozen.out_features, json.dumps(about)))
+    note = (
+        "`adapt` cannot use a checkpoint trained on features: to classify images, train with lightning_meta.nn.Frozen"
+    )
+    return WrittenSet(out, index, (note,))

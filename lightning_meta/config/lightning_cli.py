@@ -18,6 +18,7 @@ from lightning_meta.config.links import OF_DATA, OF_TRAINING_DATA, module
 from lightning_meta.config.merge import read as read_config
 from lightning_meta.config.parser_errors import Complaining, ParserError
 from lightning_meta.core import InputError
+from lightning_meta.nn.build import find
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import read, trained_with
 from lightning_meta.training.preemption import own_signals
@@ -57,7 +58,7 @@ class MetaCLI(LightningCLI):
     goes_on = False
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        self.failures = kwargs.pop("failures")
+        self.failures, self.asked = kwargs.pop("failures"), kwargs.pop("asked")
         parser = Parser(**kwargs)
         parser.add_argument(
             "-c", "--config", action=ActionConfigFile, help="A YAML file, or the name of a packaged one; repeatable."
@@ -111,14 +112,30 @@ class MetaCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, plugins=whole_files(given["plugins"]), **kwargs)
 
     def link(self, name: str, data: LightningDataModule) -> Any:
-        """What the data, or the checkpoint's training data, say of an argument of the learner; where they say nothing, 1."""
-        found = None
-        if name in OF_TRAINING_DATA and self.ckpt_path:  # the data at hand may have no training split
-            found = trained_with(self.ckpt_path, name)
-        if found is None:
-            found = getattr(data, name, 1)
-        self.linked[name] = found
-        return self.linked[name]
+        """Return the value of an argument of the learner that depends on the data.
+
+        The value that the user gave comes first, then that of the checkpoint's training data, then that of the data.
+
+        Raises:
+            InputError: if there is none and the learner needs one.
+        """
+        learner = self.asked["model"]["learner"]
+        value = (learner.get("init_args") or {}).get(name) if isinstance(learner, dict) else None
+        if value is None and name in OF_TRAINING_DATA and self.ckpt_path:  # the data at hand may have no training split
+            value = trained_with(self.ckpt_path, name)
+        if value is None and hasattr(data, name):
+            value = getattr(data, name)
+        elif value is None:
+            kind = find(self.config.model.learner.class_path)
+            argument = signature(kind).parameters.get(name)
+            if argument and argument.default is argument.empty:
+                raise InputError(
+                    f"{type(data).__name__} has no attribute {name!r}, which {kind.__name__} needs: give"
+                    f" --model.learner.init_args.{name}"
+                )
+            value = argument.default if argument else 1  # a learner without this argument does not read it
+        self.linked[name] = value
+        return value
 
 
 class FitCLI(MetaCLI):
@@ -196,6 +213,7 @@ def parse(command: str, config: dict[str, Any], rest: list[str], kind: type[Meta
                 "description": f"{USES[command]} `lightning-meta configs` lists tasks, learners and agents.",
                 "allow_abbrev": False,
                 "failures": failures,
+                "asked": asked,
             },
             args=["--config", yaml.safe_dump(config, sort_keys=False), *rest],
         )

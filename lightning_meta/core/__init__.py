@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lightning_meta.core.errors import InputError as InputError
-from lightning_meta.core.errors import check_positive as check_positive
+from lightning_meta.core.errors import check_at_least as check_at_least
 
 if TYPE_CHECKING:
     from lightning_meta.core.few_shot import Episode as Episode

@@ -8,8 +8,8 @@ class InputError(ValueError):
     """
 
 
-def check_positive(**values: int) -> None:
-    """Raise InputError if one of the named values is less than 1."""
+def check_at_least(least: int, **values: int) -> None:
+    """Raise InputError if one of the named values is less than `least`."""
     for name, value in values.items():
-        if value < 1:
-            raise InputError(f"{name} is {value}: give 1 or more")
+        if value < least:
+            raise InputError(f"{name} is {value}: give {least} or more")

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import InputError, Transition, World, check_positive, uniform
+from lightning_meta.core import InputError, Transition, World, check_at_least, uniform
 
 CORRELATED = {"uniform": None, "easy": 0.1, "medium": 0.25, "hard": 0.4}  # the lower probability; None: any
 
@@ -24,7 +24,7 @@ class Bandits(World):
     """
 
     def __init__(self, arms: int = 5, horizon: int = 10):
-        check_positive(arms=arms, horizon=horizon)
+        check_at_least(1, arms=arms, horizon=horizon)
         self.observations, self.actions, self.discrete = 0, arms, True
         self.horizon, self.noise = horizon, 1
 
@@ -51,7 +51,7 @@ class TwoArms(World):
     def __init__(self, odds: str = "independent", horizon: int = 100):
         if odds not in ("independent", *CORRELATED):
             raise InputError(f"odds is {odds!r}: give one of independent, {', '.join(CORRELATED)}")
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         self.odds = odds
         self.observations, self.actions, self.discrete = 1, 2, True
         self.horizon, self.noise = horizon, 1

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import Transition, World, check_positive
+from lightning_meta.core import Transition, World, check_at_least
 from lightning_meta.envs.parameters import check_lengths, uniform_between
 
 
@@ -35,7 +35,7 @@ class CartPole(World):
         horizon: int = 500,
     ):
         check_lengths(lengths)
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         self.lengths, self.velocities = lengths, velocities
         self.observations, self.actions, self.discrete = 2 + 2 * velocities, 1 + discrete, discrete
         self.horizon, self.noise = horizon, 4

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import Transition, World, check_positive
+from lightning_meta.core import Transition, World, check_at_least
 from lightning_meta.envs.parameters import check_lengths, uniform_between
 
 
@@ -28,7 +28,7 @@ class Pendulum(World):
 
     def __init__(self, lengths: tuple[float, float] = (1.0, 1.0), velocities: bool = False, horizon: int = 200):
         check_lengths(lengths)
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         self.lengths, self.velocities = lengths, velocities
         self.observations, self.actions, self.discrete = 2 + velocities, 1, False
         self.horizon, self.noise = horizon, 2

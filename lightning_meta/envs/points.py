@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import InputError, Trajectory, Transition, World, check_positive, uniform
+from lightning_meta.core import InputError, Trajectory, Transition, World, check_at_least, uniform
 
 PACE = 0.1  # the largest move per step along an axis
 
@@ -28,7 +28,7 @@ class Navigation(World):
     """
 
     def __init__(self, horizon: int = 100):
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         self.observations, self.actions, self.discrete = 2, 2, False
         self.horizon, self.noise = horizon, 0
 
@@ -58,7 +58,7 @@ class PointRobot(World):
     def __init__(self, reward: str = "sparse", horizon: int = 20):
         if reward not in ("dense", "sparse"):
             raise InputError(f"reward is {reward!r}: give dense or sparse")
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         self.reward = reward
         self.observations, self.actions, self.discrete = 2, 2, False
         self.horizon, self.noise = horizon, 0

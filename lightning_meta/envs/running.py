@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lightning_meta.core import InputError, Transition, World, check_positive, uniform
+from lightning_meta.core import InputError, Transition, World, check_at_least, uniform
 from lightning_meta.envs.mujoco import Physics
 from lightning_meta.envs.tabular import normal
 
@@ -39,7 +39,7 @@ class Running(World):
     hidden: ClassVar[int]  # positions that are not observed
 
     def __init__(self, horizon: int, full_torque: float, control_cost: float):
-        check_positive(horizon=horizon)
+        check_at_least(1, horizon=horizon)
         if full_torque <= 0 or control_cost < 0:
             raise InputError(
                 f"full_torque {full_torque}, control_cost {control_cost}: give more than 0, and a cost of 0 or more"

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import Transition, World, check_positive, uniform
+from lightning_meta.core import Transition, World, check_at_least, uniform
 
 
 class TabularMDPs(World):
@@ -25,7 +25,7 @@ class TabularMDPs(World):
     """
 
     def __init__(self, states: int = 10, actions: int = 5, horizon: int = 10):
-        check_positive(states=states, actions=actions, horizon=horizon)
+        check_at_least(1, states=states, actions=actions, horizon=horizon)
         self.observations, self.actions, self.discrete = states, actions, True
         self.horizon, self.noise = horizon, 2
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_meta.core import Episode, Examples, Outcome, Predictor
 from lightning_meta.learners._embedding import LABELS_ARE_INPUTS, EmbeddingLearner, check_outputs, label_codes
 from lightning_meta.nn.embed import feature_width
-from lightning_meta.nn.sequence import check_positive
+from lightning_meta.nn.sequence import check_at_least
 
 
 class CNP(EmbeddingLearner):
@@ -38,7 +38,7 @@ class CNP(EmbeddingLearner):
 
     def __init__(self, backbone: nn.Module, outputs: int, width: int = 128, features: int | None = None):
         super().__init__(backbone)
-        check_positive(outputs=outputs, width=width)
+        check_at_least(1, outputs=outputs, width=width)
         d = feature_width(backbone, features)
         self.outputs = outputs
         self.h = _layers(d + outputs, width, width * outputs)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_heads, check_positive
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_at_least, check_heads
 
 CHUNK = 32  # tokens that are read at once; more of them cost more multiplications, fewer cost more steps
 
@@ -36,7 +36,7 @@ class DeltaNet(SequenceNetwork):
 
     def __init__(self, width: int = 64, layers: int = 2, heads: int = 4):
         super().__init__()
-        check_positive(layers=layers)
+        check_at_least(1, layers=layers)
         check_heads(width, heads)
         self.width = self.out_features = width
         self.layers = nn.ModuleList(DeltaLayer(width, heads) for _ in range(layers))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_at_least
 
 
 class LSTM(SequenceNetwork):
@@ -24,7 +24,7 @@ class LSTM(SequenceNetwork):
 
     def __init__(self, width: int = 128, layers: int = 1, orthogonal: bool = False, keep: float = 0.0):
         super().__init__()
-        check_positive(width=width, layers=layers)
+        check_at_least(1, width=width, layers=layers)
         self.width = self.out_features = width
         self.lstm = nn.LSTM(width, width, layers, batch_first=True)
         begin(self.lstm, orthogonal, keep)
@@ -50,7 +50,7 @@ class GRU(SequenceNetwork):
 
     def __init__(self, width: int = 128, layers: int = 1, orthogonal: bool = True, keep: float = 1.0):
         super().__init__()
-        check_positive(width=width, layers=layers)
+        check_at_least(1, width=width, layers=layers)
         self.width = self.out_features = width
         self.gru = nn.GRU(width, width, layers, batch_first=True)
         begin(self.gru, orthogonal, keep)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
-from lightning_meta.core.errors import check_positive
+from lightning_meta.core.errors import check_at_least
 
 Memory = tuple[Tensor, ...]  # the state after the tokens read so far, each tensor [batch, ...]
 
@@ -69,7 +69,7 @@ class Memoryless(SequenceNetwork):
 
     def __init__(self, width: int = 128):
         super().__init__()
-        check_positive(width=width)
+        check_at_least(1, width=width)
         self.width = self.out_features = width
         self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
 
@@ -98,7 +98,7 @@ class Transformer(SequenceNetwork):
 
     def __init__(self, width: int = 128, layers: int = 4, heads: int = 4, dropout: float = 0.0):
         super().__init__()
-        check_positive(layers=layers)
+        check_at_least(1, layers=layers)
         check_heads(width, heads)
         self.width = self.out_features = width
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout, batch_first=True, norm_first=True)
@@ -141,6 +141,6 @@ def attend(layer: nn.TransformerEncoderLayer, x: Tensor, behind: Tensor, sees: T
 
 def check_heads(width: int, heads: int) -> None:
     """Raise InputError where a width cannot be split among this number of heads."""
-    check_positive(width=width, heads=heads)
+    check_at_least(1, width=width, heads=heads)
     if width % heads:
         raise InputError(f"width {width} is not a multiple of {heads} heads: choose one that is")

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lightning_meta.core import InputError
-from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_positive
+from lightning_meta.nn.sequence import Memory, SequenceNetwork, check_at_least
 
 
 class SNAIL(SequenceNetwork):
@@ -35,7 +35,7 @@ class SNAIL(SequenceNetwork):
 
     def __init__(self, length: int = 26, width: int = 69, filters: int = 128, values: int = 32):
         super().__init__()
-        check_positive(length=length, width=width, filters=filters, values=values)
+        check_at_least(1, length=length, width=width, filters=filters, values=values)
         self.width, self.length = width, length
         grown = filters * dense_blocks(length)
         second = width + values + grown

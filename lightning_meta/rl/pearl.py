@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lightning_meta.core import InputError, MDPs, Policy, TimeStep, Trajectory, check_positive
+from lightning_meta.core import InputError, MDPs, Policy, TimeStep, Trajectory, check_at_least
 from lightning_meta.rl._update_based import UpdateBased
 from lightning_meta.rl.parts.belief import Belief
 from lightning_meta.rl.parts.distributions import SquashedNormal
@@ -93,8 +93,8 @@ class PEARL(UpdateBased):
             raise InputError(
                 "PEARL keeps a replay per task and needs a fixed number of tasks: set data.train_tasks, for example to 100"
             )
-        check_positive(latents=latents, width=width, depth=depth, gradient_steps=gradient_steps)
-        check_positive(batch=batch, context=context, prior_episodes=prior_episodes)
+        check_at_least(1, latents=latents, width=width, depth=depth, gradient_steps=gradient_steps)
+        check_at_least(1, batch=batch, context=context, prior_episodes=prior_episodes)
         if updates < 0 or not 0 <= gamma <= 1 or reward_scale <= 0 or kl_weight < 0 or not 0 < tau <= 1:
             raise InputError(
                 f"updates {updates}, gamma {gamma}, reward_scale {reward_scale}, kl_weight {kl_weight}, tau {tau}: give"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lightning_meta.core import InputError, MDPs, TimeStep, Trajectory, check_positive
+from lightning_meta.core import InputError, MDPs, TimeStep, Trajectory, check_at_least
 from lightning_meta.core.distributed import mean_over_processes
 from lightning_meta.nn.sequence import SequenceNetwork
 from lightning_meta.rl._memory_based import MemoryBased, MemoryPolicy
@@ -81,7 +81,7 @@ class RecurrentDPG(MemoryBased):
             raise InputError(
                 "RecurrentDPG needs continuous actions, but those of the world are discrete: choose RL2 instead"
             )
-        check_positive(episodes=episodes, width=width, gradient_steps=gradient_steps, batch=batch)
+        check_at_least(1, episodes=episodes, width=width, gradient_steps=gradient_steps, batch=batch)
         if min(exploration_noise, reward_unit) <= 0 or not 0 <= gamma <= 1 or not 0 < tau <= 1:
             raise InputError(
                 f"exploration_noise {exploration_noise}, reward_unit {reward_unit}, gamma {gamma}, tau {tau}: give a positive"

@@ -2,13 +2,20 @@
 
 from typing import Any
 
-from datamodules.sampling.meta_batches import MetaBatches, MetaLoader
+from datamodules.sampling.loader import MetaLoader
+from datamodules.sampling.meta_batches import MetaBatches
 from lightning_meta.core import InputError
 from lightning_meta.training.task_data import STAGES, TaskData
 
 
 class StreamedTasks(TaskData):
-    """Tasks whose meta-batches are read as streams. The signature of a concrete data module is its configuration."""
+    """Tasks whose meta-batches are read as streams. The signature of a concrete data module is its configuration.
+
+    Args:
+        meta_batch: Tasks per meta-batch, over all devices.
+        seed: Seed of the sequence of tasks.
+        num_workers: Processes that load data beside the training process.
+    """
 
     def __init__(self, meta_batch: int, seed: int, num_workers: int = 0):
         super().__init__()
@@ -18,10 +25,11 @@ class StreamedTasks(TaskData):
         self.overfits = False
 
     def setup(self, stage: str) -> None:
-        """Every stream that the stage will need is checked before anything starts.
+        """Check every stream that the stage will need before anything starts.
 
-        With `overfit_batches` every epoch has the meta-batches of the first. The trainer has limited its epochs by then, and
-        would put a sampler into the loaders, whose tasks are named by their number alone.
+        With `overfit_batches` every epoch repeats the meta-batches of the first. Lightning has shortened the epochs by
+        now, and would later put a sampler into the loaders, whose tasks are named by their number only; so the option is
+        reset here.
         """
         if self.trainer and self.trainer.overfit_batches:  # type: ignore[attr-defined]
             self.overfits, self.trainer.overfit_batches = True, 0  # type: ignore[attr-defined]
@@ -29,7 +37,7 @@ class StreamedTasks(TaskData):
             self.streams(name)
 
     def train_dataloader(self) -> MetaLoader[Any]:
-        # Lightning gives a loader its state back in mid-epoch only, so the epoch is the trainer's.
+        # Lightning restores the state of a loader only in the middle of an epoch, so the trainer gives the epoch.
         trainer = self.trainer
         (stream,) = self.streams("train")
         return MetaLoader(stream, self.num_workers, trainer and (lambda: 0 if self.overfits else trainer.current_epoch))
@@ -43,5 +51,5 @@ class StreamedTasks(TaskData):
         return self.frozen(stream)
 
     def frozen(self, stream: MetaBatches[Any]) -> MetaLoader[Any]:
-        """The same tasks in every pass."""
+        """Return a loader that gives the same tasks in every pass."""
         return MetaLoader(stream, self.num_workers, epoch=lambda: 0)

@@ -1,0 +1,90 @@
+"""The class folders of a user's images, divided into train, val and test."""
+
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.index.class_names import folded
+from datamodules.reading.image_files import beside, class_folders
+from lightning_meta.core import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+def split_classes(
+    images: Path, fractions: tuple[float, float, float], seed: int, shared_classes: bool = False
+) -> dict[str, list[Path]]:
+    """Return the class folders by split.
+
+    If `images` holds folders `train`, `val` and `test`, their sub-folders are the classes of each split. Otherwise its
+    sub-folders are the classes, which are divided at random. Every split gets at least two classes.
+
+    Args:
+        images: The folder of images.
+        fractions: Shares of the classes for train, val and test, which sum to 1.
+        seed: Seed of the division.
+        shared_classes: Allow two classes of the same name.
+
+    Raises:
+        InputError: If there are too few classes, or two have the same name and `shared_classes` is false.
+    """
+    folders = class_folders(images)
+    ready = [folder.name for folder in folders if folder.name in SPLITS]
+    if ready:
+        if len(ready) < len(SPLITS):
+            raise InputError(
+                f"{images} holds {', '.join(ready)}, but not all of train, val and test: add what is missing"
+            )
+        splits = {split: _classes(images / split, least=2) for split in SPLITS}
+    else:
+        splits = _divided(_classes(images, least=6), fractions, seed)
+    if not shared_classes:
+        _check_names(splits)
+    return splits
+
+
+def outside_classes(images: Path, splits: dict[str, list[Path]]) -> list[str]:
+    """Return the names of files and folders that belong to no class, relative to `images`."""
+    taken = [folder for folders in splits.values() for folder in folders]
+    if taken[0].parent == images:
+        return beside(images, taken)
+    within = [f"{split}/{name}" for split in SPLITS for name in beside(images / split, taken)]
+    return beside(images, [images / split for split in SPLITS]) + within
+
+
+def _divided(folders: list[Path], fractions: tuple[float, float, float], seed: int) -> dict[str, list[Path]]:
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
+    count = len(folders)
+    train = np.clip(round(fractions[0] * count), 2, count - 4)
+    val = np.clip(round((fractions[0] + fractions[1]) * count), train + 2, count - 2)
+    parts = np.split(np.random.default_rng(seed).permutation(count), [train, val])
+    return {split: [folders[i] for i in sorted(part)] for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def _classes(folder: Path, least: int) -> list[Path]:
+    folders = class_folders(folder)
+    if len(folders) < least:
+        raise InputError(
+            f"{folder} has {len(folders)} class folders; a split needs two or more, and all three six: put the images of each"
+            " class in a sub-folder of its own"
+        )
+    return folders
+
+
+def _check_names(splits: dict[str, list[Path]]) -> None:
+    """Raise InputError if two class folders have the same name, apart from letter case and Unicode form."""
+    groups: dict[str, list[Path]] = {}
+    for folder in [folder for folders in splits.values() for folder in folders]:
+        groups.setdefault(folded(folder.name), []).append(folder)
+    alike = [group for group in groups.values() if len(group) > 1]
+    if not alike:
+        return
+    if len({folder.name for folder in alike[0]}) == 1:
+        what = f"{len(alike)} classes are in more than one of train, val and test"
+    else:
+        what = "class folders differ only in upper and lower case or in Unicode form"
+    raise InputError(
+        f"{what} ({', '.join(map(str, alike[0]))}{', ...' if len(alike) > 1 else ''}), so that the test would use classes"
+        " of the training: merge or remove them, rename those that are different classes, or give --shared_classes true"
+    )

@@ -1,0 +1,47 @@
+"""The task file beside a shard set: a configuration that trains on it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from datamodules.index.shard_index import Index
+
+SPLITS = ("train", "val", "test")
+
+
+def task_yaml(root: Path, index: Index) -> str:
+    """Return the YAML of a 1-shot run on a shard set, to which only a learner has to be added.
+
+    The choices are: up to 5 ways and 15 queries, or as many as the smallest split and class allow; as backbone Conv4 for
+    images of up to 84 pixels, ResNet12 for larger ones, and for a set of features the features themselves.
+
+    Args:
+        root: Folder or URL of the shards, as the configuration shall name it.
+        index: The index of the set, which has the splits `train`, `val` and `test`.
+    """
+    ways = min(5, *(len(index.splits[split]) for split in SPLITS))
+    fewest = min(record.count for record in index.records)
+    channels, size, _ = index.preprocess.shape
+    backbone: dict[str, Any] = {
+        "class_path": f"lightning_meta.nn.{'Conv4' if size <= 84 else 'ResNet12'}",
+        "init_args": {"in_channels": channels, "image_size": size},
+    }
+    if index.features:
+        backbone = {"class_path": "lightning_meta.nn.Features", "init_args": {"size": index.features.size}}
+    config = {
+        "model": {"learner": {"init_args": {"backbone": backbone}}},
+        "data": {
+            "class_path": "datamodules.images.ImageEpisodes",
+            "init_args": {"root": str(root), "ways": ways, "shots": 1, "queries": max(1, min(15, fewest - 1))},
+        },
+        "trainer": {"max_epochs": 20},
+    }
+    title = index.title.encode("ascii", "backslashreplace").decode()  # the name of a folder may not be UTF-8
+    return f"# {title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
+
+
+def write_task_file(folder: Path, root: Path, index: Index) -> None:
+    """Write `task.yaml` into a folder, for the shards that will be at `root`, if they have all splits of a run."""
+    if all(index.splits.get(split) for split in SPLITS):
+        (folder / "task.yaml").write_text(task_yaml(root, index))
