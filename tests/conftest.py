@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small tensors are many times slower on several
 
@@ -10,12 +9,10 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from runs import GLYPHS, QUICK, run
-from torch import Tensor
 
 from datamodules.reading.preprocess import Preprocess
 from datamodules.writing.shards import ClassImages, write_shards
-from lightning_meta.core import Episode, Examples
+from support.runs import GLYPHS, QUICK, run
 
 
 @pytest.fixture(autouse=True)
@@ -27,29 +24,6 @@ def _one_seed() -> None:
 def no_type_checker(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in production: a wrong option reaches the constructor, whose own message the user reads."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
-
-def separable_episode(tasks: int, ways: int, shots: int, queries: int, shape=(1, 28, 28), seed: int = 0) -> Episode:
-    """Classes are fixed random patterns, examples of them are noisy copies."""
-    g = torch.Generator().manual_seed(seed)
-    patterns = torch.rand(tasks, ways, 1, *shape, generator=g)
-
-    def examples(n: int) -> Examples:
-        x = patterns + 0.1 * torch.randn(tasks, ways, n, *shape, generator=g)
-        return Examples(x.flatten(1, 2), torch.arange(ways).repeat_interleave(n).expand(tasks, -1))
-
-    return Episode(examples(shots), examples(queries))
-
-
-def graph(loss: Tensor) -> set[Any]:
-    """The nodes of the autograd graph behind a loss."""
-    seen, queue = set(), [loss.grad_fn]
-    while queue:
-        node = queue.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            queue += [parent for parent, _ in node.next_functions]
-    return seen
 
 
 @pytest.fixture(scope="session")

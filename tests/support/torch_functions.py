@@ -1,0 +1,185 @@
+"""Every function of torch.nn.functional that can be a part of a backbone, and what they rest on."""
+
+# pyright: reportArgumentType=false, reportPrivateImportUsage=false, reportCallIssue=false, reportAttributeAccessIssue=false
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from support.torch_parts import IMAGE, ROW, SEQUENCE, VOLUME, Call, Case, With, functions, tokens, unpool
+
+FUNCTIONS: dict[str, Case] = {
+    **{
+        name: (lambda name=name: Call(getattr(F, name)), ROW)
+        for name in (
+            *(
+                "celu",
+                "elu",
+                "gelu",
+                "glu",
+                "hardshrink",
+                "hardsigmoid",
+                "hardswish",
+                "hardtanh",
+                "leaky_relu",
+                "logsigmoid",
+            ),
+            *(
+                "mish",
+                "relu",
+                "relu6",
+                "rrelu",
+                "selu",
+                "sigmoid",
+                "silu",
+                "softplus",
+                "softshrink",
+                "softsign",
+                "tanh",
+            ),
+            *("tanhshrink", "dropout", "alpha_dropout", "normalize", "gumbel_softmax"),
+        )
+    },
+    **{  # in place, on a copy
+        name: (lambda name=name: Call(lambda x: getattr(F, name)(x * 1)), ROW)
+        for name in ("celu_", "elu_", "hardtanh_", "leaky_relu_", "relu_", "rrelu_", "selu_")
+    },
+    **functions(
+        ROW,
+        threshold=lambda x: F.threshold(x, 0.1, 0.2),
+        threshold_=lambda x: F.threshold_(x * 1, 0.1, 0.2),
+        softmax=lambda x: F.softmax(x, 1),
+        log_softmax=lambda x: F.log_softmax(x, 1),
+        softmin=lambda x: F.softmin(x, 1),
+        layer_norm=lambda x: F.layer_norm(x, (6,)),
+        rms_norm=lambda x: F.rms_norm(x, (6,)),
+        batch_norm=lambda x: F.batch_norm(x, None, None, training=True),
+        linear=lambda x: F.linear(x, x[:4]),
+        bilinear=lambda x: F.bilinear(x[:, :2], x[:, 2:4], x[:2, :4].reshape(2, 2, 2)),
+        cosine_similarity=lambda x: F.cosine_similarity(x[:, :3], x[:, 3:]),
+        pairwise_distance=lambda x: F.pairwise_distance(x[:, :3], x[:, 3:]),
+        pdist=F.pdist,
+        prelu=lambda x: F.prelu(x, x[0, :1]),
+        embedding=lambda x: F.embedding(tokens(x)[0], x),
+        embedding_bag=lambda x: F.embedding_bag(tokens(x), x),
+        one_hot=lambda x: x * F.one_hot(tokens(x)[:, 0], 6),
+    ),
+    **functions(
+        SEQUENCE,
+        conv1d=lambda x: F.conv1d(x, x[:2, :, :3]),
+        conv_transpose1d=lambda x: F.conv_transpose1d(x, x[:4, :2, :3]),
+        conv_tbc=lambda x: F.conv_tbc(x.mT.contiguous(), x[:3, :, :2].mT.mT.contiguous()[:, :4], x.new_zeros(2)),
+        avg_pool1d=lambda x: F.avg_pool1d(x, 2),
+        max_pool1d=lambda x: F.max_pool1d(x, 2),
+        max_pool1d_with_indices=lambda x: F.max_pool1d_with_indices(x, 2),
+        lp_pool1d=lambda x: F.lp_pool1d(x, 4, 2),
+        max_unpool1d=unpool(F.max_pool1d, F.max_unpool1d),
+        adaptive_avg_pool1d=lambda x: F.adaptive_avg_pool1d(x, 4),
+        adaptive_max_pool1d=lambda x: F.adaptive_max_pool1d(x, 4),
+        adaptive_max_pool1d_with_indices=lambda x: F.adaptive_max_pool1d_with_indices(x, 4),
+        channel_shuffle=lambda x: F.channel_shuffle(x, 2),
+        dropout1d=F.dropout1d,
+        instance_norm=F.instance_norm,
+        scaled_dot_product_attention=lambda x: F.scaled_dot_product_attention(x, x.flip(1), x.sin()),
+        multi_head_attention_forward=lambda x: F.multi_head_attention_forward(
+            *(x.transpose(0, 1),) * 3,
+            6,
+            2,
+            x[:3, :, :].reshape(-1, 6)[:18].repeat(2, 1)[:18],
+            None,
+            None,
+            None,
+            False,
+            0.0,
+            torch.eye(6, dtype=x.dtype),
+            None,
+            need_weights=False,
+        )[0].transpose(0, 1),
+    ),
+    **functions(
+        IMAGE,
+        conv2d=lambda x: F.conv2d(x, x[:2, :, :3, :3], stride=2),
+        conv_transpose2d=lambda x: F.conv_transpose2d(x, x[:4, :2, :3, :3]),
+        avg_pool2d=lambda x: F.avg_pool2d(x, 2),
+        max_pool2d=lambda x: F.max_pool2d(x, 2),
+        max_pool2d_with_indices=lambda x: F.max_pool2d_with_indices(x, 2),
+        lp_pool2d=lambda x: F.lp_pool2d(x, 4, 2),
+        max_unpool2d=unpool(F.max_pool2d, F.max_unpool2d),
+        adaptive_avg_pool2d=lambda x: F.adaptive_avg_pool2d(x, 4),
+        adaptive_max_pool2d=lambda x: F.adaptive_max_pool2d(x, 4),
+        adaptive_max_pool2d_with_indices=lambda x: F.adaptive_max_pool2d_with_indices(x, 4),
+        fractional_max_pool2d=lambda x: F.fractional_max_pool2d(x, 2, 3),
+        fractional_max_pool2d_with_indices=lambda x: F.fractional_max_pool2d_with_indices(x, 2, 3),
+        affine_grid=lambda x: F.affine_grid(x[:, 0, :2, :3], [len(x), 1, 3, 3]),
+        grid_sample=lambda x: F.grid_sample(x, x[:, :2, :3, :3].permute(0, 2, 3, 1).tanh(), align_corners=False),
+        interpolate=lambda x: F.interpolate(x, 9, mode="bilinear", antialias=True),
+        upsample=lambda x: F.upsample(x, 9, mode="bicubic"),
+        upsample_bilinear=lambda x: F.upsample_bilinear(x, 9),
+        upsample_nearest=lambda x: F.upsample_nearest(x, 9),
+        group_norm=lambda x: F.group_norm(x, 2),
+        local_response_norm=lambda x: F.local_response_norm(x, 2),
+        pixel_shuffle=lambda x: F.pixel_shuffle(x, 2),
+        pixel_unshuffle=lambda x: F.pixel_unshuffle(x, 2),
+        unfold=lambda x: F.unfold(x, 3),
+        fold=lambda x: F.fold(x.flatten(2)[..., :9], (4, 4), 2),
+        pad=lambda x: F.pad(x, (1, 2, 0, 1), mode="reflect"),
+        dropout2d=F.dropout2d,
+        feature_alpha_dropout=F.feature_alpha_dropout,
+    ),
+    **functions(
+        VOLUME,
+        conv3d=lambda x: F.conv3d(x, x[:2, :, :2, :2, :2]),
+        conv_transpose3d=lambda x: F.conv_transpose3d(x, x[:2, :, :2, :2, :2]),
+        avg_pool3d=lambda x: F.avg_pool3d(x, 2),
+        max_pool3d=lambda x: F.max_pool3d(x, 2),
+        max_pool3d_with_indices=lambda x: F.max_pool3d_with_indices(x, 2),
+        lp_pool3d=lambda x: F.lp_pool3d(x, 4, 2),
+        max_unpool3d=unpool(F.max_pool3d, F.max_unpool3d),
+        adaptive_avg_pool3d=lambda x: F.adaptive_avg_pool3d(x, 2),
+        adaptive_max_pool3d=lambda x: F.adaptive_max_pool3d(x, 2),
+        adaptive_max_pool3d_with_indices=lambda x: F.adaptive_max_pool3d_with_indices(x, 2),
+        fractional_max_pool3d=lambda x: F.fractional_max_pool3d(x, 2, 2),
+        fractional_max_pool3d_with_indices=lambda x: F.fractional_max_pool3d_with_indices(x, 2, 2),
+        dropout3d=F.dropout3d,
+    ),
+}
+
+# What the modules and functions above rest on, and what is put on their weights.
+OTHERS: dict[str, Case] = {
+    "torch.nn.utils.weight_norm": (lambda: nn.utils.weight_norm(nn.Linear(6, 5)), ROW),
+    "torch.nn.utils.weight_norm, dim None": (lambda: nn.utils.weight_norm(nn.Linear(6, 5), dim=None), ROW),  # type: ignore[arg-type]
+    "torch.nn.utils.weight_norm, convolution": (lambda: nn.utils.weight_norm(nn.Conv2d(4, 3, 3)), IMAGE),
+    "torch.nn.utils.weight_norm, last axis": (lambda: nn.utils.weight_norm(nn.Linear(6, 5), dim=1), ROW),
+    "torch.nn.utils.spectral_norm": (lambda: nn.utils.spectral_norm(nn.Linear(6, 5)), ROW),
+    "parametrizations.weight_norm": (lambda: parametrizations.weight_norm(nn.Linear(6, 5)), ROW),
+    "parametrizations.weight_norm, convolution": (lambda: parametrizations.weight_norm(nn.Conv2d(4, 3, 3)), IMAGE),
+    "parametrizations.weight_norm, transposed": (
+        lambda: parametrizations.weight_norm(nn.ConvTranspose1d(4, 3, 2), dim=1),
+        SEQUENCE,
+    ),
+    "parametrizations.spectral_norm": (lambda: parametrizations.spectral_norm(nn.Linear(6, 5)), ROW),
+    "parametrizations.orthogonal": (lambda: parametrizations.orthogonal(nn.Linear(6, 6)), ROW),
+    "torch._weight_norm": (lambda: Call(lambda x: torch._weight_norm(x, x[:, :1].sin(), 0)), ROW),
+    "torch.cdist": (lambda: Call(lambda x: torch.cdist(x, x[:3].sin())), ROW),
+    "torch.cdist, p 1": (lambda: Call(lambda x: torch.cdist(x, x[:3].sin(), p=1.5)), ROW),
+    "torch.batch_norm": (
+        lambda: Call(lambda x: torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)),
+        ROW,
+    ),
+    "torch.layer_norm": (lambda: Call(lambda x: torch.layer_norm(x, (6,))), ROW),
+    "torch.linalg.vector_norm": (lambda: Call(lambda x: torch.linalg.vector_norm(x, dim=1)), ROW),
+    "torch.var": (lambda: Call(lambda x: x.var(1)), ROW),
+    "torch.select_scatter": (lambda: Call(lambda x: torch.select_scatter(x, x[:, 0].sin(), 1, -2)), ROW),
+    "Tensor.index_fill": (lambda: Call(lambda x: x.index_fill(1, torch.tensor([1, 4]), x.sum().sin())), ROW),
+    "torch.einsum": (lambda: Call(lambda x: torch.einsum("ni,nj->nij", x, x)), ROW),
+    "F.normalize, a zero row": (lambda: Call(lambda x: F.normalize(x * torch.eye(len(x), 1, dtype=x.dtype))), ROW),
+    "F.cosine_similarity, a zero row": (
+        lambda: Call(lambda x: F.cosine_similarity(x * torch.eye(len(x), 1, dtype=x.dtype), x.sin() + 2)),
+        ROW,
+    ),
+    "attention that weighs": (
+        lambda: With(nn.MultiheadAttention(6, 2, batch_first=True), lambda m, x: m(x, x, x)),
+        SEQUENCE,
+    ),
+}
