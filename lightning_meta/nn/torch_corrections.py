@@ -1,7 +1,7 @@
 """Replacements, in an inner loop, of torch operations whose second derivative or vmap rule is wrong or missing.
 
-`tests/nn/test_torch_corrections.py` finds such operations: it sweeps all of torch.nn and torch.nn.functional. Normalisation by a
-batch, which is also a choice, is in `lightning_meta.nn.batch_stats`.
+`tests/nn/test_torch_corrections.py` finds such operations: it sweeps all of torch.nn and torch.nn.functional. Normalisation
+by a batch, which is also a choice, is in `lightning_meta.nn.batch_stats`.
 """
 
 from collections.abc import Callable, Iterable

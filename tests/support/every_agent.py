@@ -10,11 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from agents import Favourite
 from datamodules.worlds import Worlds
 from lightning_meta.core import MetaRLLearner, World
 from lightning_meta.envs import Bandits
 from lightning_meta.training import MetaRL
-from support.agents import Favourite
 from support.packaged_agents import KNOWN, MODELS, make, remembers, world
 
 RUNS = (*MODELS, "favourite")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from agents import Favourite
 from datamodules.worlds import Worlds
 from lightning_meta.core import InputError, MDPs
 from lightning_meta.envs import Bandits
@@ -18,7 +19,6 @@ from lightning_meta.nn import GRU
 from lightning_meta.rl import RL2
 from lightning_meta.training import MetaRL
 from lightning_meta.training.monitor import Throughput
-from support.agents import Favourite
 from support.trainer import SILENT, of_lightning
 
 pytestmark = of_lightning

@@ -23,7 +23,7 @@ def config(callbacks: list[dict[str, Any]]) -> dict[str, Any]:
     last = {"filename": "last", "enable_version_counter": False}
     return {
         "model": {
-            "learner": {"class_path": "support.agents.Favourite"},
+            "learner": {"class_path": "agents.Favourite"},
             "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.05}},
             "scheduler": {"class_path": "torch.optim.lr_scheduler.StepLR", "init_args": {"step_size": 5}},
         },
@@ -122,26 +122,24 @@ def test_a_checkpoint_loads_as_an_agent(unbroken: Path) -> None:
 WORLD = "--config bandits.yaml --model.learner"
 MISTAKES = {
     f"fit {WORLD} lightning_meta.learners.ProtoNet": ["ProtoNet learns from labelled examples", "decision processes"],
-    "fit --config sinusoid.yaml --model.learner support.agents.Favourite": [
+    "fit --config sinusoid.yaml --model.learner agents.Favourite": [
         "Favourite is an agent",
         "Sinusoid gives labelled",
     ],
-    f"fit {WORLD} support.agents.Favourite --data.world.arms 0": ["arms is 0"],
-    f"fit {WORLD} support.agents.Favourite --data.world.armz 3": ["Bandits has no argument 'armz'", "arms"],
-    f"fit {WORLD} support.agents.Favourite --data.train_tasks 0": ["train_tasks is 0"],
-    f"fit {WORLD} support.agents.Continuous": ["Continuous as configured cannot act in Bandits", "5 discrete actions"],
-    f"fit {WORLD} support.agents.Favourite --trainer.gradient_clip_val 1": ["model.clip"],
-    f"fit {WORLD} support.agents.Favourite --trainer.accumulate_grad_batches 2": ["enlarge data.meta_batch"],
+    f"fit {WORLD} agents.Favourite --data.world.arms 0": ["arms is 0"],
+    f"fit {WORLD} agents.Favourite --data.world.armz 3": ["Bandits has no argument 'armz'", "arms"],
+    f"fit {WORLD} agents.Favourite --data.train_tasks 0": ["train_tasks is 0"],
+    f"fit {WORLD} agents.Continuous": ["Continuous as configured cannot act in Bandits", "5 discrete actions"],
+    f"fit {WORLD} agents.Favourite --trainer.gradient_clip_val 1": ["model.clip"],
+    f"fit {WORLD} agents.Favourite --trainer.accumulate_grad_batches 2": ["enlarge data.meta_batch"],
     f"fit {WORLD} test_meta_rl.Stepping --trainer.precision bf16-mixed": ["too coarse", "choose 32"],
     f"fit {WORLD} test_meta_rl.Stepping --model.clip 1": ["leave model.clip out"],
-    f"fit {WORLD} support.agents.Favourite --trainer.precision bf16-true": ["3 digits", "choose 32 or bf16-mixed"],
+    f"fit {WORLD} agents.Favourite --trainer.precision bf16-true": ["3 digits", "choose 32 or bf16-mixed"],
     "fit --config bandits.yaml --config rl2.yaml --data.meta_batch 12": ["12 tasks", "8 minibatches"],
     "fit --config point_robot.yaml --config pearl.yaml --data.train_tasks 10 --model.learner.capacity 1": [
         "at least as"
     ],
-    f"fit {WORLD} support.agents.Favourite --model.scheduler torch.optim.lr_scheduler.ReduceLROnPlateau": [
-        "waits for a score"
-    ],
+    f"fit {WORLD} agents.Favourite --model.scheduler torch.optim.lr_scheduler.ReduceLROnPlateau": ["waits for a score"],
     "test --config run.yaml --ckpt_path best --shots 1": ["--shots", "Worlds has not"],
     "test --config run.yaml --ckpt_path best --data.world.arms 4": ["start is [3], the learner's [4]"],
     "compare {ckpt} --on sinusoid --trust agents": [
