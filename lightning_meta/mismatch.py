@@ -1,4 +1,4 @@
-"""A torchvision that does not match torch: taken for absent, so that what needs none goes on.
+"""A torchvision that does not match torch: taken as absent, so that everything that does not need it still works.
 
 PyPI's torchvision on PyTorch's CPU build, or one that an upgrade of torch left behind, fails as it is imported ("operator
 torchvision::nms does not exist"), and torchmetrics, which Lightning imports, imports it wherever it is installed.
@@ -14,15 +14,15 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import Any
 
-SAID = "LIGHTNING_META_TORCHVISION"  # set where this was told, for the processes of a run
+SAID = "LIGHTNING_META_TORCHVISION"  # set where this was reported, for the processes of a run
 
 
 class MismatchError(ModuleNotFoundError):
-    """What the import of a torchvision that does not match ends with."""
+    """Raised by the import of a torchvision that does not match torch."""
 
 
 class NoVersion(importlib.metadata.Distribution):
-    """What an installed package looks like whose version nobody can read: to those who ask for it, it is not there."""
+    """A stand-in for a broken package that hides its version, so that libraries take it as not installed."""
 
     def read_text(self, filename: str) -> str | None:
         return "Name: torchvision\nVersion: unknown\n" if filename in ("METADATA", "PKG-INFO") else None
@@ -70,12 +70,12 @@ def hide_mismatch() -> None:
         why = mismatch(error)
         sys.meta_path.insert(0, Absent(why))
         if SAID not in os.environ:
-            os.environ[SAID] = "told"
-            print(f"lightning-meta: warning: {why}. What needs no torchvision goes on", file=sys.stderr)
+            os.environ[SAID] = "reported"
+            print(f"lightning-meta: warning: {why}. What does not need torchvision still works", file=sys.stderr)
 
 
 def mismatch(error: Exception) -> str:
-    """What does not match, and the command that mends it, from the index that torch came from."""
+    """Return one line that names the mismatch and the command that repairs it, from the index that torch came from."""
     version, torch = (importlib.metadata.version(name) for name in ("torchvision", "torch"))
     said = (str(error).splitlines() or [type(error).__name__])[0]
     build = torch.partition("+")[2]

@@ -1,4 +1,4 @@
-"""The process of a job, told apart from a later one that has the same number."""
+"""The process of a job, distinguished from a later one that has the same number."""
 
 import subprocess
 from contextlib import suppress

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """What a command does, and an example of it."""
+    """A command: its module, its line of help and an example."""
 
     purpose: str
     example: str = ""

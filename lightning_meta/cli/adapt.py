@@ -90,7 +90,7 @@ def repeated(examples: Examples, n: int) -> Examples:
 
 
 def image_preprocess(ckpt: Path) -> Preprocess:
-    """How the checkpoint's training images were made; InputError where it was not trained on images."""
+    """Return the preprocessing of the checkpoint's training images. Raise InputError if it was not trained on images."""
     made = images_of(ckpt, read(ckpt))
     if isinstance(made, FeatureInfo):
         raise InputError(

@@ -16,7 +16,7 @@ from lightning_meta.evaluation.rehearsal import rehearse
 from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
 from lightning_meta.reports.results import after_fit, check_result, keep_result, result, text, without
 from lightning_meta.training.checkpoint import load_weights, origin, read, unlike
-from lightning_meta.training.ending import leave_group, told_by_one
+from lightning_meta.training.ending import leave_group, raised_by_one
 from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.kept_states import check_states, unusable
 from lightning_meta.training.preemption import PreemptedError
@@ -48,15 +48,15 @@ def run_trainer(command: str, argv: list[str]) -> None:
         try:
             begin(command, cli, argv, with_options(config, rest))
             leave_group()
-        except PreemptedError as told:
+        except PreemptedError as stop:
             leave_group()
-            if told.saved and told.code not in (0, AGAIN):
+            if stop.saved and stop.code not in (0, AGAIN):
                 print(
-                    f"resume:     lightning-meta fit {shlex.join(without(argv, 'ckpt_path'))} --ckpt_path {told.saved}"
+                    f"resume:     lightning-meta fit {shlex.join(without(argv, 'ckpt_path'))} --ckpt_path {stop.saved}"
                 )
             raise
         except Exception as error:
-            raise told_by_one(error, cli.trainer) from error
+            raise raised_by_one(error, cli.trainer) from error
 
 
 def begin(command: str, cli: MetaCLI, argv: list[str], asked: dict[str, Any]) -> None:
@@ -118,12 +118,12 @@ def train(cli: FitCLI, checkpoint: dict[str, Any]) -> None:
     model, trainer = cli.model, cli.trainer
     parameters = sum(w.numel() for w in model.learner.parameters())
     rank_zero_info(f"{type(model.learner).__name__}, {parameters:,} parameters")
-    told = print if trainer.is_global_zero else lambda _: None
+    say = print if trainer.is_global_zero else lambda _: None
     for change in cli.changes:
-        told(f"changed: {change}")
+        say(f"changed: {change}")
     if limit := complete(checkpoint, trainer):
-        told(
-            f"this run is complete: {limit} is reached, and nothing is left to train. A larger one goes on; without"
+        say(
+            f"this run is complete: {limit} is reached, and nothing is left to train. A larger one continues it; without"
             " --ckpt_path, or as a job of another name, a new run begins"
         )
         return

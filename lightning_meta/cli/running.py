@@ -1,4 +1,4 @@
-"""How a command ends: with one message and a status, whatever stopped it."""
+"""End a command with one message and an exit status, whatever stopped it."""
 
 import io
 import os
@@ -73,7 +73,7 @@ def fail(message: str) -> None:
 
 
 def reader_left() -> bool:
-    """Whether nobody reads any more what this command prints, as after `| head`."""
+    """Return whether the reader of this command's output has left, as after `| head`."""
     poll = select.poll()
     for stream in (1, 2):
         poll.register(stream, 0)

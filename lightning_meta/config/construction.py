@@ -30,12 +30,12 @@ class Failure(NamedTuple):
             package = wanted[1] if wanted else self.error.name or text
             text = f"needs {package}, which is not installed: pip install {package}"
         else:
-            text = f"cannot be made as told: {text}"
+            text = f"cannot be made as configured: {text}"
         return f"{f'{where}: ' if where else ''}{self.kind.__name__} {text}"
 
 
 def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) -> Any:
-    """Make an object. Why that fails is kept, for the parser goes on to other members of a union and tells of all."""
+    """Make an object. The reason of a failure is kept, because the parser then tries the other members of a union."""
     try:
         return check_made(kind, kind(*args, **kwargs))
     except Exception as error:
@@ -45,7 +45,7 @@ def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) ->
 
 def why(error: Exception, failures: list[Failure], config: dict[str, Any]) -> str | None:
     """Why a configuration came to nothing: what our own code said, the first class that could not be made, a module that
-    cannot be imported, or what Lightning said. None where it is no fault of the configuration."""
+    cannot be imported, or what Lightning said. None where it is not a fault of the configuration."""
     root: BaseException = error
     while root.__cause__ and not isinstance(root, InputError):
         root = root.__cause__

@@ -20,7 +20,7 @@ SPEC = ("class_path", "init_args", "dict_kwargs")
 
 
 def diagnose(parser: ArgumentParser, config: dict[str, Any], linked: Collection[str]) -> str | None:
-    """What is wrong with a configuration, if that can be told. `linked` are arguments of a learner that its data give."""
+    """Return the first fault of a configuration, or None. `linked` names arguments of a learner that its data supply."""
     return next(faults(parser, config, "", linked), None)
 
 
@@ -80,7 +80,7 @@ def put(node: Any, path: list[str], value: Any, add: bool) -> None:
 
 
 def faults(parser: ArgumentParser, config: dict[Any, Any], where: str, linked: Collection[str]) -> Iterator[str]:
-    """What is wrong with the values that a parser's options are given, in the order of the configuration."""
+    """Yield the faults of the values given to a parser's options, in the order of the configuration."""
     dests = [action.dest for action in parser._actions if not action.dest.endswith("help")]
     groups = {dest for dest in dests if any(other.startswith(f"{dest}.") for other in dests)}
     hidden = {"config", "print_config", *groups}
@@ -115,7 +115,7 @@ def leaves(config: dict[Any, Any], known: Collection[str], prefix: str = "") -> 
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether jsonargparse takes a value for a type; null, of which it takes any, where the type has it."""
+    """Return whether a value is legal for a type, as jsonargparse sees it. Null is legal only if the type includes None."""
     if value is None:
         return hint is Any or NoneType in (hint, *get_args(hint))
     one = ArgumentParser(exit_on_error=False)
@@ -128,7 +128,7 @@ def accepts(hint: Any, value: Any) -> bool:
 
 
 def faulty(hint: Any, value: Any, where: str, linked: Collection[str]) -> Iterator[str]:
-    """What is wrong with a value that a type does not take: the innermost place, if there is one."""
+    """Yield the faults of a value that its type rejects, at the innermost place that can be named."""
     members = [*get_args(hint)] if get_origin(hint) in (Union, UnionType) else [hint]
     classes = [kind for one in members for kind in made(one)]
     wants_text = any(one in (str, int, float) or get_origin(one) is Literal for one in members)
@@ -151,14 +151,14 @@ def faulty(hint: Any, value: Any, where: str, linked: Collection[str]) -> Iterat
 
 
 def made(hint: Any) -> list[type]:
-    """The classes whose objects a type wants by their description, but for those in lists."""
+    """The classes whose objects a type wants by their description, except those in lists."""
     return classes(hint) if get_origin(hint) in (None, Callable) else []
 
 
 def faults_of_class(
     bases: list[type], value: Any, where: str, members: list[Any], linked: Collection[str]
 ) -> Iterator[str]:
-    """What is wrong with the description of an object of one of `bases`."""
+    """Yield the faults in the description of an object of one of `bases`."""
     names = " or a ".join(base.__name__ for base in bases)
     spec = {"class_path": value} if isinstance(value, str) else value
     path = spec.get("class_path")
@@ -206,7 +206,7 @@ def faults_of_class(
 
 
 def arguments(found: Any, positional: int) -> ArgumentParser:
-    """A parser of what a class or function takes, but for the first positional arguments."""
+    """A parser of what a class or function takes, except the first positional arguments."""
     inner = ArgumentParser(exit_on_error=False)
     skip: set[Any] = {positional} if positional else set()
     add = inner.add_class_arguments if isinstance(found, type) else inner.add_function_arguments

@@ -105,7 +105,7 @@ class MetaCLI(LightningCLI):
         self.model.save_hyperparameters({**model, "data": self.config_dump["data"]})
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """What keeps a run safe is beside the callbacks and plugins that are configured, not in their place."""
+        """Build the trainer, with the callbacks and plugins that make a run safe added to those of the configuration."""
         given = self.config_init["trainer"]
         saves = given["enable_checkpointing"] is not False and not given["fast_dev_run"]
         callbacks = guarded(given["callbacks"], self.given, self.folder, self.goes_on, saves)
@@ -139,7 +139,7 @@ class MetaCLI(LightningCLI):
 
 
 class FitCLI(MetaCLI):
-    """In a folder of the run's own; under a scheduler, of the job's name (LIGHTNING_META_RUN), where it goes on when started
+    """In a folder of the run's own; under a scheduler, of the job's name (LIGHTNING_META_RUN), where it continues when started
     again."""
 
     def before_instantiate_classes(self) -> None:
@@ -156,8 +156,9 @@ class FitCLI(MetaCLI):
         trainer.default_root_dir = str(self.folder.path)
 
     def compared(self, start: Start) -> list[Change]:
-        """What differs from the configuration of the checkpoint, or of a job that was stopped before it had one. InputError
-        where the run cannot go on with it."""
+        """Return the changes against the configuration of the checkpoint, or of a job that stopped before it had one.
+
+        Raise InputError if the run cannot continue with them."""
         before: dict[str, Any] = {}
         if start.checkpoint:
             before = configuration_of(read(start.checkpoint))
@@ -191,7 +192,7 @@ class TestCLI(ScoreCLI):
                 f"--{part}",
                 type=int,
                 nargs="+",
-                help=f"Test with so many {meaning}: several numbers, several tests; each of --ways with each of --shots.",
+                help=f"The {meaning} to test with. Several numbers give several tests, each of --ways with each of --shots.",
             )
 
 

@@ -14,8 +14,8 @@ OF_TRAINING_DATA = ("classes", "tasks")
 
 
 def module(config: dict[str, Any], rest: list[str]) -> type[MetaTraining] | type[MetaRL]:
-    """What trains the learner that the configuration files, or the arguments `rest` over them, name. InputError where the
-    data are of the other half."""
+    """Return the Lightning module that trains the learner named by the configuration files, or by the arguments `rest`
+    that override them. Raise InputError if the data do not suit it: labelled examples for an agent, or MDPs for a learner."""
     learner, data = (named(key, config, rest) for key in ("model.learner", "data"))
     gives = getattr(data, "gives", None)
     if issubclass(learner, MetaRLLearner):

@@ -104,7 +104,7 @@ def written(text: str, where: object) -> dict[str, Any]:
 
 
 def place(error: Exception) -> str:
-    """What YAML complains of, and the line and column."""
+    """Return YAML's complaint with its line and column."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return str(error).splitlines()[0]
@@ -183,7 +183,7 @@ def run_name(names: list[str]) -> str:
 
 
 def short(name: str) -> str:
-    """What a configuration file is called in the name of a run: its stem, or the folder of a shard set's task.yaml."""
+    """Return the part of a run's name that stands for a configuration file: its stem, or the folder of a set's task.yaml."""
     path = Path("text" if "\n" in name else name)
     return path.resolve().parent.name if path.stem == "task" else path.stem
 

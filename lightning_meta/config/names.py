@@ -12,10 +12,10 @@ from lightning_meta.mismatch import MismatchError
 
 
 def importable(path: str) -> tuple[Any, str | None]:
-    """What a dotted path names, or in a line why Python does not find it."""
+    """Return the object that a dotted path names, or one line that says why Python does not find it."""
     module, _, name = path.rpartition(".")
     if not all(part.isidentifier() for part in path.split(".")):
-        return None, f"{path!r} is no path of a class, as package.module.Class"
+        return None, f"{path!r} is not the path of a class, as package.module.Class"
     try:
         found = importlib.import_module(module)
     except MismatchError as error:
@@ -40,7 +40,7 @@ def importable(path: str) -> tuple[Any, str | None]:
 
 
 def no_module(name: str) -> str:
-    """What to do where Python finds no such module."""
+    """Return the remedy for a module that Python does not find."""
     top = name.partition(".")[0]
     if Path(f"{top}.py").is_file() or Path(top).is_dir():
         return (

@@ -13,7 +13,7 @@ from lightning_meta.core import InputError
 
 
 class ParserError(InputError):
-    """What a parser says of its arguments, and the parser."""
+    """An error of a parser about its arguments, with the parser."""
 
     def __init__(self, message: str, parser: ArgumentParser):
         super().__init__(message)

@@ -151,7 +151,7 @@ class FewShotLearner(nn.Module, ABC):
         return [self]
 
     def batch_statistics(self) -> str | None:
-        """What batch normalisation uses in evaluation; None without any. Frozen backbones keep their running statistics."""
+        """The statistics that batch normalisation uses in evaluation, or None. Frozen backbones keep running statistics."""
         norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-AGAIN = 75  # EX_TEMPFAIL: started again, the run goes on
+AGAIN = 75  # EX_TEMPFAIL: started again, the run continues
 BY_SCHEDULER = (signal.SIGUSR1, signal.SIGTERM)
 BY_USER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -21,7 +21,7 @@ class StoppedError(SystemExit):
 
 
 def preemptible() -> bool:
-    """Whether a scheduler takes the exit status 75 for `start me again`; its scripts set this variable."""
+    """Return whether a scheduler restarts a job that exits with status 75; its scripts then set this variable."""
     return os.environ.get("LIGHTNING_META_PREEMPTIBLE") == "1"
 
 

@@ -56,7 +56,7 @@ class Contestant(NamedTuple):
 
 
 def contestants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Contestant]:
-    """Each checkpoint, as configured. InputError where a file is no checkpoint or `names` do not fit."""
+    """Each checkpoint, as configured. InputError where a file is not a checkpoint or `names` do not fit."""
     found = []
     for path, name in zip(paths, chosen(paths, names), strict=True):
         checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
@@ -126,5 +126,5 @@ def readable(run: Path, name: str) -> list[Path]:
     found = sorted(run.rglob(name))
     own = [file for file in found if file.is_file() and file.resolve().is_relative_to(run.resolve())]
     for other in sorted({*found} - {*own}):
-        warnings.warn(f"{other} is no file of this run: its curve is left out", stacklevel=2)
+        warnings.warn(f"{other} is not a file of this run: its curve is left out", stacklevel=2)
     return own

@@ -21,7 +21,7 @@ from lightning_meta.training.task_data import TaskData
 def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[Any]:
     """The sizes to test at: every one of `ways` with every one of `shots`, by default the data module's own.
 
-    Raises InputError where `ways` are given for regression, or either for data that are no episodes.
+    Raises InputError where `ways` are given for regression, or either for data that are not episodes.
     """
     if isinstance(data, TaskData):
         return data.test_sizes(ways, shots)
@@ -102,7 +102,7 @@ def show_curve(stage: str, found: list[dict[str, Any]], trainer: Trainer, pictur
     for one in found:
         ways, shots = one["protocol"]["ways"], one["protocol"]["shots"]
         if not isinstance(shots, int):
-            return  # of a range there is no curve
+            return  # a range has no curve
         for way in filter(None, (one, one["other"])):
             label = "" if kind == "mse" else f"{shown(ways)}-way"
             label += f" {way['predictions']}" if one["other"] else ""

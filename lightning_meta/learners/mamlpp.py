@@ -34,7 +34,7 @@ class MAMLPlusPlus(GradientLearner):
         multi_step: Number of meta-batches over which the weight of the query losses moves, linearly, to the last inner step;
             0 for the last step alone from the start.
         learn_inner_lr: Inner rates that are learned with theta: one per weight tensor and inner step (step, the paper's;
-            more steps in evaluation go on with the last one's), one per weight tensor (layer), one per weight (parameter),
+            further steps in evaluation use the last one's), one per weight tensor (layer), one per weight (parameter),
             or none (no).
         first_order: Leave out the second derivatives of the inner steps.
         recompute: Keep only the weights of each inner step in training and compute the steps again in the backward pass
@@ -86,7 +86,7 @@ class MAMLPlusPlus(GradientLearner):
         return outcome
 
     def annealing(self) -> float:
-        """How far the weight of the query losses has moved to the last step, in 0..1."""
+        """The share of the weight of the query losses that has moved to the last step, in 0..1."""
         return min(int(self.meta_batches) / self.multi_step, 1.0) if self.training and self.multi_step else 1.0
 
     def diagnostics(self) -> dict[str, float]:

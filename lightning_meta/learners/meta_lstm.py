@@ -28,7 +28,7 @@ from lightning_meta.nn.task_network import TaskNetwork, Vectorize
 
 
 class GateState(NamedTuple):
-    """What every coordinate carries from one step to the next: the LSTM's memory, and both gates [coordinates]."""
+    """The state of every coordinate between two steps: the LSTM's memory and both gates [coordinates]."""
 
     memory: Memory
     input_gate: Tensor

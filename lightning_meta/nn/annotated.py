@@ -191,7 +191,7 @@ def called(value: Any, returned: Any, makers: Makers) -> Any:
     if isinstance(value, str):
         found = makers.name(value)
         if not callable(found):
-            raise InputError(f"{value!r} is no function or class that Python finds")
+            raise InputError(f"{value!r} is not a function or class that Python finds")
         return found
     if isinstance(value, dict) and "class_path" in value:
         kinds = [one for one in alternatives(returned) if isinstance(one, type)]

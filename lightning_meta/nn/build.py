@@ -13,7 +13,7 @@ from lightning_meta.nn.annotated import Makers, arguments_of
 
 
 def find(class_path: str) -> Any:
-    """What a dotted path names, or None. It imports the module: give it what a user named, never what a file says."""
+    """Return the object that a dotted path names, or None. This imports the module: pass only names that the user gave."""
     path, _, name = class_path.rpartition(".")
     try:
         return getattr(importlib.import_module(path), name, None)
@@ -43,19 +43,19 @@ def _partial(spec: Any, find: Callable[[str], Any], name: Callable[[str], Any]) 
     found = find(spec["class_path"])
     if not makes_module(found):
         raise InputError(
-            f"{spec['class_path']!r} is no torch module that Python finds, nor a function annotated to return one"
+            f"{spec['class_path']!r} is not a torch module that Python finds, nor a function annotated to return one"
         )
     makers = Makers(lambda nested: _make(nested, find, name), lambda nested: _partial(nested, find, name), name)
     return partial(found, **arguments_of(found, arguments(spec), makers))
 
 
 def arguments(spec: dict[str, Any]) -> dict[str, Any]:
-    """What a description calls its class with."""
+    """Return the arguments of a description's class."""
     return {**(spec.get("init_args") or {}), **(spec.get("dict_kwargs") or {})}
 
 
 def makes_module(found: Any) -> bool:
-    """Whether calling it gives a torch module, as far as it says so itself."""
+    """Return whether an object declares that calling it gives a torch module."""
     try:
         kind = get_type_hints(found).get("return") if inspect.isfunction(found) else found
     except (NameError, TypeError):  # annotations that do not resolve

@@ -74,9 +74,9 @@ class GradientDescent(nn.Module):
 
 
 def check_recompute(recompute: bool, first_order: bool, batch_stats: BatchStats, vectorize: Vectorize) -> Vectorize:
-    """How tasks have to run: in a loop where inner steps are computed again, otherwise as chosen.
+    """Return how tasks run: in a loop if inner steps are recomputed, otherwise as chosen.
 
-    Raises InputError where the steps cannot be computed again.
+    Raises InputError if the steps cannot be recomputed.
     """
     # Running statistics have moved by the time of the backward pass.
     if recompute and (first_order or vectorize == "vmap" or batch_stats == "running"):

@@ -56,7 +56,7 @@ class SequenceNetwork(nn.Module, ABC):
 
 
 def shared(memory: Memory, batch: int) -> Memory:
-    """Repeat each memory so that `batch` sequences go on from fewer; `batch` is a multiple of their number."""
+    """Repeat each memory so that `batch` sequences continue from fewer; `batch` is a multiple of their number."""
     return tuple(part.repeat_interleave(batch // len(part), 0) if len(part) < batch else part for part in memory)
 
 

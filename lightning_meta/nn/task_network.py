@@ -113,11 +113,11 @@ class TaskNetwork(nn.Module):
 
     @property
     def sees_support(self) -> bool:
-        """Whether queries are normalised by the support set, as far as is known before the first pass."""
+        """Return whether queries are normalised by the support set, as far as that is known before the first pass."""
         return self.batch_stats == "support" and self.normalises is not False
 
     def context(self, support: Shaped[Tensor, "tasks n *shape"]) -> Tensor:
-        """What phi keeps to normalise queries by: the support inputs or, where they are not used, none of them."""
+        """Return the support inputs that phi keeps to normalise queries by; empty if they are not used."""
         return support if self.sees_support else torch.empty_like(support[:, :0])
 
     def over_tasks(self, function: Callable[..., Any], x: Shaped[Tensor, "tasks n *shape"], *args: Any) -> Any:

@@ -91,7 +91,7 @@ def next_command(argv: list[str], checkpoint: Path) -> str:
 
 
 def without(argv: list[str], *keys: str) -> list[str]:
-    """The arguments but for some options and their values."""
+    """The arguments except some options and their values."""
     options, after = {f"--{key}" for key in keys}, ["", *argv]
     return [arg for arg, before in zip(argv, after, strict=False) if not options & {arg.split("=")[0], before}]
 
@@ -188,7 +188,7 @@ def text(found: dict[str, Any]) -> str:
     if groups["shots"]:
         lines += [f"{kind} at each number of shots; above, their mean", *rows(groups["shots"], kind, "shots ")]
     if groups["steps"]:
-        lines += [f"{kind} after so many inner steps", *rows(groups["steps"], kind, "steps ")]
+        lines += [f"{kind} after each number of inner steps", *rows(groups["steps"], kind, "steps ")]
     if groups["presentation"]:
         lines.append("accuracy the first, second, ... time that a class is presented, before its label is seen")
         lines += rows(groups["presentation"], kind, "presentation ")

@@ -10,7 +10,7 @@ MEANING = {
     "total": "all returns of a trial",
 }
 POINTS = {
-    "updates": "return after so many updates of the policy",
+    "updates": "return after each number of policy updates",
     "episode": "return in each episode of a trial",
 }
 

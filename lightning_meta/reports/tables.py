@@ -30,7 +30,7 @@ def size_name(protocol: dict[str, Any]) -> str:
 
 
 def protocol_line(found: dict[str, Any], kind: str, without: tuple[str, ...] = ()) -> str:
-    """Stage, data set and the settings of the protocol but for some."""
+    """Stage, data set and the settings of the protocol except some."""
     settings = {name: value for name, value in found["protocol"].items() if name not in without}
     if kind == "mse":
         settings.pop("ways", None)  # regression has none

@@ -23,7 +23,7 @@ def make_scheduler(options: Search, space: list[Dimension], epochs: int) -> Tria
     """The scheduler of `options`; `epochs` is the length of a whole trial. InputError where it cannot be made."""
     if options.scheduler is None:
         return FIFOScheduler()
-    kind, given = described("scheduler", options.scheduler, TrialScheduler)
+    kind, given = class_and_arguments("scheduler", options.scheduler, TrialScheduler)
     legal = inspect.signature(kind).parameters
     if "time_attr" in legal:
         given.setdefault("time_attr", "training_iteration")
@@ -37,8 +37,8 @@ def make_scheduler(options: Search, space: list[Dimension], epochs: int) -> Tria
 
 
 def mutations(kind: type[PopulationBasedTraining], space: list[Dimension]) -> dict[str, Any]:
-    """What a population may change: all that varies but classes, which a member takes over with the weights and the
-    optimiser's state that belong to them; of PB2, whose Gaussian process needs bounds, the ranges."""
+    """Return the keys that a population may change: all that vary except classes, which a member takes over together
+    with the weights and the optimiser's state that belong to them. PB2 changes ranges only: its model needs bounds."""
     if not issubclass(kind, PB2):
         return {"hyperparam_mutations": {one.key: one.mutation() for one in space if not one.chooses_classes}}
     if any(not one.is_range for one in space):
@@ -65,7 +65,7 @@ def make_searcher(options: Search, space: list[Dimension]) -> Searcher | SearchA
         raise InputError(
             "search.space has a grid, which is tried point by point and needs no searcher: make it a choice"
         )
-    kind, given = described("searcher", options.searcher, Searcher)
+    kind, given = class_and_arguments("searcher", options.searcher, Searcher)
     legal = inspect.signature(kind).parameters
     if len(options.objectives) > 1:
         given |= {"metric": options.objectives, "mode": ["min"] * len(options.objectives)}
@@ -80,8 +80,8 @@ def make_searcher(options: Search, space: list[Dimension]) -> Searcher | SearchA
 
 
 def by_run(kind: type[Any], space: list[Dimension]) -> bool:
-    """Whether a searcher is asked for one key after the other, so that it learns of those that exist only under some choice
-    from the trials that had them. The others draw each key for each trial, and its value is passed over where it is none."""
+    """Return whether a searcher is asked for one key after another, so that it learns about conditional keys only from
+    the trials that had them. The others draw every key for every trial, and values of absent keys are ignored."""
     return issubclass(kind, OptunaSearch) and any(one.under for one in space)
 
 
@@ -99,7 +99,7 @@ def propose(trial: Any, space: list[Dimension]) -> None:
             values[one.key] = trial.suggest_float(one.key, *one.values, log=one.is_log)
 
 
-def described(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], dict[str, Any]]:
+def class_and_arguments(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], dict[str, Any]]:
     """The class that a description names, and its arguments, all of which it has."""
     if not isinstance(spec.get("class_path"), str):
         raise InputError(f"search.{what} is {spec}: give a class_path, and its init_args")
@@ -123,7 +123,7 @@ def described(what: str, spec: dict[str, Any], base: type) -> tuple[type[Any], d
 
 def built(what: str, value: Any) -> Any:
     """An argument; where it describes an object itself, such as Optuna's sampler, that object."""
-    return attempt(what, *described(what, value, object)) if is_description(value) else value
+    return attempt(what, *class_and_arguments(what, value, object)) if is_description(value) else value
 
 
 def attempt(what: str, kind: type[Any], given: dict[str, Any]) -> Any:

@@ -37,7 +37,7 @@ def opened(one: Dimension) -> list[Dimension]:
 
 
 def varying(spec: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """What varies inside a description: dotted keys, and where their values come from."""
+    """Return the varying keys inside a description, dotted, with the range or list that each draws from."""
     for key, value in spec.items() if isinstance(spec, dict) else ():
         if is_range(value):
             yield f"{path}{key}", value
@@ -106,7 +106,7 @@ def point(space: list[Dimension], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def recognised(one: Dimension, value: Any) -> tuple[Any, dict[str, Any]]:
-    """What the search calls a value, and what it says of the keys inside."""
+    """Return the search's name for a value, and the values of the keys inside it."""
     if one.is_range:
         low, high = one.values
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
@@ -126,8 +126,8 @@ def recognised(one: Dimension, value: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def matches(spec: Any, value: Any, inner: dict[str, Any], path: str = "") -> bool:
-    """Whether `value` is what `spec` describes; what stands in the place of a range goes to `inner`. A class may be given by
-    its name, and without its arguments."""
+    """Return whether `value` matches `spec`; values in the place of ranges are added to `inner`. A class may be given by
+    its name alone, without arguments."""
     if is_range(spec):
         inner[path] = value
         return True

@@ -1,4 +1,4 @@
-"""What a search found: reported, kept, and tested once."""
+"""Conclude a search: report its trials, keep the best checkpoint and meta-test it once."""
 
 import copy
 import os
@@ -19,7 +19,7 @@ from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune
 from lightning_meta.search.reporter import CHECKPOINT
 from lightning_meta.search.run import Job
 from lightning_meta.search.space import configured
-from lightning_meta.training.run_folder import loggers, told
+from lightning_meta.training.run_folder import logger_attribute, loggers
 
 
 def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> None:
@@ -68,7 +68,7 @@ def name_best(trainer: dict[str, Any]) -> None:
     """Name the runs of the winner's configuration after the search."""
     trainer["default_root_dir"] = f"{trainer.get('default_root_dir') or 'runs/run'}-best"
     for logger in loggers(trainer):
-        if (name := told(logger, "name")) is not None:
+        if (name := logger_attribute(logger, "name")) is not None:
             logger["init_args"]["name"] = f"{name}-best"
 
 

@@ -9,7 +9,7 @@ def named(values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """The values to choose from, and what their short names stand for: a class is called as such, with the arguments that
     tell it from another of its name, `MLP(sizes=[1, 8])`; a list is called as it is written; numbers, words, booleans and
     null stand for themselves."""
-    values = [described(value) for value in values]
+    values = [short_form(value) for value in values]
     names, meant = [], {}
     for i, value in enumerate(values):
         if not isinstance(value, (dict, list)):
@@ -23,7 +23,7 @@ def named(values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     return names, meant
 
 
-def described(value: Any) -> Any:
+def short_form(value: Any) -> Any:
     """A class that is given by its path alone, as a description."""
     if isinstance(value, str) and "." in value:
         try:
@@ -45,13 +45,13 @@ def called(value: Any, others: list[Any]) -> str:
     telling = {key: v for key, v in own.items() if any(other.get(key) != v for other in args)}
     if not telling:
         return name
-    return f"{name}({', '.join(f'{key}={shown(v)}' for key, v in telling.items())})"
+    return f"{name}({', '.join(f'{key}={short_value(v)}' for key, v in telling.items())})"
 
 
-def shown(value: Any) -> str:
+def short_value(value: Any) -> str:
     return called(value, []) if is_description(value) else value if isinstance(value, str) else json.dumps(value)
 
 
 def is_description(value: Any) -> bool:
-    """Whether a value describes a class, by `class_path` and `init_args`."""
+    """Return whether a value describes a class by `class_path` and `init_args`."""
     return isinstance(value, dict) and isinstance(value.get("class_path"), str)

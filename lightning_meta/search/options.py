@@ -1,4 +1,4 @@
-"""What a search is told."""
+"""Options of a search."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from lightning_meta.core import InputError
 
 @dataclass
 class Search:
-    """How configurations are searched.
+    """Search over configurations.
 
     Args:
         space: what varies: dotted keys of the configuration, and for each where its values come from: `uniform`,
@@ -25,7 +25,7 @@ class Search:
         gpus: GPUs of a process of a trial, or a fraction.
         workers: processes of a trial, which train by DDP.
         concurrent: trials that run at the same time; by default as many as there is room for.
-        retries: how often a trial whose worker or node died goes on from its last checkpoint.
+        retries: how often a trial whose worker or node died continues from its last checkpoint.
         hours: wall-clock limit of the search; the trials are then stopped and judged as they are.
         seed: names the random choices of the search.
         storage: folder or URL that all nodes see, for the checkpoints of the trials; by default the search's own folder.

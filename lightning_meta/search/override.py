@@ -1,4 +1,4 @@
-"""A run that goes on from a checkpoint under another configuration."""
+"""Continue a run from a checkpoint under another configuration."""
 
 from typing import Any
 

@@ -20,5 +20,5 @@ class TuneCLI(MetaCLI):
 
     def before_instantiate_classes(self) -> None:
         if self.config.ckpt_path:
-            raise InputError("tune begins its trials anew and takes no --ckpt_path; --resume goes on with a search")
+            raise InputError("tune begins its trials anew and takes no --ckpt_path; --resume continues a search")
         super().before_instantiate_classes()

@@ -72,7 +72,7 @@ def score(line: dict[str, Any], kind: str) -> float:
 
 
 def place(one: Dimension, value: Any) -> float:
-    """Where a value is drawn: numbers as they are, other choices by their number in the list."""
+    """Return the coordinate of a value: numbers as they are, other choices by their index in the list."""
     return value if is_number(one) else one.values.index(value)
 
 

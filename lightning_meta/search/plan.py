@@ -1,4 +1,4 @@
-"""What all trials of a search share, and a run of one of their processes."""
+"""The plan that all trials of a search share, and the run of one of their processes."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from lightning_meta.search.worker import fit
 
 
 class Plan(NamedTuple):
-    """What all trials of a search share. It travels to their workers."""
+    """The plan that all trials of a search share. It is pickled and sent to their workers."""
 
     config: dict[str, Any]  # complete; a trial's values go over it
     space: list[Dimension]

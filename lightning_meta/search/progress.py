@@ -1,4 +1,4 @@
-"""What a search shows while it runs, and the history that its report is made from."""
+"""Show the progress of a search, and record the history that its report is made from."""
 
 import json
 import signal
@@ -80,7 +80,7 @@ class Narrator(Callback):
         return f"{name} {score:.4f}, best so far {self.best:.4f}"
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
-        self.mishap(trial, "goes on from its last checkpoint")
+        self.mishap(trial, "continues from its last checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
         self.mishap(trial, "this was once too often")

@@ -1,4 +1,4 @@
-"""What a search found: a row for each trial, and the winner."""
+"""Report a search: one row per trial, and the winner."""
 
 import shutil
 from pathlib import Path
@@ -61,14 +61,14 @@ def rows(
 
 
 def whole(line: dict[str, Any], trainer: dict[str, Any]) -> bool:
-    """Whether a trial came to the last validation that its trainer makes, as that report of it tells."""
+    """Return whether a trial reached the last validation of its trainer, according to its last report."""
     epochs, every, steps = (trainer.get(key) or -1 for key in ("max_epochs", "check_val_every_n_epoch", "max_steps"))
     last = epochs - epochs % max(every, 1) if epochs > 0 else float("inf")
     return (line["epoch"] or 0) >= last or 0 < steps <= (line["step"] or 0)
 
 
 def dominates(one: Row, other: Row) -> bool:
-    """Whether a trial is as good as another in all objectives and better in one. One that has none is worse than all."""
+    """Return whether a trial is at least as good as another in all objectives and better in one. Without values it is worst."""
     if not (one.objectives and other.objectives):
         return bool(one.objectives) or not other.objectives
     pairs = list(zip(one.objectives, other.objectives, strict=True))
@@ -93,7 +93,7 @@ def table(found: list[Row], space: list[Dimension], kind: str, objectives: list[
     heads = [*map(plain, objectives), "front"] if several else []
     lines = [["trial", *names.values(), kind, *heads, "at epoch", "epochs", "ended"]]
     for row in found:
-        score = "" if row.score is None else shown(row.score, row.ci95, kind)
+        score = "" if row.score is None else with_interval(row.score, row.ci95, kind)
         values = [brief(row.values.get(key, "-")) for key in names]
         each = [f"{value:.4f}" for value in row.objectives] or [""] * len(objectives)
         judged = [*each, "*" * row.front] if several else []
@@ -114,7 +114,7 @@ def choice(found: list[Row], objectives: list[str]) -> str:
     return f"{said} by the mean of {' and '.join(map(plain, objectives))}; on the Pareto front: {', '.join(front)}"
 
 
-def shown(score: float, ci95: float | None, kind: str) -> str:
+def with_interval(score: float, ci95: float | None, kind: str) -> str:
     """An accuracy in per cent, anything else as it is, with its interval."""
     scale, unit, digits = (100, " %", 2) if kind == "accuracy" else (1, "", 4)
     interval = "" if ci95 is None else f" +- {scale * ci95:.{digits}f}"

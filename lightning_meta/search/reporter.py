@@ -18,9 +18,9 @@ CHECKPOINT = "trial.ckpt"
 
 
 class Reporter(Callback):
-    """Reports what a validation found, with a checkpoint from which the trial goes on exactly.
+    """Reports what a validation found, with a checkpoint from which the trial continues exactly.
 
-    `report` is ray.tune.report, or None in processes that only take part. Raises Diverged where an objective is no number.
+    `report` is ray.tune.report, or None in processes that only take part. Raises Diverged where an objective is not a number.
     """
 
     def __init__(self, objectives: list[str], values: dict[str, Any], report: Callable[..., None] | None):
@@ -42,7 +42,7 @@ class Reporter(Callback):
         self.validated = False
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for name in self.objectives:
-            found[name] = objective(found, name)
+            found[name] = logged_objective(found, name)
             if not math.isfinite(found[name]):  # Ray compares numbers
                 raise diverged(trainer, name, found[name], trainer.global_step)
         found["objective"] = sum(found[name] for name in self.objectives) / len(self.objectives)
@@ -53,8 +53,8 @@ class Reporter(Callback):
                 self.report(found, checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-def objective(found: dict[str, float], name: str) -> float:
-    """What validation logged by this name; the error at some shots, of which it logs the score."""
+def logged_objective(found: dict[str, float], name: str) -> float:
+    """Return the value that validation logged by this name; the error at a number of shots is computed from the score."""
     if name in found:
         return found[name]
     score = found[name.removesuffix("/error")]

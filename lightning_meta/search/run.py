@@ -32,7 +32,7 @@ def join_cluster(address: str | None) -> None:
     os.environ |= {
         "RAY_AIR_NEW_OUTPUT": "0",  # Ray's own narration
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search goes on with --resume
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # --resume continues an interrupted search
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial sees the GPUs that it asked for
         "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of trials that nobody waits for any more
@@ -157,14 +157,14 @@ class Job:
         )
 
     def can_go_on(self) -> bool:
-        """Whether a search that was stopped has left its state."""
+        """Return whether a stopped search has left the state that it can continue from."""
         return tune.Tuner.can_restore(f"{self.storage}/{self.name}", self.filesystem)
 
     def restored(self) -> tune.Tuner:
         path = f"{self.storage}/{self.name}"
         if not self.can_go_on():
             raise InputError(
-                f"{path} holds no search that can go on: its driver ended before the first trial began. Start it again"
+                f"{path} holds no search that can continue: its driver ended before the first trial began. Start it again"
                 " without --resume"
             )
         tuner = tune.Tuner.restore(
@@ -174,13 +174,13 @@ class Job:
             tuner.get_results()
         except RuntimeError as error:  # Ray would begin anew, and without a space
             raise InputError(
-                f"{path} holds a state that cannot be read, so that the search cannot go on. What it found is in"
+                f"{path} holds a state that cannot be read, so that the search cannot continue. What it found is in"
                 f" {self.folder}; start it again without --resume"
             ) from error
         return tuner
 
     def run(self, resume: bool) -> tune.ResultGrid:
-        """Search to the end. InputError where Ray cannot go on, as when the storage vanishes or fills."""
+        """Search to the end. Raise InputError if Ray cannot continue, as when the storage vanishes or fills."""
         random.seed(self.options.seed)  # Ray's population based training and its domains draw from these
         np.random.seed(self.options.seed)
         try:
@@ -190,7 +190,7 @@ class Job:
         except (OSError, EOFError, TuneError, ValueError) as error:  # of a lost experiment Ray says ValueError
             raise InputError(
                 f"the search ended: {trouble(self.places) or error}. Its history so far is in {self.folder};"
-                " the same command with --resume goes on"
+                " the same command with --resume continues"
             ) from error
         finally:
             self.reserve.give_back()

@@ -58,11 +58,11 @@ class Dimension:
         return copy.deepcopy(self.described[value]) if isinstance(value, str) and value in self.described else value
 
     def domain(self) -> Any:
-        """Where Ray draws from."""
+        """Return the domain that Ray draws a key's values from."""
         return RANGES[self.kind](*self.values) if self.is_range else LISTS[self.kind](self.values)
 
     def mutation(self) -> Any:
-        """Where Ray's population based training draws from, or the list whose neighbours it goes to."""
+        """Return the domain that Ray's population-based training draws from, or the list whose neighbours it moves to."""
         return self.domain() if self.is_range else self.values
 
     def clip(self, value: Any) -> Any:
@@ -98,7 +98,7 @@ def dimension(key: str, spec: Any, under: dict[str, list[str]] | None = None) ->
 
 
 def exists(one: Dimension, values: dict[str, Any]) -> bool:
-    """Whether a key is there at some point of the space."""
+    """Return whether a key exists at a point of the space."""
     return all(values.get(key) in names for key, names in one.under.items())
 
 

@@ -1,4 +1,4 @@
-"""Where a search is kept, and how it ends well when that fills or vanishes."""
+"""Store a search, and end it cleanly if the storage fills up or vanishes."""
 
 import errno
 import io
@@ -18,7 +18,7 @@ LITTLE = 2**20  # bytes: with less, a disk is full
 
 
 def stored(options: Search, folder: Path) -> tuple[str, str]:
-    """Where Ray keeps the checkpoints of the search in `folder`: the storage, and a name in it."""
+    """Return the storage in which Ray keeps the checkpoints of the search in `folder`, and the name within it."""
     if options.storage is None:
         return str(folder.parent), folder.name
     place = os.path.abspath(options.storage) if is_local(options.storage) else options.storage
@@ -26,7 +26,7 @@ def stored(options: Search, folder: Path) -> tuple[str, str]:
 
 
 def trouble(places: list[str]) -> str | None:
-    """What is wrong with places to store in, if that can be told."""
+    """Return a message if a storage location is missing or full, otherwise None."""
     for place in filter(is_local, places):
         if not Path(place).is_dir():
             return f"{place} is gone"
@@ -36,7 +36,7 @@ def trouble(places: list[str]) -> str | None:
 
 
 def no_space(said: str) -> bool:
-    """Whether this is what the system says of a disk, or a user's share of it, that is full."""
+    """Return whether an error says that a disk, or the user's quota of it, is full."""
     return any(os.strerror(code) in said for code in (errno.ENOSPC, errno.EDQUOT))
 
 

@@ -23,7 +23,7 @@ UNWANTED = ("ModelCheckpoint", "RunSummary", "Preemption")  # Ray keeps checkpoi
 
 def run_trial(values: dict[str, Any], plan: Plan) -> None:
     """Train at these values, from the trial's checkpoint if it has one. A failure that would come again ends the trial with
-    its reason in the last report; one of a worker or node passes, and Ray goes on from the checkpoint."""
+    its reason in the last report; one of a worker or node passes, and Ray continues from the checkpoint."""
     config = trial_config(values, plan, tune.get_context().get_trial_name())
     checkpoint = in_place(tune.get_checkpoint())
     try:

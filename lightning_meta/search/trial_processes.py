@@ -77,7 +77,7 @@ def join(plan: Plan, config: dict[str, Any], checkpoint: tune.Checkpoint | None,
 
 
 def take_place(rank: int, world: int, address: Address) -> None:
-    """What Lightning and torch read of a process's place among the others."""
+    """Set the environment variables from which Lightning and torch read a process's rank."""
     host, port = address
     os.environ.pop(
         "SLURM_NTASKS", None

@@ -60,7 +60,8 @@ def search(cli: MetaCLI, argv: list[str]) -> None:
         grid = job.run(resume)
     except StoppedError:
         print(
-            f"stopped; the same command with --resume goes on: lightning-meta tune {shlex.join(argv)}", file=sys.stderr
+            f"stopped; the same command with --resume continues: lightning-meta tune {shlex.join(argv)}",
+            file=sys.stderr,
         )
         raise
     try:
@@ -181,7 +182,7 @@ def gone_on_with(runs: Path, config: dict[str, Any], options: dict[str, Any]) ->
 
 
 def check_same(folder: Path, config: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Whether a folder holds a search. InputError where it is of another configuration."""
+    """Return whether a folder holds a search. Raise InputError if that search has another configuration."""
     file = folder / "search.yaml"
     if not file.is_file():
         return False

@@ -32,7 +32,7 @@ def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> 
 
 
 def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -> list[dict[str, Any]]:
-    """What a checkpoint reaches in meta-test, a result for each of `shots`; relative paths are meant from `cwd`."""
+    """Meta-test a checkpoint and return one result per entry of `shots`. Relative paths are resolved against `cwd`."""
     if os.path.isdir(cwd):
         os.chdir(cwd)
     with warnings.catch_warnings(), only_errors(*LIGHTNING):

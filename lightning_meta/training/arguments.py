@@ -18,7 +18,7 @@ def check_types(kind: type, arguments: dict[str, Any], find: Callable[[str], Any
 
 
 def fits(value: Any, hint: Any, find: Callable[[str], Any]) -> bool:
-    """Whether a plain value, or a description of a module, is of a type, as far as the type is one of those in our
+    """Return whether a plain value, or the description of a module, is of a type, for the types that occur in our
     constructors."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:

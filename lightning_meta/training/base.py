@@ -1,4 +1,4 @@
-"""What training of either half shares: theta, its optimiser, and the means over tasks that an evaluation logs."""
+"""The base of few-shot training and meta-RL: theta, its optimiser, and the means over tasks that an evaluation logs."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
@@ -56,7 +56,7 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
             optimizer = self.make_optimizer(self.theta() if weights is None else weights)
             scheduler = self.make_scheduler(optimizer) if self.make_scheduler else None
         except (ValueError, TypeError) as error:
-            raise InputError(f"the outer optimizer or its scheduler cannot be made as told: {error}") from error
+            raise InputError(f"the outer optimizer or its scheduler cannot be made as configured: {error}") from error
         return optimizer, scheduler
 
     def make_tried(self, weights: list[Parameter]) -> tuple[Optimizer, Any]:
@@ -106,14 +106,14 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
         self.summary = Summary()
 
     def check_score(self, name: str, mean: Tensor) -> None:
-        """Raise InputError where a mean that the learner is judged by is no number."""
+        """Raise InputError where a mean that the learner is judged by is not a number."""
         if name.rpartition("/")[2] not in JUDGED or mean.isfinite():
             return
         if self.trainer.state.fn == TrainerFn.FITTING:
             raise_in_all(diverged(self.trainer, name, mean, self.global_step), self.device)
         error = InputError(
-            f"{name} is {float(mean)}: on some of these tasks the learner adapts to what is no number, or they hold one that is"
-            " not finite. Mend the data, lower the inner learning rate, or choose another checkpoint"
+            f"{name} is {float(mean)}: the learner adapts to values that are not finite on some of these tasks, or they hold"
+            " such values. Mend the data, lower the inner learning rate, or choose another checkpoint"
         )
         raise_in_all(error, self.device)
 

@@ -44,7 +44,7 @@ class WholeFiles(TorchCheckpointIO):
             return super().load_checkpoint(path, map_location, weights_only)
         checkpoint = read(path)
         if not {"pytorch-lightning_version", "loops"} <= checkpoint.keys():
-            raise InputError(f"{path} holds weights and no state of a training: there is nothing to go on with")
+            raise InputError(f"{path} holds weights and no state of a training: there is nothing to resume")
         return checkpoint
 
 
@@ -55,7 +55,7 @@ def load(path: str | Path, learner: Any = None, trust: Sequence[str] = ()) -> An
 
     A checkpoint that the command line wrote names its learner, and may name no class but those on a list. `trust` are the
     packages whose classes it may name too, `["my_package"]`: their code runs. For another checkpoint, give a `learner`
-    built like the one that was trained. Raises InputError where the file is no checkpoint, names no learner or a class that
+    built like the one that was trained. Raises InputError where the file is not a checkpoint, names no learner or a class that
     it may not, or holds the weights of another one.
     """
     checkpoint, trusted = read(path), Trust(trust)
@@ -97,7 +97,7 @@ def load_weights(learner: Learner, checkpoint: dict[str, Any], path: str | Path)
 
 
 def is_called(kind: type, class_path: Any) -> bool:
-    """Whether a path is one of a class, as far as is known without importing what a file names."""
+    """Return whether a path names a given class, without importing anything that a file names."""
     module, _, name = str(class_path).rpartition(".")
     known = vars(sys.modules[module]) if module in sys.modules else {}
     return known[name] is kind if name in known else name == kind.__name__
@@ -107,12 +107,12 @@ def build(spec: dict[str, Any]) -> Learner:
     """The learner that a user's configuration describes: `class_path` and `init_args`, nested for a backbone."""
     learner = build_module(spec)
     if not isinstance(learner, Learner):
-        raise InputError(f"{spec['class_path']!r} is no FewShotLearner or MetaRLLearner")
+        raise InputError(f"{spec['class_path']!r} is not a FewShotLearner or MetaRLLearner")
     return learner
 
 
 class Origin(NamedTuple):
-    """What a checkpoint tells of its making; None where it does not."""
+    """The origin of a checkpoint, as it records it; None for what it does not record."""
 
     path: str
     trained_on: str | None  # the root of a shard set, else the name of a world or a data module
@@ -158,8 +158,8 @@ def learner_arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def trained_with(path: str | Path, name: str) -> int | None:
-    """How many there are of something, as the arguments of a checkpoint's learner say: 1 where it has no such argument,
-    None where the checkpoint tells of no learner. InputError where it is more than the weights are long."""
+    """Return a count from the arguments of a checkpoint's learner: 1 if the learner has no such argument, None if the
+    checkpoint records no learner. Raise InputError if the count exceeds the length of the weights."""
     checkpoint = read(path)
     spec = _spec(checkpoint)
     if not spec:

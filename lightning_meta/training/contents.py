@@ -1,4 +1,4 @@
-"""What stands in a checkpoint file, which may be a stranger's: read without running code, checked before it is used."""
+"""Read the contents of a checkpoint, possibly a stranger's, without running code, and check them before use."""
 
 import pickletools
 import re
@@ -37,7 +37,7 @@ READ = ("learner", "optimizer", "scheduler", "data")  # of the hyper-parameters
 def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint as a dictionary of tensors and plain values; no code in it is run, and nothing is imported.
 
-    Raises InputError where there is no such file, or it is no checkpoint.
+    Raises InputError where there is no such file, or it is not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,12 +47,12 @@ def read(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes fail in many ways
         raise InputError(
-            f"{path} is no checkpoint of lightning-meta: it is truncated, no file of PyTorch's, or holds code"
+            f"{path} is not a checkpoint of lightning-meta: it is truncated, not a file of PyTorch's, or holds code"
         ) from error
     try:
         check_contents(checkpoint)
     except ValueError as error:
-        raise InputError(f"{path} is no checkpoint of lightning-meta, or is damaged: {error}") from error
+        raise InputError(f"{path} is not a checkpoint of lightning-meta, or is damaged: {error}") from error
     return checkpoint
 
 
@@ -72,7 +72,7 @@ def check_archive(path: Path) -> None:
 
 def check_contents(checkpoint: Any) -> None:
     """ValueError where a part has another type than Lightning gives it, a tensor claims more than its file holds, or a
-    description is no plain YAML."""
+    description is not plain YAML."""
     if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("state_dict"), dict)):
         raise ValueError("it holds no state_dict")
     for name in (*checkpoint, *checkpoint["state_dict"]):
@@ -115,7 +115,7 @@ def check_tensors(checkpoint: dict[str, Any]) -> None:
 
 
 def check_progress(loops: Any) -> None:
-    """How far the loops of a training are is counted in whole numbers."""
+    """Check that the progress of a training's loops is counted in whole numbers."""
     check_description(loops, "loops")
     queue = [loops]
     while queue:
@@ -148,11 +148,11 @@ def check_description(value: Any, name: str) -> None:
         for one in level:
             if isinstance(one, dict):
                 if not all(isinstance(key, str) for key in one):
-                    raise ValueError(f"the hyper-parameter {name} has keys that are no text")
+                    raise ValueError(f"the hyper-parameter {name} has keys that are not text")
                 if not isinstance(one.get("init_args") or {}, dict) or not isinstance(
                     one.get("dict_kwargs") or {}, dict
                 ):
-                    raise ValueError(f"the hyper-parameter {name} has init_args that are no dictionary")
+                    raise ValueError(f"the hyper-parameter {name} has init_args that are not a dictionary")
                 below += one.values()
             elif isinstance(one, (list, tuple)):
                 below += one

@@ -1,4 +1,4 @@
-"""How a run of one or several processes ends that an error stopped: together, and with one message."""
+"""End a run of one or several processes after an error: all processes together, with one message."""
 
 import os
 import re
@@ -20,7 +20,7 @@ PATIENCE = 20.0  # seconds, for the other processes of a run to end
 LOST = r"(?i)connection (closed|reset|refused)|broken pipe|nccl|gloo"
 
 
-def told_by_one(error: Exception, trainer: Trainer) -> Exception:
+def raised_by_one(error: Exception, trainer: Trainer) -> Exception:
     """The error to end with: one that all processes raise is the first one's to print, and one that this process raises alone
     ends those that it started."""
     if isinstance(error, SharedError):
@@ -43,13 +43,13 @@ def told_by_one(error: Exception, trainer: Trainer) -> Exception:
         return InputError(cannot_write(folder, error))
     if isinstance(error, RuntimeError) and trainer.world_size > 1 and re.search(LOST, str(error)):
         return InputError(
-            "another process of this run has ended, so this one cannot go on: the reason is in its message"
+            "another process of this run has ended, so this one cannot continue: the reason is in its message"
         )
     return error
 
 
 def said(error: BaseException) -> str:
-    """What our own code complained of, where the parser wrapped it, else what this error says."""
+    """Return the message of our own error if the parser wrapped one, otherwise the message of this error."""
     inner = error.__cause__
     while inner and not isinstance(inner, InputError):
         inner = inner.__cause__

@@ -1,4 +1,4 @@
-"""What an episode tells of a learner: the measurements that `test`, `validate` and `compare` share."""
+"""Measure a learner on an episode: the measurements that `test`, `validate` and `compare` share."""
 
 import resource
 import sys
@@ -50,7 +50,7 @@ def measure(learner: FewShotLearner, episode: Episode) -> Measured:
 
 
 def _now(x: Tensor) -> float:
-    """Seconds on a clock, when the device of x has done all it was told to."""
+    """Return the seconds of a clock after the device of x has finished its work."""
     if x.is_cuda:
         torch.cuda.synchronize(x.device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""Numbers that are not finite: found at the step where they appear, told in one message, and never saved."""
+"""Numbers that are not finite: found at the step where they appear, reported in one message, and never saved."""
 
 from collections.abc import Iterable
 from pathlib import Path

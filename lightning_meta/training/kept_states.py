@@ -1,4 +1,4 @@
-"""The states that a checkpoint keeps beside theta, tried before a run goes on with them."""
+"""The states that a checkpoint keeps beside theta, tried before a run continues with them."""
 
 from collections.abc import Sequence
 from copy import deepcopy

@@ -116,7 +116,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
                 self.add_curves(self.test_name, episode, found)
 
     def any_process(self, fact: bool) -> bool:
-        """Whether any process found it: all must log the same."""
+        """Return whether the condition holds in any process: all must log the same keys."""
         return self.trainer.strategy.reduce_boolean_decision(fact, all=False)
 
     def add_curves(self, stage: str, episode: Episode, found: Measured) -> None:

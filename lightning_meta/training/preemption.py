@@ -20,7 +20,7 @@ from lightning_meta.training.run_checkpoints import LastCheckpoint
 
 
 class PreemptedError(SystemExit):
-    """The run was told to stop. `saved` is the checkpoint that it goes on from, of a fit."""
+    """The run stopped on a signal. `saved` is the checkpoint from which a fit continues."""
 
     def __init__(self, status: int, saved: Path | None):
         super().__init__(status)
@@ -31,7 +31,7 @@ class Preemption(Callback):
     """A signal ends a run after the step that it is in, a fit with a checkpoint.
 
     Under a scheduler (LIGHTNING_META_PREEMPTIBLE=1), SIGUSR1 and SIGTERM end with status 75, by which its script starts the
-    run again: a fit goes on, a test begins anew. Else SIGINT (Ctrl-C), SIGTERM and SIGHUP end with 128 and the number of
+    run again: a fit continues, a test starts over. Else SIGINT (Ctrl-C), SIGTERM and SIGHUP end with 128 and the number of
     the signal; a second SIGINT leaves at once.
 
     The signal's handler only sets a flag. Processes agree on it after a step, all of them after the same one, so that none
@@ -119,7 +119,7 @@ class Preemption(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             self.saved = last_checkpoint(trainer)
             trainer.save_checkpoint(self.saved, weights_only=False)
-            rank_zero_info(f"told to stop: saved step {trainer.global_step} in {self.saved}")
+            rank_zero_info(f"stopping on a signal: saved step {trainer.global_step} in {self.saved}")
         for sign in self.before:  # there is no more to do than to leave, which another signal must not disturb
             signal.signal(sign, signal.SIG_IGN)
 
@@ -130,7 +130,7 @@ class Preemption(Callback):
 
 
 def launched(trainer: Trainer) -> bool:
-    """Whether another process of the run started this one: Lightning kills that one, were the status of this not 0."""
+    """Return whether another process of the run started this one. Lightning would kill that process if this one failed."""
     started_here = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
     return started_here and trainer.local_rank > 0
 
@@ -164,7 +164,7 @@ def leave_at_once(trainer: Trainer) -> None:
 
 
 def last_checkpoint(trainer: Trainer) -> Path:
-    """Where `--ckpt_path last` looks: the run's own last.ckpt; without a run, beside the trainer's checkpoints."""
+    """Return the path of `--ckpt_path last`: the run's last.ckpt or, without a run, one beside the trainer's checkpoints."""
     found = sorted(trainer.checkpoint_callbacks, key=lambda one: not isinstance(one, LastCheckpoint))
     folders = [one.dirpath for one in found if isinstance(one, ModelCheckpoint) and one.dirpath]
     path = Path(folders[0] if folders else Path(trainer.default_root_dir, "checkpoints"), "last.ckpt")

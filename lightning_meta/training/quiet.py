@@ -1,4 +1,4 @@
-"""What is kept off the screen."""
+"""Keep messages that users cannot act on off the screen."""
 
 import logging
 import warnings
@@ -18,7 +18,7 @@ def quiet() -> None:
         ".*does not have many workers",  # speed/waiting tells whether more would help
         "The number of training batches",  # of a short run
         "The `srun` command is available",  # on a machine of a cluster, though outside of its jobs
-        "Checkpoint directory .* exists",  # a resumed run goes on in its own
+        "Checkpoint directory .* exists",  # a resumed run continues in its own
         "Experiment logs directory .* exists and is not empty",  # what CSVLogger would delete there is not in its way
         "The dirpath has changed",  # of a run that was moved, or that a new one begins from
     ):

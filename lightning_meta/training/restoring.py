@@ -31,7 +31,7 @@ def restored(spec: Spec, weights: dict[str, Any], trust: Trust) -> Learner:
     """
     kind = trust.find(spec.get("class_path"))
     if not (isinstance(kind, type) and issubclass(kind, Learner)):
-        raise InputError(f"it names {spec['class_path']!r}, which is no FewShotLearner or MetaRLLearner")
+        raise InputError(f"it names {spec['class_path']!r}, which is not a FewShotLearner or MetaRLLearner")
     try:
         spec = prepared(spec, trust)
         rehearse(spec, weights, trust)
@@ -142,7 +142,8 @@ def fields_kept(kind: Any, values: dict[str, Any], trust: Trust) -> dict[str, An
 
 
 def names_a_file(kind: Any, name: str, value: Any, hint: Any) -> bool:
-    """Whether an argument names weights to read, which are in the checkpoint: it is left out. InputError where it cannot."""
+    """Return whether an argument names a file of weights, which the checkpoint contains: it is left out. Raise InputError if it
+    cannot be left out."""
     if name == "weights" and isinstance(value, str):
         return True
     if kind in KNOWN.values() or not (is_place(value, hint) or names_places(value, hint)):

@@ -1,4 +1,4 @@
-"""A run that goes on: what its configuration changes, what of it can be applied, and what cannot."""
+"""Resume a run: find what its configuration changes, which changes can be applied, and which cannot."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ NOT_OF_TRAINING = ("ckpt_path", "config", "ways", "shots")
 
 
 class Change(NamedTuple):
-    """A setting of a run that goes on, other than before; `key` is dotted, without class_path and init_args."""
+    """A changed setting of a resumed run; `key` is dotted, without class_path and init_args."""
 
     key: str
     now: Any
@@ -104,7 +104,7 @@ def part(checkpoint: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def check_changes(found: list[Change], start: Start) -> None:
-    """InputError where a run cannot go on with these changes: those that are neither free nor, where the user asked to go
+    """InputError where a run cannot continue with these changes: those that are neither free nor, where the user asked to go
     on, the outer optimiser's. A scheduler that starts a job again did not ask."""
     asked = start.asked
     for change in found:
@@ -116,7 +116,7 @@ def check_changes(found: list[Change], start: Start) -> None:
     refused = [str(change) for change in found if not (change.is_free or (asked and change.is_outer))]
     if refused and asked:
         raise InputError(
-            f"the checkpoint was trained with other settings, and cannot go on with these: {'; '.join(refused)}. Leave"
+            f"the checkpoint was trained with other settings, and cannot continue with these: {'; '.join(refused)}. Leave"
             " --ckpt_path out to start a new run, or give the settings that it was trained with"
         )
     if refused:
@@ -140,7 +140,7 @@ def check_outer(module: MetaModule, found: list[Change], checkpoint: dict[str, A
     if missing or fixed:
         reason = f"which keeps {', '.join(sorted(missing))}" if missing else f"whose {', '.join(fixed)} cannot change"
         raise InputError(
-            f"the checkpoint's optimiser cannot go on as {type(optimizer).__name__} with other {', '.join(names)},"
+            f"the checkpoint's optimiser cannot continue as {type(optimizer).__name__} with other {', '.join(names)},"
             f" {reason}: leave --ckpt_path out to start a new run"
         )
 

@@ -8,7 +8,7 @@ from lightning_meta.training.run_folder import RunFolder
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """checkpoints/best.ckpt, of the least `meta_val/error`. In a run that goes on in its folder, wherever that was moved to,
+    """checkpoints/best.ckpt, of the least `meta_val/error`. In a run that continues in its folder, wherever that was moved to,
     a validation must be better than all before, to take its place."""
 
     def __init__(self, folder: RunFolder, goes_on: bool):

@@ -73,7 +73,7 @@ def versions(home: Path) -> list[int]:
 
 
 def is_first_process() -> bool:
-    """Whether this process decides: among several, launched by Lightning, torchrun or a scheduler, the first."""
+    """Return whether this is the first process of a run launched by Lightning, torchrun or a scheduler."""
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning keeps it there
     return rank == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
@@ -111,19 +111,21 @@ def locate(asked: str | None, home: Path, name: str) -> Path | None:
 
 
 def home(trainer: Any) -> Path:
-    """Where the versions of a run lie, by the trainer's configuration: `save_dir/name` of the first logger that is told a
-    save_dir, as Lightning has it, otherwise `default_root_dir`, whose last part is the run's name."""
+    """Return the folder that holds the versions of a run: `save_dir/name` of the first logger that has a save_dir, as in
+    Lightning, otherwise `default_root_dir`, whose last part is the run's name."""
     default = Path(trainer.get("default_root_dir") or "runs/run")
     for logger in loggers(trainer):
-        save_dir, name = told(logger, "save_dir"), told(logger, "name")
+        save_dir, name = logger_attribute(logger, "save_dir"), logger_attribute(logger, "name")
         if save_dir is not None:
             return Path(save_dir, default.name if name is None else name)
     return default
 
 
 def version(trainer: Any) -> str | None:
-    """What the first logger that is told a version makes of the folder's name."""
-    given = next(filter(lambda v: v is not None, (told(logger, "version") for logger in loggers(trainer))), None)
+    """Return the name of the run's folder according to the first logger that has a version."""
+    given = next(
+        filter(lambda v: v is not None, (logger_attribute(logger, "version") for logger in loggers(trainer))), None
+    )
     return f"version_{given}" if isinstance(given, int) else given
 
 
@@ -135,7 +137,7 @@ def loggers(trainer: Any) -> Iterator[Any]:
             yield logger
 
 
-def told(logger: Any, name: str) -> Any:
+def logger_attribute(logger: Any, name: str) -> Any:
     """An argument of a logger's description, None where it is the default of its class."""
     value = (logger.get("init_args") or {}).get(name)
     legal = inspect.signature(find(logger["class_path"])).parameters
@@ -143,9 +145,9 @@ def told(logger: Any, name: str) -> Any:
 
 
 def place(trainer: Any, folder: RunFolder, purge_step: int | None = None, job: str | None = None) -> None:
-    """Let the loggers that write files, TensorBoard's and CSVLogger, write into the run's folder; those told another
+    """Let the loggers that write files, TensorBoard's and CSVLogger, write into the run's folder; those with another
     save_dir, into a folder of the run's name there. A CSVLogger deletes the metrics.csv that it finds: where there is
-    one, it gets a folder `part_N` beside it. A run that goes on from `purge_step` takes over TensorBoard's curve from there.
+    one, it gets a folder `part_N` beside it. A run that resumes from `purge_step` takes over TensorBoard's curve from there.
     A service's logger takes up its run again by the name of a `job` that is started again.
     """
     home_of_run, taken = home(trainer), set[Path]()
@@ -155,7 +157,7 @@ def place(trainer: Any, folder: RunFolder, purge_step: int | None = None, job: s
             if job and "version" in args and args["version"] is None:
                 args["version"] = job
             continue
-        name = told(logger, "name")
+        name = logger_attribute(logger, "name")
         own = Path(args["save_dir"], home_of_run.name if name is None else name)
         place = folder.path if own == home_of_run else own / folder.path.name
         if issubclass(kind, CSVLogger):

@@ -1,4 +1,4 @@
-"""What keeps a run safe, whatever callbacks and plugins its configuration lists: stopping when told to, checkpoints."""
+"""Callbacks and plugins that make a run safe, whatever else its configuration lists: graceful stops and checkpoints."""
 
 from typing import Any
 
@@ -36,9 +36,9 @@ def guarded(
     goes_on: bool,
     saves: bool,
 ) -> list[Callback]:
-    """The callbacks of a run: those configured, whose checkpoints lie in the run's folder unless told otherwise, and beside
-    them what keeps it safe; checkpoints only where it has a folder and `saves`. What is configured of these classes stays
-    as it is."""
+    """The callbacks of a run: those configured, whose checkpoints lie in the run's folder unless configured otherwise, and
+    those that keep it safe; checkpoints only if it has a folder and `saves`. A configured callback of these classes stays as
+    it is."""
     own = several(configured)
     if config["trainer"]["logger"] in (False, []):  # Lightning refuses to monitor where nothing logs
         own = [one for one in own if not isinstance(one, LearningRateMonitor)]
@@ -58,5 +58,5 @@ def whole_files(configured: Any) -> list[Any]:
 
 
 def several(configured: Any) -> list[Any]:
-    """What may be given as a list, as one or not at all."""
+    """Return as a list an option that may be a list, a single object or None."""
     return list(configured) if isinstance(configured, list) else [] if configured is None else [configured]

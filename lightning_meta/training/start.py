@@ -1,4 +1,4 @@
-"""Where a run begins or goes on, and where the results of a checkpoint belong."""
+"""Find where a run starts or resumes, and where the results of a checkpoint belong."""
 
 import hashlib
 import os
@@ -42,8 +42,8 @@ class Start(NamedTuple):
 
 
 def start_of_fit(asked: str | None, trainer: Any, job: str | None) -> Start:
-    """A run goes on in its folder from its last checkpoint; from any other checkpoint a new run begins. A `job` of a scheduler
-    has a folder of its name and goes on there when it is started again."""
+    """A run continues in its folder from its last checkpoint; from any other checkpoint a new run begins. A `job` of a
+    scheduler has a folder of its name and continues there when it is started again."""
     where = home(trainer)
     if job:
         folder = RunFolder(where / job)
@@ -60,14 +60,14 @@ def start_of_fit(asked: str | None, trainer: Any, job: str | None) -> Start:
     folder = RunFolder(where / name)
     if folder.path.is_dir() and any(folder.path.iterdir()):
         raise InputError(
-            f"{folder.path} holds a run already: give another version, or go on with it by --ckpt_path {folder.path}"
+            f"{folder.path} holds a run already: give another version, or continue it with --ckpt_path {folder.path}"
         )
     return Start(folder, found)
 
 
 def results_of(checkpoint: Path, trainer: Any) -> RunFolder:
-    """Where the results of a checkpoint go: into its run; of one that lies in none, a folder beside it, DIR/NAME of
-    DIR/NAME.ckpt. Where that cannot be written to, a folder of its own among the runs of this name."""
+    """Return the folder for the results of a checkpoint: that of its run or, if it belongs to none, DIR/NAME beside
+    DIR/NAME.ckpt. If that is not writable, a new folder among the runs of this name."""
     run = run_of(checkpoint) or RunFolder(checkpoint.with_suffix(""))
     there = next(path for path in (run.path, *run.path.absolute().parents) if path.exists())
     if os.access(there, os.W_OK):

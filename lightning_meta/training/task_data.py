@@ -1,4 +1,4 @@
-"""What training, rehearsal, evaluation and reports ask of a data module of tasks."""
+"""The contract between data modules of tasks and training, rehearsal, evaluation and reports."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class TaskData(LightningDataModule, ABC):
 
     @abstractmethod
     def share(self, processes: int | None) -> Episode | MDPs:
-        """The first training batch of one of so many processes; by default, of as many as the trainer has."""
+        """The first training batch of one of `processes` processes; by default, of as many as the trainer has."""
 
     @property
     @abstractmethod

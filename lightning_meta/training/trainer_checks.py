@@ -1,4 +1,4 @@
-"""What of the trainer's settings, callbacks and schedules can be known to fail before training begins."""
+"""Checks of the trainer's settings, callbacks and schedules for what would fail later."""
 
 import copy
 import math
@@ -106,7 +106,7 @@ def check_schedule(trainer: Trainer, model: MetaModule, data: TaskData) -> None:
 
 
 def try_schedule(model: MetaModule, steps: int) -> None:
-    """Raise InputError where the schedule fails within so many steps, or makes a learning rate negative or not finite."""
+    """Raise InputError if the schedule fails within this number of steps, or makes a learning rate negative or not finite."""
     optimizer, schedule = model.make_tried([Parameter(torch.zeros(2, 2))])
     name = type(schedule).__name__
     first = [float(group.get("lr", 0)) for group in optimizer.param_groups]
@@ -127,7 +127,7 @@ def try_schedule(model: MetaModule, steps: int) -> None:
 
 
 def planned_steps(trainer: Trainer, data: TaskData) -> float:
-    """Steps of the optimiser in the whole training, as far as it is told by their number."""
+    """The optimiser's steps in the whole training, if it is limited by their number."""
     epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
     steps = epochs * math.ceil(batches(trainer, data) / trainer.accumulate_grad_batches)
     return float(steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))

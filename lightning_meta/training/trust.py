@@ -86,7 +86,7 @@ class Trust:
     def find(self, class_path: Any) -> Any:
         """Raises InputError where the path is neither on the list nor in a trusted package, or names no module there."""
         if not is_path(class_path):
-            raise InputError(f"it names {brief(class_path)}, which is no path of a class")
+            raise InputError(f"it names {brief(class_path)}, which is not the path of a class")
         if class_path in KNOWN:
             return KNOWN[class_path]
         found = self.imported(class_path)
@@ -100,7 +100,7 @@ class Trust:
         """The function or class that an argument names: one on the lists KNOWN and FUNCTIONS, or of a trusted package,
         which its class then calls as it likes. Raises InputError as `find` does."""
         if not is_path(path):
-            raise InputError(f"it names {brief(path)}, which is no path of a function or a class")
+            raise InputError(f"it names {brief(path)}, which is not the path of a function or a class")
         if path in KNOWN or path in FUNCTIONS:
             return KNOWN.get(path) or FUNCTIONS[path]
         found = self.imported(path)
@@ -131,7 +131,7 @@ class Trust:
 
 
 def is_path(value: Any) -> bool:
-    """Whether it could be the dotted path of something in Python."""
+    """Return whether a text could be the dotted path of a Python object."""
     return isinstance(value, str) and len(value) < 500 and all(part.isidentifier() for part in value.split("."))
 
 
@@ -145,7 +145,7 @@ def refusal(class_path: str) -> str:
 
 
 def brief(value: object) -> str:
-    """What a file or an error says, in one short line."""
+    """Return a text of a file or an error as one short line."""
     try:
         text = str(value) if isinstance(value, Exception) else repr(value)
     except (ValueError, RecursionError):  # of a number or a nest without end

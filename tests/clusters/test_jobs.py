@@ -199,7 +199,7 @@ def test_a_fit_that_meets_its_time_limit_can_go_on(tmp_path: Path) -> None:
     assert (status.state, status.detail) == ("failed", "it met its time limit of 60 seconds")
     last = f"runs/sinusoid-maml/{sent['id']}/checkpoints/last.ckpt"
     done = torch.load(tmp_path / last, weights_only=True)["global_step"]
-    assert f"told to stop: saved step {done} in {last}" in cli(tmp_path, "jobs", "logs", sent["id"])
+    assert f"stopping on a signal: saved step {done} in {last}" in cli(tmp_path, "jobs", "logs", sent["id"])
     steps = ("--trainer.max_epochs=9999", f"--trainer.max_steps={done + 2}", "--ckpt_path", last)
     cli(tmp_path, *FIT, *steps)
     assert torch.load(tmp_path / last, weights_only=True)["global_step"] == done + 2

@@ -34,7 +34,7 @@ def test_five_preemptions_of_uneven_processes_change_nothing(user: User) -> None
             user.cluster("sbatch", "-p", "high", "-N2", "-c4", "--output=/dev/null", "--wrap", "true")
         else:
             user.cluster("scancel", "--signal=USR1", job["id"])
-        user.cluster.wait(lambda i=i: log.read_text().count("told to stop") > i, 20, log)
+        user.cluster.wait(lambda i=i: log.read_text().count("stopping on a signal") > i, 20, log)
     whole = user.submit("--profile", "here", "--nodes", "2", *user.fit("whole", []))
     followed = user("jobs", "logs", "-f", job["id"])  # until the job ends
     assert followed.count("preempted: requeued") == 5, followed
@@ -62,7 +62,7 @@ def test_a_signal_before_training_requeues(user: User, tmp_path: Path, monkeypat
         user.cluster("scancel", "--signal=USR1", job["id"])
     user.cluster.wait(lambda: "giving up" in log.read_text(), 30, log)
     assert "preempted: requeued" in log.read_text()
-    assert "told to stop" not in log.read_text()
+    assert "stopping on a signal" not in log.read_text()
     user.cluster.wait(lambda: user.cluster.state(job["id"]) == "FAILED", 10)
 
 

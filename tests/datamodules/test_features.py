@@ -146,7 +146,7 @@ def test_a_module_is_built_by_its_class_or_by_a_function_that_says_so() -> None:
     }
     assert isinstance(build(nested), Frozen)
     for path in ("test_features.no_module", "os.system", "no.such.thing", "json.dumps"):
-        with pytest.raises(InputError, match="is no torch module that Python finds, nor a function annotated"):
+        with pytest.raises(InputError, match="is not a torch module that Python finds, nor a function annotated"):
             build({"class_path": path})
 
 

@@ -182,7 +182,7 @@ RUN = {
 
 
 class OneOfTwo(Line):
-    """In the second process the third meta-batch behind the rehearsal has a loss that is no number, or ends in an error."""
+    """In the second process the third meta-batch behind the rehearsal has a loss that is not a number, or ends in an error."""
 
     def __init__(self, error: bool = False):
         super().__init__()

@@ -45,7 +45,7 @@ def test_a_fit_saves_says_how_it_goes_on_and_ends_with_the_signals_status(sign: 
     """test_preemption.py shows that such a run goes on as the unbroken one."""
     said = fit(tmp_path, "--data.num_workers=1", kill={"step": 2, "sign": sign}, status=128 + signal.Signals[sign])
     saved = "runs/run/version_0/checkpoints/last.ckpt"
-    assert f"told to stop: saved step 3 in {saved}" in said
+    assert f"stopping on a signal: saved step 3 in {saved}" in said
     assert torch.load(tmp_path / saved, weights_only=True)["global_step"] == 3
     resume = next(line for line in said.splitlines() if line.startswith("resume:"))
     assert "lightning-meta fit --config" in resume
@@ -56,7 +56,7 @@ def test_a_fit_saves_says_how_it_goes_on_and_ends_with_the_signals_status(sign: 
 def test_two_processes_stop_together_where_one_has_the_signal(tmp_path: Path) -> None:
     two = ("--trainer.devices=2", "--trainer.strategy=ddp")
     said = fit(tmp_path, *two, kill={"step": 3, "sign": "SIGINT", "rank": 1}, status=130)
-    assert said.count("told to stop: saved step 5") == said.count("resume:") == 1
+    assert said.count("stopping on a signal: saved step 5") == said.count("resume:") == 1
 
 
 @pytest.mark.slow

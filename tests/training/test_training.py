@@ -167,7 +167,7 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds code"):
         load(tmp_path / "evil.ckpt")
     (tmp_path / "pickle.ckpt").write_bytes(pickle.dumps(Evil(), protocol=2))
-    with pytest.raises(InputError, match="is no checkpoint"):
+    with pytest.raises(InputError, match="is not a checkpoint"):
         load(tmp_path / "pickle.ckpt")
 
 
