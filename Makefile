@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage slow bench check clean
+.PHONY: help install demo test coverage slow bench docs check clean
 
 help:
 	@echo "make install   a virtual environment in $(VENV) with lightning-meta in it"
@@ -12,6 +12,7 @@ help:
 	@echo "make coverage  the same tests, with the lines that none of them runs"
 	@echo "make slow      the longer tests, those that start Ray clusters and a Slurm, the wheel check and a quick run of the benchmarks"
 	@echo "make bench     the benchmarks in full"
+	@echo "make docs      build the documentation and serve it at http://127.0.0.1:8000"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,5 +64,9 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python tools/bench_search.py
 	$(BIN)/python tools/bench_worlds.py
 
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs serve
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage* dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage* dist site

@@ -1,4 +1,4 @@
-"""The ledger: what the packaged reproductions reached, beside the papers.   python tools/ledger.py RUNS
+"""The ledger: what the packaged reproductions reached, beside the papers.   python tools/ledger.py RUNS | --render
 
 Reads below RUNS what `fit` and `test` left of the runs in configs/reproduce (the newest version of each, of agents all), and
 prints tables of Markdown: the paper's figure, ours, the difference, what was trained, and the score in meta-validation at six
@@ -6,6 +6,8 @@ moments of the training, evenly spaced. A run is made again by
 `lightning-meta fit --config RUN.yaml`, then `lightning-meta test --config RUN.yaml --ckpt_path last` (or best, as the
 table says), with `--ways` and `--shots` for other sizes. The versions of an agent are its seeds: `fit` with
 `--seed_everything S --data.seed S`; its figure is their mean.
+
+`--render` writes docs/results.md, and the table of results in the README, from the tables in docs/results.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import results_page
 from published import BANDITS, MDPS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -104,8 +107,15 @@ AGENTS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="the folder that `fit` wrote to")
-    runs = parser.parse_args().runs
+    parser.add_argument("runs", type=Path, nargs="?", help="the folder that `fit` wrote to")
+    parser.add_argument("--render", action="store_true", help="write docs/results.md and the README's table")
+    asked = parser.parse_args()
+    if asked.render:
+        results_page.write()
+        return
+    if asked.runs is None:
+        parser.error("give the folder that `fit` wrote to, or --render")
+    runs = asked.runs
     print("| run | test | paper | here | difference | training | while training |\n|---|---|---|---|---|---|---|")
     for figure in LEDGER:
         if row := line(figure, runs):

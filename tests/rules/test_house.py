@@ -10,13 +10,13 @@ import pytest
 from lightning_meta import learners, rl
 from lightning_meta.config.merge import PACKAGED, read, resolve
 from lightning_meta.core import FewShotLearner, MetaRLLearner
+from support.documents import DOCUMENTS, blocks
 from support.paths import ROOT
 
 SHIPPED = [path for name in ("lightning_meta", "datamodules", "clusters") for path in (ROOT / name).rglob("*.py")]
 SOURCES = [*SHIPPED, *(ROOT / "tools").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
 LEARNERS = sorted((PACKAGED / "learners").glob("*.yaml"))
 AGENTS = sorted((PACKAGED / "agents").glob("*.yaml"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,13 +63,14 @@ def test_every_learner_of_the_package_has_a_yaml() -> None:
     assert {_name(path) for path in AGENTS} == agents
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_documents_name_what_exists(document: Path) -> None:
     text = document.read_text()
-    for name in re.findall(r"--config (\w+\.yaml)", text):
+    own = {block.title for block in blocks(document)} | {"NAME.yaml"}
+    for name in set(re.findall(r"--config (\w+\.yaml)", text)) - own:
         assert resolve(name), name
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / link).exists(), link
+    for link in re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", text):
+        assert (document.parent / link).exists(), link
     for path in re.findall(r"(?:tools|tests|datamodules|lightning_meta)/[\w/]+\.py", text):
         assert (ROOT / path).exists(), path
     for target in re.findall(r"(?:`|^    )make (\w+)", text, re.M):

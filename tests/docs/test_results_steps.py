@@ -1,4 +1,4 @@
-"""The training that the README names beside a packaged reproduction is what its YAML does."""
+"""The training that the page of results names beside a packaged reproduction is what its YAML does."""
 
 import re
 
@@ -8,16 +8,16 @@ import yaml
 from lightning_meta.config.merge import PACKAGED
 from support.paths import ROOT
 
-README = (ROOT / "README.md").read_text().partition("## Measured")[2]
+RESULTS = re.sub(r"(?<!\n)\n(?!\n)", " ", (ROOT / "docs" / "results.md").read_text())  # a paragraph is a line
 STEPS = re.compile(
     r"(of the file's )?([\d,]+)( of [\d,]+| of the paper's [\d,]+)? (meta-batches|episodes of \d+-way|iterations)"
 )
 
 
 def claims() -> list[tuple[str, int]]:
-    """Each packaged file that the README's figures name, and the number of steps or episodes that comes first after it."""
+    """Each packaged file that the page's figures name, and the number of steps or episodes that comes first after it."""
     found = []
-    parts = re.split(r"`((?:omniglot|sinusoid)_\w+)\.yaml`", README)
+    parts = re.split(r"`((?:omniglot|sinusoid)_\w+)\.yaml`", RESULTS)
     for name, text in zip(parts[1::2], parts[2::2], strict=True):
         counts = [int(count.replace(",", "")) for _, count, _, _ in STEPS.findall(text.partition("\n\n")[0])]
         files = [int(count.replace(",", "")) for own, count, _, _ in STEPS.findall(text) if own]
