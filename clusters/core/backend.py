@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from clusters.core.checks import check_job
+from clusters.core.client import Client
 from clusters.core.job import ExistingJob, Job, JobError, Status
 from clusters.core.options import Option, check_options
 from clusters.core.passthrough import Passthrough
@@ -26,6 +27,7 @@ class Backend(ABC):
         unsupported: The fields of a job that this scheduler cannot honour, each with the reason and the remedy.
         passthrough: The option of `submit` that hands options to the scheduler unchanged, if it takes any.
         shares_files: Whether a job sees the submitter's files at the same paths. If so, `submit` tries the command here first.
+        client: What has to be on this machine to reach the scheduler, if anything; `doctor` looks for it.
         secrets: The reason why a variable must not hold a secret, and where to put it instead.
     """
 
@@ -35,6 +37,7 @@ class Backend(ABC):
     unsupported: ClassVar[Mapping[str, str]] = {}
     passthrough: ClassVar[Passthrough | None] = None
     shares_files: ClassVar[bool] = False
+    client: ClassVar[Client | None] = None
     secrets: ClassVar[str] = (
         "the job's script must not hold it: export it in the shell that you submit from, or name a file that holds it"
     )

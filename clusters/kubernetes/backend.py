@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import yaml
 
 from clusters.core.backend import Backend
+from clusters.core.client import Client
 from clusters.core.files import read_json, write_whole
 from clusters.core.job import ExistingJob, Job, JobError, Status
 from clusters.core.passthrough import Passthrough
@@ -40,6 +41,9 @@ class Kubernetes(Backend):
     options = OPTIONS
     unsupported: ClassVar = {"array": "submit once per seed, with --seed_everything"}
     passthrough = Passthrough("kubernetes", "spec.template.spec.schedulerName=volcano")
+    client = Client(
+        "pip install 'lightning-meta[kubernetes]', or install kubectl", programs=("kubectl",), packages=("kubernetes",)
+    )
     secrets = (
         "everybody who may read the job would see it: put it into a Secret of Kubernetes, and `secrets: {VARIABLE: SECRET/KEY}`"
         " into the profile"

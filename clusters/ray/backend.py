@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import yaml
 
 from clusters.core.backend import Backend
+from clusters.core.client import Client
 from clusters.core.files import read_json, write_whole
 from clusters.core.job import ExistingJob, Job, JobError, State, Status
 from clusters.core.options import Option
@@ -67,6 +68,7 @@ class RayJobs(Backend):
         "array": "submit once per seed, with --seed_everything",
     }
     passthrough = Passthrough("ray", "runtime_env.pip=[einops]")
+    client = Client("pip install 'lightning-meta[ray-jobs]'", packages=("ray",))
     secrets = (
         "Ray's dashboard would show it to everybody who may see the cluster: set it on the cluster's nodes, or name a file"
         " there that holds it"

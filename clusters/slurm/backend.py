@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clusters.core.backend import Backend
+from clusters.core.client import Client
 from clusters.core.files import read_json, write_whole
 from clusters.core.job import ExistingJob, Job, JobError, Status
 from clusters.core.log_files import tail
@@ -45,6 +46,7 @@ class Slurm(Backend):
     }
     passthrough = Passthrough("sbatch", "--exclusive")
     shares_files = True
+    client = Client("submit from a login node of the cluster, or load its Slurm module", programs=("sbatch",))
 
     def script(self, job: Job) -> str:
         return slurm_script(job)

@@ -33,6 +33,7 @@ COMMANDS = {
         "adapt to new classes from a folder of examples", "adapt --ckpt best.ckpt --support DIR --query DIR"
     ),
     "configs": Command("list the packaged configurations, or print one", "configs maml.yaml"),
+    "doctor": Command("check this machine and this installation, with a remedy for each problem", "doctor"),
     "demo": Command("all of the above on made-up handwriting, in minutes", "demo"),
 }
 USAGE = """usage: lightning-meta COMMAND [options]

@@ -44,21 +44,6 @@ def near(name: str) -> list[str]:
     return [files[one] for one in difflib.get_close_matches(Path(name).name, files, n=3, cutoff=0.6)]
 
 
-def list_configs() -> str:
-    """The packaged files, a line each: name and the comment on its first line."""
-    paths = {folder: sorted((PACKAGED / folder).glob("*.yaml")) for folder in FOLDERS}
-    width = max(len(path.name) for each in paths.values() for path in each) + 2
-    lines = []
-    for folder, each in paths.items():
-        lines.append(f"{folder}:")
-        for path in each:
-            first = path.read_text().splitlines()[0]
-            lines.append(
-                f"  {path.name:{width}}{first.removeprefix('#').strip() if first.startswith('#') else ''}".rstrip()
-            )
-    return "\n".join(lines)
-
-
 class Strict(yaml.SafeLoader):
     """YAML in which a key stands once, and 1e-3 is a number, as in Python."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_meta.cli import main
-from lightning_meta.config.merge import list_configs
+from lightning_meta.config.listing import list_configs
 
 pytestmark = pytest.mark.usefixtures("no_type_checker", "recwarn")  # Lightning warns of what we then refuse
 

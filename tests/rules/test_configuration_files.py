@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from lightning_meta.cli import main
-from lightning_meta.config.merge import FOLDERS, PACKAGED, combine, merge, read
+from lightning_meta.config.listing import packaged, usage
+from lightning_meta.config.merge import FOLDERS, PACKAGED, combine, merge, read, require, split_argv
 from lightning_meta.core import InputError
 
 RECIPES = sorted((PACKAGED / "recipes").glob("*.yaml"))
@@ -92,3 +93,31 @@ def test_no_two_packaged_files_have_one_name() -> None:
     names = [path.name for folder in FOLDERS for path in (PACKAGED / folder).glob("*.yaml")]
     assert len(names) == len(set(names))
     assert all(isinstance(yaml.safe_load(path.read_text()), dict) for path in RECIPES)
+
+
+def test_a_packaged_file_is_printed_as_it_is_and_a_use_of_it_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["configs", "glyphs.yaml", "rl2.yaml"])
+    printed = capsys.readouterr()
+    assert (
+        yaml.safe_load(printed.out.partition("\n# RL2")[0])["data"]["class_path"] == "datamodules.images.ImageEpisodes"
+    )
+    assert "use it: lightning-meta fit --config glyphs.yaml --config protonet.yaml\n" in printed.err
+    with pytest.raises(SystemExit):
+        main(["configs", "glyphs_maml"])
+    assert "Did you mean glyphs-maml.yaml or " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", [path for each in packaged().values() for path in each], ids=lambda path: path.stem)
+def test_the_command_that_uses_a_packaged_file_has_a_task_and_a_learner_of_one_kind(file: Path) -> None:
+    command = usage(file)
+    assert command
+    names, rest = split_argv(command.split()[2:])
+    config = combine(names)
+    require(config, rest)
+    worlds = config["data"]["class_path"] == "datamodules.worlds.Worlds"
+    assert config["model"]["learner"]["class_path"].startswith(f"lightning_meta.{'rl' if worlds else 'learners'}.")
+
+
+def test_a_file_of_ones_own_has_no_packaged_use(tmp_path: Path) -> None:
+    (tmp_path / "glyphs.yaml").write_text("seed_everything: 1\n")
+    assert usage(tmp_path / "glyphs.yaml") is None
