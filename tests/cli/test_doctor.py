@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import lightning_meta
 
 from lightning_meta.machine.finding import Finding, size_text
 from lightning_meta.machine.memory import group_limit
 from lightning_meta.machine.packages import EXTRAS, fits, package, requirements
 from lightning_meta.machine.places import data, room
+from support.paths import ROOT
+from support.runs import lightning_meta
 
-ROOT = Path(__file__).resolve().parent.parent
 ABSENT = """
 import sys
 from importlib.abc import MetaPathFinder
