@@ -47,3 +47,9 @@ def test_a_reference_to_a_cell_that_does_not_exist_is_an_error(results_page: Mod
     assert results_page.cell("omniglot_protonet / here / 5-way 1-shot") == "98.47 +- 0.19"
     with pytest.raises(ValueError, match="not enough values"):
         results_page.cell("omniglot_protonet / there / 5-way 1-shot")
+
+
+def test_the_page_of_environment_variables_shows_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    page = import_module("environment_page")
+    assert page.PAGE.read_text() == page.page(), "run python tools/environment_page.py"

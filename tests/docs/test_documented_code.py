@@ -10,7 +10,7 @@ from lightning_meta.core import Episode, Examples
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
 from support.documents import DOCUMENTS, SITE, blocks, commands, write_files
-from support.runs import QUICK, run
+from support.runs import run
 
 pytestmark = pytest.mark.usefixtures("recwarn")  # of Lightning's and jsonargparse's
 
@@ -62,14 +62,29 @@ def test_a_documented_block_runs(document: Path, text: str, tmp_path: Path, monk
 def test_a_long_documented_block_runs(
     document: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute(document, text.replace("max_epochs=5", "max_epochs=1"), monkeypatch, tmp_path)
+    execute(
+        document,
+        text.replace("max_epochs=5", "max_epochs=1, limit_train_batches=20, limit_val_batches=5"),
+        monkeypatch,
+        tmp_path,
+    )
 
 
-FEW_EPISODES = "--data.meta_batch 2 --data.test_episodes 4"
+TRAINER = "--trainer.accelerator cpu --trainer.enable_progress_bar false"
+TRAINING = f"{TRAINER} --trainer.max_epochs 1 --trainer.log_every_n_steps 1 --data.epoch_batches 2"
+EPISODES = "--data.meta_batch 2 --data.val_episodes 4 --data.test_episodes 4"
+TRIALS = "--data.meta_batch 8 --data.val_tasks 4 --data.test_tasks 4"
+PAGES = {
+    "learner": EPISODES,
+    "task-distribution": EPISODES,
+    "backbone": EPISODES,
+    "world": TRIALS,
+    "agent": TRIALS,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["learner", "task-distribution", "backbone", "world", "agent"])
+@pytest.mark.parametrize("page", PAGES)
 def test_what_a_reader_writes_trains_and_is_tested(
     page: str, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,10 +94,10 @@ def test_what_a_reader_writes_trains_and_is_tested(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     lines = [line.removeprefix("lightning-meta ") for line in commands(document)]
     fit = next(line for line in lines if line.startswith("fit "))
-    run(tmp_path, f"{fit} {QUICK} {FEW_EPISODES}")
+    run(tmp_path, f"{fit} {TRAINING} {PAGES[page]}")
     for line in lines:
         if line.startswith("test "):
-            run(tmp_path, f"{line} {FEW_EPISODES} --trainer.accelerator cpu")
+            run(tmp_path, f"{line} {TRAINER} {PAGES[page]}")
             assert list(tmp_path.glob("runs/*/version_0/meta_test*.json"))
 
 

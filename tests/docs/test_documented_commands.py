@@ -64,6 +64,8 @@ def parse(arguments: list[str]) -> None:
         jobs_parser().parse_args(rest)
     elif name == "configs":
         run(name, rest)
+    elif name == "doctor":
+        assert set(rest) <= {"--json"}
     elif not (name == "demo" and not rest):
         with pytest.raises(ParsedError):
             run(name, rest)

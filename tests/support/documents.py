@@ -38,7 +38,8 @@ def blocks(document: Path) -> list[Block]:
 
 def write_files(document: Path, folder: Path) -> list[Path]:
     """Write the blocks of a document that are whole files, and return their paths."""
-    files = [block for block in blocks(document) if re.fullmatch(r"\w+\.(py|yaml)", block.title)]
+    titled = [block for block in blocks(document) if re.fullmatch(r"\w+\.(py|yaml)", block.title)]
+    files = [block for block in titled if not block.text.startswith("--8<--")]  # these are files already
     for block in files:
         (folder / block.title).write_text(block.text)
     return [folder / block.title for block in files]

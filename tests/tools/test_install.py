@@ -11,7 +11,16 @@ from support.paths import ROOT
 @pytest.mark.slow
 @pytest.mark.parametrize("constraints", [[], ["-c", "constraints.txt"]], ids=["newest versions", "tested versions"])
 def test_all_extras_resolve_together_without_falling_back_to_old_releases(constraints: list[str]) -> None:
-    resolve = ["pip", "compile", "--quiet", "--all-extras", "--no-annotate", "--no-header", *constraints, "pyproject.toml"]
+    resolve = [
+        "pip",
+        "compile",
+        "--quiet",
+        "--all-extras",
+        "--no-annotate",
+        "--no-header",
+        *constraints,
+        "pyproject.toml",
+    ]
     done = subprocess.run([sys.executable, "-m", "uv", *resolve], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     versions = dict(line.split("==") for line in done.stdout.splitlines() if "==" in line and ";" not in line)
