@@ -144,6 +144,12 @@ def peak_memory(device: torch.device) -> tuple[int, str]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "resident set of the process so far"
 
 
+def reserved_memory(device: torch.device) -> tuple[int, int, int]:
+    """Return the bytes of a GPU that this process holds at most so far, all that it has, and those that are free now."""
+    free, total = torch.cuda.mem_get_info(device)
+    return torch.cuda.max_memory_reserved(device), total, free
+
+
 class Summary:
     """Means over episodes by name, of an evaluation under way."""
 

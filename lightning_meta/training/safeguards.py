@@ -1,4 +1,4 @@
-"""Callbacks and plugins that make a run safe, whatever else its configuration lists: graceful stops and checkpoints."""
+"""Callbacks and plugins of every run, whatever its configuration lists: graceful stops, checkpoints, reports of progress."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning_meta.training.checkpoint import WholeFiles
 from lightning_meta.training.monitor import Cost
 from lightning_meta.training.preemption import Preemption
+from lightning_meta.training.progress import ProgressReport
 from lightning_meta.training.run_checkpoints import BestCheckpoint, LastCheckpoint
 from lightning_meta.training.run_folder import RunFolder
 
@@ -37,12 +38,12 @@ def guarded(
     saves: bool,
 ) -> list[Callback]:
     """The callbacks of a run: those configured, whose checkpoints lie in the run's folder unless configured otherwise, and
-    those that keep it safe; checkpoints only if it has a folder and `saves`. A configured callback of these classes stays as
-    it is."""
+    those that keep it safe and report its progress; checkpoints only if it has a folder and `saves`. A configured callback of
+    these classes stays as it is."""
     own = several(configured)
     if config["trainer"]["logger"] in (False, []):  # Lightning refuses to monitor where nothing logs
         own = [one for one in own if not isinstance(one, LearningRateMonitor)]
-    safe: list[Callback] = [Preemption(), Cost(), Configuration(config, folder)]
+    safe: list[Callback] = [Preemption(), Cost(), ProgressReport(), Configuration(config, folder)]
     if folder and saves:
         safe += [BestCheckpoint(folder, goes_on), LastCheckpoint(folder, True), LastCheckpoint(folder, False)]
         for callback in own:
