@@ -39,7 +39,7 @@ class ProgressReport(Callback):
         self.told, self.warned = False, set[str]()
         self.due = float("inf")  # of the next line
 
-    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         self.forecast, self.told, self.warned = Forecast(), False, set()
         self.first, self.steps = trainer.global_step, float(trainer.estimated_stepping_batches)
         self.due = self.clock() + self.seconds
@@ -55,7 +55,7 @@ class ProgressReport(Callback):
             self.due = self.forecast.now + self.seconds
             say(trainer, self.line(trainer))
 
-    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
+    def on_validation_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if trainer.is_global_zero and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.forecast.begin_validation(self.clock())
 
@@ -65,7 +65,7 @@ class ProgressReport(Callback):
             self.due = now + self.seconds
             say(trainer, f"{done(trainer.global_step, self.steps)}, validating")
 
-    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         if not trainer.is_global_zero or trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         self.forecast.end_validation(self.clock())
@@ -179,7 +179,7 @@ def done(step: int, steps: float) -> str:
 def say(trainer: Trainer, text: str) -> None:
     """Print a line, above the progress bar where there is one."""
     bar = trainer.progress_bar_callback
-    if bar is not None and bar.is_enabled and sys.stdout.isatty():
+    if bar is not None and getattr(bar, "is_enabled", True) and sys.stdout.isatty():
         bar.print(text)
     else:
         print(text, flush=True)
