@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "configs": Command("list the packaged configurations, or print one", "configs maml.yaml"),
     "doctor": Command("check this machine and this installation, with a remedy for each problem", "doctor"),
+    "completion": Command("print a script that completes commands and options", "completion bash"),
     "demo": Command("all of the above on made-up handwriting, in minutes", "demo"),
 }
 USAGE = """usage: lightning-meta COMMAND [options]
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def usage() -> str:
-    lines = (f"  {name:9}  {one.purpose:48}{one.example}".rstrip() for name, one in COMMANDS.items())
+    lines = (f"  {name:11}  {one.purpose:48}{one.example}".rstrip() for name, one in COMMANDS.items())
     return USAGE.format(commands="\n".join(lines))
 
 
