@@ -1,6 +1,7 @@
 """Several learners on the same frozen episodes, and their paired differences."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -8,8 +9,9 @@ import torch
 from lightning_meta.core import Episode, Examples, InputError
 from lightning_meta.evaluation.contestants import Contestant
 from lightning_meta.evaluation.rehearsal import try_task
-from lightning_meta.reports.comparison import Cell, Round, compare_paired, known
-from lightning_meta.training.evaluation import Summary, measure, protocols, score_name
+from lightning_meta.reports.comparison import Refusal, Round, Score
+from lightning_meta.training.evaluation import measure, protocols, score_name
+from lightning_meta.training.measurements import Stage, Summary
 from lightning_meta.training.task_data import TaskData
 
 
@@ -26,7 +28,7 @@ class Test(NamedTuple):
         return stream
 
 
-def compare(
+def compare_on(
     learners: Sequence[Contestant],
     tests: Sequence[Test],
     against: str | None = None,
@@ -53,13 +55,10 @@ def compare(
     names = [one.name for one in field]
     if against is not None and against not in names:
         raise InputError(f"--against {against} is none of the learners: choose from {', '.join(names)}")
-    rounds = []
-    for test in tests:
-        rounds.append(play(test, field, device, advance))
-        compare_paired(rounds[-1], against)
-    if all("reason" in cell for round in rounds for cell in round.cells.values()):
-        first = next(iter(rounds[0].cells.values()))
-        raise InputError(f"no checkpoint can do any of these tasks: {first['reason']}")
+    rounds = [play(test, field, device, advance).compare_paired(against) for test in tests]
+    if not any(round.scored for round in rounds):
+        first = next(cell for cell in rounds[0].cells.values() if isinstance(cell, Refusal))
+        raise InputError(f"no checkpoint can do any of these tasks: {first.reason}")
     return field, rounds
 
 
@@ -83,39 +82,54 @@ def play(test: Test, field: list[Contestant], device: torch.device, advance: Cal
     """Score every learner that can do a test, in turn on each of its meta-batches."""
     stream = test.stream()
     first = moved(stream.read(0), device)
-    cells: dict[str, Cell] = {one.name: reason_against(one, test, first) for one in field}
-    able = [one for one in field if not cells[one.name]]
-    summary, scores = Summary(), {one.name: [] for one in able}
+    refused = {one.name: reason for one in field if (reason := reason_against(one, test, first))}
+    able = [one for one in field if one.name not in refused]
+    summaries, scores = {one.name: Summary() for one in able}, {one.name: list[float]() for one in able}
     for episode in stream:
         episode = moved(episode, device)
         for one in able:
             measured = measure(one.learner, episode)
-            summary.add_measured(one.name, episode, measured)
+            summaries[one.name].add_measured(Stage("meta_test"), episode, measured)
             scores[one.name] += measured.score.tolist()
         advance(len(episode.query.y))
-    kind, means = score_name(first), summary.compute()
-    for name, own in scores.items():
-        mean, ci95 = means[f"{name}/{kind}"]
-        cells[name] = {"mean": float(mean), "ci95": None if ci95 is None else known(ci95)}
-        cells[name] |= {part: float(means[f"{name}/{part}"][0]) for part in ("nll", "ece") if f"{name}/{part}" in means}
-        cells[name] |= {f"{part}_seconds": float(means[f"{name}/seconds/{part}"][0]) for part in ("adapt", "query")}
-        cells[name]["scores"] = own
+    metric, cells = score_name(first), dict[str, Score | Refusal](refused)
     for one in able:
-        test.data.check_checkpoint(str(one.path), one.trained)
-        if met := test.data.protocol("test").get("classes_trained_on"):
-            cells[one.name]["classes_trained_on"] = met
-    return Round(test.data.source, test.size.ways, test.size.shots, kind, cells)
+        cells[one.name] = replace(
+            scored(summaries[one.name], metric, scores[one.name]), classes_trained_on=met(one, test)
+        )
+    in_order = {one.name: cells[one.name] for one in field}
+    return Round(test.data.source, test.size.ways, test.size.shots, metric, in_order)
 
 
-def reason_against(one: Contestant, test: Test, episode: Episode) -> Cell:
-    """Return an empty cell if the learner can do such tasks, else the reason why not. What starts up once does so here,
-    untimed."""
+def scored(summary: Summary, metric: str, scores: list[float]) -> Score:
+    """Return what was measured of a learner."""
+    by_metric = {one.metric: one for one in summary.compute()}
+    means = {name: one.mean for name, one in by_metric.items()}
+    return Score(
+        means[metric],
+        by_metric[metric].ci95,
+        means.get("nll"),
+        means.get("ece"),
+        means["adapt_seconds"],
+        means["query_seconds"],
+        tuple(scores),
+    )
+
+
+def met(one: Contestant, test: Test) -> int | None:
+    """Return the number of tested classes that a learner was trained on; None if there are none, or none are known."""
+    test.data.check_checkpoint(str(one.path), one.trained)
+    return test.data.protocol("test").get("classes_trained_on")
+
+
+def reason_against(one: Contestant, test: Test, episode: Episode) -> Refusal | None:
+    """Return the reason why a learner cannot do such tasks, None if it can. What starts up once does so here, untimed."""
     try:
         test.data.check_checkpoint(str(one.path), one.trained)
         try_task(one.learner, episode)
     except InputError as error:
-        return {"reason": str(error)}
-    return {}
+        return Refusal(str(error))
+    return None
 
 
 def moved(episode: Episode, device: torch.device) -> Episode:

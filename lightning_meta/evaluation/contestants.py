@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_meta.config.links import few_shot
 from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.reports.comparison import Curve, Facts
 from lightning_meta.reports.tables import described
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import data_arguments, learner_arguments, origin, read
@@ -19,7 +20,6 @@ from lightning_meta.training.trust import brief
 
 WEIGHTS = ("state_dict", "optimizer_states", "callbacks", "loops")
 VALIDATED = {"meta_val/accuracy", "meta_val/mse"}
-Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
 
 class Contestant(NamedTuple):
@@ -36,23 +36,23 @@ class Contestant(NamedTuple):
     cpu_minutes: float | None  # that its training took
     validation: Curve
 
-    def facts(self) -> dict[str, Any]:
-        """For tables and JSON."""
-        return {
-            "learner": self.name,
-            "checkpoint": str(self.path),
-            "class": type(self.learner).__name__,
-            "predictions": predictions(self.learner),
-            "noisy": self.learner.noisy,
-            "batch_statistics": self.learner.batch_statistics(),
-            "backbone": self.backbone,
-            "parameters": sum(w.numel() for w in self.learner.parameters()),
-            "trained_on": self.trained_on,
-            "episodes": self.episodes,
-            "flat_batch": self.flat_batch,
-            "cpu_minutes": self.cpu_minutes,
-            "validation": self.validation,
-        }
+    def facts(self) -> Facts:
+        """Return what is known of it, for tables and JSON."""
+        return Facts(
+            learner=self.name,
+            checkpoint=str(self.path),
+            class_name=type(self.learner).__name__,
+            predictions=predictions(self.learner),
+            noisy=self.learner.noisy,
+            batch_statistics=self.learner.batch_statistics(),
+            backbone=self.backbone,
+            parameters=sum(w.numel() for w in self.learner.parameters()),
+            trained_on=self.trained_on,
+            episodes=self.episodes,
+            flat_batch=self.flat_batch,
+            cpu_minutes=self.cpu_minutes,
+            validation=self.validation,
+        )
 
 
 def contestants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Contestant]:

@@ -11,11 +11,11 @@ from ray import tune
 
 from lightning_meta.core import InputError
 from lightning_meta.core.files import whole, write_json
-from lightning_meta.reports.results import text
+from lightning_meta.reports.results import Result
 from lightning_meta.reports.tables import aligned
 from lightning_meta.search import worker
 from lightning_meta.search.pictures import picture
-from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
+from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, table, write_best
 from lightning_meta.search.reporter import CHECKPOINT
 from lightning_meta.search.run import Job
 from lightning_meta.search.space import configured
@@ -31,7 +31,7 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
         listed = "\n".join(f"  {row.trial}: {row.status}" for row in found)
         raise InputError(f"no trial came to a validation:\n{listed}")
     best = keep(job, found)
-    kind = score_name(next(line for line in history if not line["failed"])["metrics"])
+    kind = next(line for line in history if not line["failed"])["score"]["metric"]
     with whole(folder / "search.png") as aside:
         picture(history, job.space, found, job.options.objectives, aside)
     lines = table(found, job.space, kind, job.options.objectives)
@@ -39,9 +39,13 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
     chosen = f"{choice(found, job.options.objectives)}; {validations} validations, all on the same episodes"
     print(f"{aligned(lines)}\n{chosen}", flush=True)
     tested = meta_test(job, best)
-    shown = "\n\n".join(text(one) for one in tested)
+    shown = "\n\n".join(one.text() for one in tested)
     print(shown)
-    report = {"chosen": chosen, "trials": [row._asdict() for row in found], "meta_test": tested}
+    report = {
+        "chosen": chosen,
+        "trials": [row._asdict() for row in found],
+        "meta_test": [one.to_json() for one in tested],
+    }
     write_json(folder / "search.json", report, indent=1)
     with whole(folder / "search.md") as aside:
         aside.write_text(f"{chosen}.\n\n{markdown(lines)}\n\nThe winner, tested once:\n\n```\n{shown}\n```\n")
@@ -72,7 +76,7 @@ def name_best(trainer: dict[str, Any]) -> None:
             logger["init_args"]["name"] = f"{name}-best"
 
 
-def meta_test(job: Job, best: dict[str, Any]) -> list[dict[str, Any]]:
+def meta_test(job: Job, best: dict[str, Any]) -> list[Result]:
     """Test the winner on the cluster, with the room of a process of a trial: a result for each of `val_shots`."""
     config = copy.deepcopy(best)
     config["trainer"]["enable_progress_bar"] = False

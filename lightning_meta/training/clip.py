@@ -59,11 +59,11 @@ class Clip(Callback):
         frames = states[:, :: self.every]
         seconds = float((frames[0, 1:2, 0] - frames[0, 0, 0]).sum())  # 0 if an episode is one frame long
         gif = animated(names, pictures(batch.world, names, frames), seconds)
-        path = Path(trainer.default_root_dir, f"{pl_module.test_name}_clip.gif")
+        path = Path(trainer.default_root_dir, f"{pl_module.test_stage.file}_clip.gif")
         path.write_bytes(gif)
         rank_zero_info(f"clip: {path}")
         image = Summary.Image(height=HEIGHT * len(names), width=WIDTH, colorspace=3, encoded_image_string=gif)
-        value = Summary.Value(tag=f"{pl_module.test_name}/clip", image=image)
+        value = Summary.Value(tag=f"{pl_module.test_stage.tag}/clip", image=image)
         for board in boards(trainer):
             board._get_file_writer().add_summary(Summary(value=[value]), trainer.global_step)
 

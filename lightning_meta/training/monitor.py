@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lightning_meta.core import Episode, Examples, MDPs
 
+CURVES = {**dict.fromkeys(("steps", "updates", "episode"), "adaptation_curve"), "presentation": "presentation_curve"}
+
 
 class Throughput(Callback):
     """Logs `speed/episodes_per_second` over all devices (of flat batches `speed/examples_per_second`, of decision
@@ -104,14 +106,11 @@ class EpisodePictures(Callback):
                 board.add_image("episode", sheet(batch), 0)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for board in boards(trainer):
-            stage = getattr(pl_module, "test_name", "meta_test")
-            names = dict.fromkeys(("steps", "updates", "episode"), "adaptation_curve")
-            curves = {f"{stage}/{unit}": name for unit, name in {**names, "presentation": "presentation_curve"}.items()}
-            for name, value in trainer.callback_metrics.items():
-                prefix, _, k = name.rpartition("/")
-                if prefix in curves and k.isdigit():
-                    board.add_scalar(f"{stage}/{curves[prefix]}", value, int(k))
+        for one in getattr(pl_module, "measurements", ()):
+            if one.quantity.curve in CURVES:
+                for board in boards(trainer):
+                    tag = f"{one.quantity.stage.tag}/{CURVES[one.quantity.curve]}"
+                    board.add_scalar(tag, one.mean, one.quantity.point)
 
 
 class RunSummary(Callback):

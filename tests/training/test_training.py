@@ -30,8 +30,9 @@ def test_the_interval_is_1_96_standard_errors_over_episodes() -> None:
     metric = EpisodeMean()
     metric.update(torch.tensor([0.2, 0.4]))
     metric.update(torch.tensor([0.9]))
-    mean, ci95 = metric.compute()
+    mean, ci95, episodes = metric.compute()
     assert float(mean) == pytest.approx(0.5)
+    assert int(episodes) == 3
     assert float(ci95) == pytest.approx(1.96 * (0.13 / 3) ** 0.5)  # the sample variance is (.09 + .01 + .16) / 2
 
 
