@@ -12,16 +12,15 @@ from datamodules.sinusoid import Sinusoid
 from lightning_meta.config.parser_errors import Complaining, add_trust
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole, write_json
-from lightning_meta.evaluation.compare import Test, compare_on
-from lightning_meta.evaluation.contestants import contestants
-from lightning_meta.reports.comparison import Comparison, Protocol
+from lightning_meta.evaluation.compare import compare
+from lightning_meta.reports.comparison import Comparison
 from lightning_meta.reports.comparison_tables import markdown
 from lightning_meta.reports.figures import picture_of_comparison
 
 ENDINGS = (".md", ".json", ".png")
 
 
-def compare(
+def compare_checkpoints(
     checkpoints: list[Path],
     on: list[str],
     ways: list[int] | None,
@@ -41,21 +40,21 @@ def compare(
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
     check_writable(*files(out))
-    learners = contestants(checkpoints, names, trust or ())
-    tests = []
-    for data in open_sets(on, ways, queries, episodes, seed, batch):
+    sets = open_sets(on, ways, queries, episodes, seed, batch)
+    for data in sets:
         data.splits["test"] = split
-        tests += [Test(data, size) for size in data.test_sizes(ways, shots)]
-    for test in tests:
-        test.stream()  # refuses what a split cannot give, before the first is played
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with Progress() as progress:
-        bar = progress.add_task("episodes", total=episodes * len(tests))
-        field, rounds = compare_on(learners, tests, against, device, lambda n: progress.advance(bar, n))
-    for path in dict.fromkeys(one.path for one in field if not one.validation):
+        bar = progress.add_task("episodes", visible=False)
+        options: dict[str, Any] = {"names": names, "against": against, "device": device, "trust": trust or ()}
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, visible=True)
+
+        found = compare(checkpoints, sets, ways, shots, **options, progress=show)
+    for path in dict.fromkeys(one.checkpoint for one in found.learners if not one.validation):
         print(f"{path}: its run holds no validation curve, so the picture shows none")
-    protocol = Protocol(split, queries, episodes, seed, batch, device.type, against)
-    report(out, Comparison(protocol, tuple(one.facts() for one in field), tuple(rounds)))
+    report(out, found)
 
 
 def open_sets(
@@ -112,4 +111,6 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--out", type=str, default="compare", help="files to write, without their endings")
     add_trust(parser)
     args = parser.parse_args(argv).as_dict()
-    compare(**args | {"checkpoints": [Path(path) for path in args["checkpoints"]], "out": Path(args["out"])})
+    compare_checkpoints(
+        **args | {"checkpoints": [Path(path) for path in args["checkpoints"]], "out": Path(args["out"])}
+    )

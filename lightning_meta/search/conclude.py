@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,39 @@ from lightning_meta.search.space import configured
 from lightning_meta.training.run_folder import logger_attribute, loggers
 
 
-def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> None:
+@dataclass(frozen=True)
+class SearchResult:
+    """The result of a search.
+
+    Attributes:
+        folder: The folder of the search.
+        chosen: In a sentence, which trial is the best of how many.
+        trials: One row per trial, the best first.
+        tested: The meta-test of the best, one result per number of shots that was validated at.
+    """
+
+    folder: Path
+    chosen: str
+    trials: tuple[Row, ...]
+    tested: tuple[Result, ...]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the best trial."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def configuration(self) -> Path:
+        """The configuration of the best trial, as `fit --config` takes it."""
+        return self.folder / "best.yaml"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        trials, tested = [row._asdict() for row in self.trials], [one.to_json() for one in self.tested]
+        return {"chosen": self.chosen, "trials": trials, "meta_test": tested}
+
+
+def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> SearchResult:
     """Print and write the table, the picture and the winner, and test the winner once."""
     folder = job.folder
     errors = {Path(result.path).name: result.error and in_a_line(str(result.error)) for result in grid}
@@ -41,18 +74,15 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
     tested = meta_test(job, best)
     shown = "\n\n".join(one.text() for one in tested)
     print(shown)
-    report = {
-        "chosen": chosen,
-        "trials": [row._asdict() for row in found],
-        "meta_test": [one.to_json() for one in tested],
-    }
-    write_json(folder / "search.json", report, indent=1)
+    result = SearchResult(folder, chosen, tuple(found), tuple(tested))
+    write_json(folder / "search.json", result.to_json(), indent=1)
     with whole(folder / "search.md") as aside:
         aside.write_text(f"{chosen}.\n\n{markdown(lines)}\n\nThe winner, tested once:\n\n```\n{shown}\n```\n")
     if job.population and not job.options.storage:
         prune(folder, found)
-    print(f"picture:    {folder / 'search.png'}\nbest:       {folder / 'best.ckpt'}")
-    print(f"next:       lightning-meta fit --config {folder / 'best.yaml'}")
+    print(f"picture:    {folder / 'search.png'}\nbest:       {result.checkpoint}")
+    print(f"next:       lightning-meta fit --config {result.configuration}")
+    return result
 
 
 def keep(job: Job, found: list[Row]) -> dict[str, Any]:

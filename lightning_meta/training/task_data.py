@@ -66,6 +66,15 @@ class TaskData(LightningDataModule, ABC):
     def resize_test(self, size: Any) -> None:
         """Test with episodes of one of the `test_sizes` from now on."""
 
+    @property
+    @abstractmethod
+    def test_count(self) -> int:
+        """The number of test tasks. Setting it raises InputError below 1."""
+
+    @test_count.setter
+    @abstractmethod
+    def test_count(self, count: int) -> None: ...
+
     @abstractmethod
     def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
         """Raise InputError where a checkpoint was trained on data of another kind than these, and note the classes that it
