@@ -19,8 +19,8 @@ from lightning_meta.training.base import MetaModule
 from lightning_meta.training.checkpoint import Origin
 from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.measurements import Measurement, Stage
-from lightning_meta.training.monitor import boards
 from lightning_meta.training.task_data import TaskData
+from lightning_meta.training.tensorboard import boards
 
 
 def sizes_asked(data: LightningDataModule, ways: list[int] | None, shots: list[int] | None) -> list[Any]:

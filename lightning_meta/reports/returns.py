@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning_meta.reports.results import Result, scalars, scores
 from lightning_meta.reports.tables import is_elsewhere, protocol_line, rows
+from lightning_meta.training.hparams import flat
 
 MEANING = {
     "return": "the return of its adapted policy",
@@ -71,11 +72,3 @@ def elsewhere(trained: dict[str, Any] | None, tested: dict[str, Any] | None) -> 
     one, other = flat(trained), flat(tested)
     names = dict.fromkeys([*one, *other])
     return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
-
-
-def flat(settings: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings by their full names, in order."""
-    if isinstance(settings, dict) and settings:
-        parts = ((f"{name}.{key}" if name else key, part) for key, part in settings.items())
-        return {key: value for full, part in parts for key, value in flat(part, full).items()}
-    return {name: settings}

@@ -83,6 +83,11 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
         """The noise of a step is a pure function of the step, as the tasks are: a resumed run draws the same."""
         torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
+    def log_rate(self, optimizer: Any) -> None:
+        """Log the outer learning rate of the step that is taken, if the optimiser has one."""
+        if (rate := optimizer.param_groups[0].get("lr")) is not None:
+            self.log("meta_train/learning_rate", float(rate))
+
     def share_buffers(self) -> None:
         """Buffers (running statistics) become their mean over processes, as gradients do."""
         buffers = [buffer for buffer in self.learner.buffers() if buffer.is_floating_point()]

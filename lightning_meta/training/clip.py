@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Transition, World
 from lightning_meta.envs.running import Running
 from lightning_meta.training.base import MetaModule
-from lightning_meta.training.monitor import boards
+from lightning_meta.training.tensorboard import boards
 
 METRE, WIDTH, HEIGHT, GROUND = 90, 480, 170, 30  # pixels; GROUND from the lower edge
 DEPTH = 0.35  # the shift along the picture's axes per metre away from the viewer

@@ -29,7 +29,7 @@ class Stage:
     @property
     def tag(self) -> str:
         """The name that its scores are logged below."""
-        return "_".join(filter(None, (self.name, self.data, self.size)))
+        return "/".join(filter(None, (self.name, self.data, self.size)))
 
     @property
     def file(self) -> str:

@@ -89,6 +89,8 @@ class MetaRL(MetaModule[MetaRLLearner]):
 
     def end_step(self) -> None:
         """Count the meta-batch by a Lightning optimiser step without gradients, which moves nothing, and log."""
+        if not self.learner.own_outer_step:
+            self.log_rate(self.optimizers())
         self.optimizers().step()  # type: ignore[union-attr]  # there is one
         if self.make_scheduler:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]  # there is one

@@ -74,12 +74,13 @@ class MetaTraining(MetaModule[FewShotLearner]):
     def on_after_backward(self) -> None:
         self.share_buffers()
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002  Lightning's signature
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.check_step()
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             norms = [w.grad.norm() for w in self.learner.parameters() if w.grad is not None]
             self.log("meta_train/gradient_norm", torch.stack(norms).norm())
+            self.log_rate(optimizer)
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})
 
     def check_step(self) -> None:
@@ -95,7 +96,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
         if self.skipped > (SKIPPED if scaled else 0):
             raise_in_all(diverged(self.trainer, "the gradient", gradient, step, batch), self.device)
 
-    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         measured, metric = measure(self.learner, episode), score_name(episode)
         self.summary.add(Quantity(VALIDATION, "loss"), measured.loss)
         self.summary.add(Quantity(VALIDATION, metric), measured.score)
@@ -103,18 +104,22 @@ class MetaTraining(MetaModule[FewShotLearner]):
             self.summary.add(Quantity(VALIDATION, metric, curve="shots", point=shots(episode)), measured.score)
         if batch_idx < 10 and dataloader_idx == 0:
             self.add_curves(VALIDATION, episode, measured)
+        return measured.prediction
 
-    def test_step(self, episode: Episode, batch_idx: int) -> None:
+    def test_step(self, episode: Episode, batch_idx: int) -> Tensor:
         if batch_idx == 0:
             self.ways = protocols(self.learner, episode, self.any_process)
             for learner in self.ways.values():
                 measure(learner, episode)  # what starts up once is not timed
+        predictions: dict[bool, Tensor] = {}
         for name, learner in self.ways.items():
             measured = measure(learner, episode)
             own = learner is self.learner
             self.summary.add_measured(self.test_stage, episode, measured, None if own else name)
+            predictions[own] = measured.prediction
             if own:
                 self.add_curves(self.test_stage, episode, measured)
+        return predictions[True]
 
     def any_process(self, fact: bool) -> bool:
         """Return whether the condition holds in any process: all must log the same keys."""

@@ -66,6 +66,10 @@ class TaskData(LightningDataModule, ABC):
     def resize_test(self, size: Any) -> None:
         """Test with episodes of one of the `test_sizes` from now on."""
 
+    @abstractmethod
+    def class_names(self, stage: str) -> list[str] | None:
+        """The names of the classes of the first task of a stage, by label; None if classes have no names."""
+
     @property
     @abstractmethod
     def test_count(self) -> int:

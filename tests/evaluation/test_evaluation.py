@@ -19,10 +19,10 @@ from lightning_meta.learners import MAML, MANN, ProtoNet
 from lightning_meta.nn import MLP, Conv4
 from lightning_meta.reports.results import scores as in_json
 from lightning_meta.training import MetaTraining
+from lightning_meta.training.episode_pictures import EpisodePictures
 from lightning_meta.training.evaluation import adaptation_curve, by_presentation, measure, protocols
 from lightning_meta.training.measurements import Measurement, Quantity, Stage, Summary
 from lightning_meta.training.metrics import CalibrationError
-from lightning_meta.training.monitor import EpisodePictures
 from support.episodes import separable_episode
 from support.packaged_learners import IMAGE, SPECS, make, takes
 from support.runs import curve

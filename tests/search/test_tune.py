@@ -78,7 +78,7 @@ def test_a_population_begun_at_bad_rates_finds_its_way(tmp_path: Path) -> None:
 
     last = {line["trial"]: line for line in history(tmp_path) if not line["failed"]}
     for trial, line in last.items():  # what is reported is what was trained with, from the first step on
-        rates = curve(found(tmp_path) / trial, "lr-Adam")
+        rates = curve(found(tmp_path) / trial, "meta_train/learning_rate")
         assert rates[line["step"] - 60] == rates[line["step"] - 1] == pytest.approx(line["values"][LR])
     first = {line["trial"]: line for line in reversed(history(tmp_path))}
     assert any(last[trial]["values"][LR] != first[trial]["values"][LR] for trial in last)

@@ -22,7 +22,7 @@ from lightning_meta.training import MetaTraining, load
 from lightning_meta.training.checkpoint import read
 from lightning_meta.training.evaluation import curve_steps
 from lightning_meta.training.metrics import EpisodeMean
-from lightning_meta.training.monitor import Cost, sheet
+from lightning_meta.training.monitor import Cost
 from support.trainer import SILENT, of_lightning
 
 
@@ -100,12 +100,6 @@ def test_gradients_are_clipped_on_request(precision: Any) -> None:
     trainer.fit(MetaTraining(learner, lambda theta: torch.optim.SGD(theta, lr=1.0)), datamodule=data)
     after = torch.cat([w.detach().flatten() for w in learner.parameters()])
     assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_a_sheet_shows_each_class_in_a_row_support_left_of_query() -> None:
-    from support.episodes import separable_episode
-
-    assert sheet(separable_episode(2, ways=3, shots=1, queries=4, shape=(1, 8, 8))).shape == (1, 3 * 8, 8 + 3 + 4 * 8)
 
 
 SAVING = """
