@@ -56,7 +56,7 @@ def evaluate(
         InputError: If the learner cannot do these tasks, the data cannot give them, or the file is not a checkpoint.
     """
     module, made = prepared(learner, data, trust)
-    with warnings.catch_warnings(), only_errors(*LIGHTNING), as_it_was(data), in_its_mode(module):
+    with warnings.catch_warnings(), only_errors(*LIGHTNING), as_it_was(data), at_its_stage(module):
         quiet()
         if episodes is not None:
             data.test_count = episodes
@@ -114,13 +114,12 @@ def as_it_was(data: TaskData) -> Iterator[None]:
 
 
 @contextmanager
-def in_its_mode(module: MetaModule) -> Iterator[None]:
-    """Give a module its stage and its mode back at the end."""
-    training, stage = module.training, module.test_stage
+def at_its_stage(module: MetaModule) -> Iterator[None]:
+    """Give a module the name of its tests back at the end."""
+    stage = module.test_stage
     try:
         yield
     finally:
-        module.train(training)
         module.test_stage = stage
 
 
