@@ -75,7 +75,8 @@ def test_evaluate_takes_a_learner_an_agent_and_a_module(shard_root: Path) -> Non
 
 def test_compare_gives_the_numbers_of_compare(do: Commands, shard_root: Path) -> None:
     for learner in ("protonet", "matching"):
-        task = f"--config glyphs.yaml --config {learner}.yaml --data.root {shard_root} --data.queries 2 --data.eval_queries 2 --data.ways 3"
+        task = f"--config glyphs.yaml --config {learner}.yaml --data.root {shard_root} --data.ways 3"
+        task += " --data.queries 2 --data.eval_queries 2"
         few = "--data.meta_batch 2 --data.epoch_batches 2 --data.val_episodes 4 --trainer.max_epochs 1"
         do(f"fit {task} {few} --trainer.accelerator cpu --trainer.enable_progress_bar false")
     paths = sorted(Path().rglob("best.ckpt"))
