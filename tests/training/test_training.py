@@ -179,7 +179,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     [
         ({"class_path": "os.system", "init_args": {"command": "true"}}, "os is never trusted"),
         ({"class_path": "no.such.Learner"}, "not on the list .* --trust no"),
-        ({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}}, "no FewShotLearner"),
+        ({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}}, "not a FewShotLearner"),
     ],
 )
 def test_only_learners_are_built_from_a_checkpoint(spec: dict[str, Any], message: str, tmp_path: Path) -> None:
