@@ -151,6 +151,9 @@ class EpisodeData(StreamedTasks):
         self.trained = classes_of(checkpoint)
         self.tasks.check_checkpoint(path, checkpoint)
 
+    def class_names(self, stage: str) -> list[str] | None:
+        return self.streams(stage)[0].class_names()
+
     def target_dimensions(self, stage: str) -> int:
         """Return the dimensions of a regression target, as the first task of a stage shows them; 0 for classes."""
         first = Key(self.seed, self.splits[stage], 0, 0)

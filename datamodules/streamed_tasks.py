@@ -17,6 +17,8 @@ class StreamedTasks(TaskData):
         num_workers: Processes that load data beside the training process.
     """
 
+    episodes: dict[str, int]  # tasks per epoch of training, per validation and per test
+
     def __init__(self, meta_batch: int, seed: int, num_workers: int = 0):
         super().__init__()
         if num_workers < 0:
@@ -49,6 +51,16 @@ class StreamedTasks(TaskData):
     def test_dataloader(self) -> MetaLoader[Any]:
         (stream,) = self.streams("test")
         return self.frozen(stream)
+
+    @property
+    def test_count(self) -> int:
+        return self.episodes["test"]
+
+    @test_count.setter
+    def test_count(self, count: int) -> None:
+        if count < 1:
+            raise InputError(f"episodes is {count}: give 1 or more")
+        self.episodes["test"] = count
 
     def frozen(self, stream: MetaBatches[Any]) -> MetaLoader[Any]:
         """Return a loader that gives the same tasks in every pass."""

@@ -4,7 +4,8 @@
     logits = phi(episode.query.x)             # y = f_phi(x)
 
 `lightning_meta.load(path)` gives the learner of a checkpoint, and every learner stands here by its name, such as
-`lightning_meta.ProtoNet`. They are imported when they are asked for.
+`lightning_meta.ProtoNet`. `evaluate`, `compare` and `tune` do what the commands `test`, `compare` and `tune` do, with data
+modules of `datamodules`. All are imported when they are asked for.
 
 The floors, from the bottom: `core` (the formula as types), `nn` (backbones, inner loop) and `envs` (worlds), `learners` and
 `rl` (the algorithms), `training` (Lightning), `config`, `reports` and `evaluation`, `datamodules` (streams of tasks), `search`
@@ -18,9 +19,19 @@ from typing import TYPE_CHECKING, Any
 from lightning_meta.mismatch import watch
 
 if TYPE_CHECKING:
+    from lightning_meta.evaluation.compare import compare as compare
+    from lightning_meta.evaluation.evaluate import evaluate as evaluate
+    from lightning_meta.search.start import tune as tune
     from lightning_meta.training import load as load
 
     __version__: str
+
+OFFERED = {
+    "compare": "lightning_meta.evaluation.compare",
+    "evaluate": "lightning_meta.evaluation.evaluate",
+    "load": "lightning_meta.training",
+    "tune": "lightning_meta.search.start",
+}
 
 watch()
 
@@ -28,12 +39,12 @@ watch()
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("lightning-meta")
-    if name == "load":
-        return import_module("lightning_meta.training").load
+    if name in OFFERED:
+        return getattr(import_module(OFFERED[name]), name)
     if name[:1].isupper() and name in (learners := import_module("lightning_meta.learners")).__all__:
         return getattr(learners, name)
     raise AttributeError(f"module 'lightning_meta' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), "__version__", "load", *import_module("lightning_meta.learners").__all__]
+    return [*globals(), "__version__", *OFFERED, *import_module("lightning_meta.learners").__all__]

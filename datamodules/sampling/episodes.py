@@ -112,6 +112,10 @@ class Tasks(ABC):
         """
         raise InputError(f"{type(self).__name__} has no flat batches: set data.flat_batch to 0")
 
+    def class_names(self, key: Key, ways: int, shots: int, queries: int) -> list[str] | None:  # noqa: ARG002
+        """Return the names of the classes of a task that `draw` draws, by label; None if they have no names."""
+        return None
+
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError if this split cannot give episodes of this size."""
 
@@ -168,6 +172,13 @@ class EpisodeStream(MetaBatches[Episode]):
             size.check()
             tasks.check(split, size)
         self.tasks, self.size, self.flat = tasks, size, flat
+
+    def class_names(self) -> list[str] | None:
+        """Return the names of the classes of the first episode of the first epoch, by label; None if there are none."""
+        if self.flat:
+            return None
+        first = Key(self.seed, self.split, 0, 0)
+        return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
     def draw(self, number: int, indices: range) -> Episode:
         keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]

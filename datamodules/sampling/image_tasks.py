@@ -66,21 +66,30 @@ class ImageTasks(Tasks):
             )
 
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
+        images, rng = self._read(key, ways, shots + queries)
+        support = _examples([x[:shots] for x in images.values()])
+        query = _examples([x[shots:] for x in images.values()])
+        # A learner that reads the support set in sequence must not see a pattern in its order.
+        order = torch.from_numpy(rng.permutation(ways * shots))
+        return Episode(Examples(support.x[:, order], support.y[:, order]), query)
+
+    def class_names(self, key: Key, ways: int, shots: int, queries: int) -> list[str]:
+        return [self.shards.index.records[record].name for record in self._read(key, ways, shots + queries)[0]]
+
+    def _read(self, key: Key, ways: int, n: int) -> tuple[dict[int, Images], np.random.Generator]:
+        """Draw the classes of a task and n images of each: the images by record number, and the generator after that."""
         rng, classes = key.rng(), self.classes(key)
-        records = rng.choice(classes, ways, replace=False).tolist()
-        images = []
+        records: list[int] = rng.choice(classes, ways, replace=False).tolist()
+        images: dict[int, Images] = {}
         for record in records:
             try:
-                images.append(self.shards.images(record, rng.permutation(self.shards.count(record))[: shots + queries]))
+                images[record] = self.shards.images(record, rng.permutation(self.shards.count(record))[:n])
             except DamageError:
                 if self.shards.on_error == "raise":
                     raise
                 self.shards.forget(record)
                 records.append(self._another(rng, classes, records))  # this loop reaches it
-        support, query = _examples([x[:shots] for x in images]), _examples([x[shots:] for x in images])
-        # A learner that reads the support set in sequence must not see a pattern in its order.
-        order = torch.from_numpy(rng.permutation(ways * shots))
-        return Episode(Examples(support.x[:, order], support.y[:, order]), query)
+        return images, rng
 
     def draw_flat(self, key: Key, n: int) -> Episode:
         """Draw images from passes over the split, each image once per pass (see `datamodules.sampling.flat`)."""

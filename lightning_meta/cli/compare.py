@@ -12,16 +12,15 @@ from datamodules.sinusoid import Sinusoid
 from lightning_meta.config.parser_errors import Complaining, add_trust
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, whole, write_json
-from lightning_meta.evaluation.compare import Test
-from lightning_meta.evaluation.compare import compare as compare_learners
-from lightning_meta.evaluation.contestants import Contestant, contestants
-from lightning_meta.reports.comparison import Round, markdown
-from lightning_meta.reports.figures import comparison
+from lightning_meta.evaluation.compare import compare
+from lightning_meta.reports.comparison import Comparison
+from lightning_meta.reports.comparison_tables import markdown
+from lightning_meta.reports.figures import picture_of_comparison
 
 ENDINGS = (".md", ".json", ".png")
 
 
-def compare(
+def compare_checkpoints(
     checkpoints: list[Path],
     on: list[str],
     ways: list[int] | None,
@@ -41,22 +40,21 @@ def compare(
         if value < 1:
             raise InputError(f"--{option} is {value}: give 1 or more")
     check_writable(*files(out))
-    learners = contestants(checkpoints, names, trust or ())
-    tests = []
-    for data in open_sets(on, ways, queries, episodes, seed, batch):
+    sets = open_sets(on, ways, queries, episodes, seed, batch)
+    for data in sets:
         data.splits["test"] = split
-        tests += [Test(data, size) for size in data.test_sizes(ways, shots)]
-    for test in tests:
-        test.stream()  # refuses what a split cannot give, before the first is played
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with Progress() as progress:
-        bar = progress.add_task("episodes", total=episodes * len(tests))
-        field, rounds = compare_learners(learners, tests, against, device, lambda n: progress.advance(bar, n))
-    for path in dict.fromkeys(one.path for one in field if not one.validation):
+        bar = progress.add_task("episodes", visible=False)
+        options: dict[str, Any] = {"names": names, "against": against, "device": device, "trust": trust or ()}
+
+        def show(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, visible=True)
+
+        found = compare(checkpoints, sets, ways, shots, **options, progress=show)
+    for path in dict.fromkeys(one.checkpoint for one in found.learners if not one.validation):
         print(f"{path}: its run holds no validation curve, so the picture shows none")
-    protocol = {"split": split, "queries": queries, "episodes": episodes, "seed": seed}
-    protocol |= {"tasks_at_a_time": batch, "device": device.type}
-    report(out, protocol, field, rounds, against)
+    report(out, found)
 
 
 def open_sets(
@@ -72,23 +70,14 @@ def open_sets(
     return [ImageEpisodes(root, **size) for root in dict.fromkeys(on)]
 
 
-def report(
-    out: Path, protocol: dict[str, Any], field: list[Contestant], rounds: list[Round], against: str | None
-) -> None:
+def report(out: Path, comparison: Comparison) -> None:
     """Print the tables and write them, every episode's scores, and the picture."""
-    facts = [one.facts() for one in field]
-    text = markdown(protocol, facts, rounds, against)
-    results = [
-        {"set": round.source, "ways": round.ways, "shots": round.shots, "score": round.kind, "learner": name, **cell}
-        for round in rounds
-        for name, cell in round.cells.items()
-    ]
-    paths = files(out)
+    text, paths = markdown(comparison), files(out)
     with whole(paths[0]) as aside:
         aside.write_text(text, encoding="utf-8", errors="surrogateescape")
-    write_json(paths[1], {"protocol": protocol, "learners": facts, "results": results})
+    write_json(paths[1], comparison.to_json())
     with whole(paths[2]) as aside:
-        comparison(facts, rounds, aside)
+        picture_of_comparison(comparison, aside)
     print(f"{text}\n{', '.join(map(str, paths))}")
 
 
@@ -122,4 +111,6 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--out", type=str, default="compare", help="files to write, without their endings")
     add_trust(parser)
     args = parser.parse_args(argv).as_dict()
-    compare(**args | {"checkpoints": [Path(path) for path in args["checkpoints"]], "out": Path(args["out"])})
+    compare_checkpoints(
+        **args | {"checkpoints": [Path(path) for path in args["checkpoints"]], "out": Path(args["out"])}
+    )

@@ -13,12 +13,15 @@ from lightning_meta.config.merge import combine, require, split_argv
 from lightning_meta.core import InputError
 from lightning_meta.core.signals import AGAIN
 from lightning_meta.evaluation.rehearsal import rehearse
+from lightning_meta.evaluation.results import result_of
 from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
-from lightning_meta.reports.results import after_fit, check_result, keep_result, result, text, without
+from lightning_meta.reports.after_fit import after_fit, without
+from lightning_meta.reports.result_files import check_result, keep_result
 from lightning_meta.training.checkpoint import load_weights, origin, read, unlike
 from lightning_meta.training.ending import leave_group, raised_by_one
 from lightning_meta.training.evaluation import log_at
 from lightning_meta.training.kept_states import check_states, unusable
+from lightning_meta.training.measurements import VALIDATION
 from lightning_meta.training.preemption import PreemptedError
 from lightning_meta.training.quiet import quiet
 from lightning_meta.training.resume import (
@@ -103,14 +106,14 @@ def execute(command: str, cli: MetaCLI, argv: list[str]) -> None:
         evaluate_sizes(model, trainer, data, sizes, found, cli.folder.path)
         return
     if trainer.is_global_zero:
-        check_result(cli.folder.path, "meta_val", data, "val")
+        check_result(cli.folder.path, VALIDATION, data, "val")
     rehearse(command, model, data, trainer)
     log_at(trainer, found.steps)
     trainer.validate(model, datamodule=data, verbose=False)  # theta is there
     if trainer.is_global_zero:
-        scores = result("meta_val", "meta_val", trainer, data, model.learner, found)
-        print(text(scores))
-        keep_result(cli.folder.path, "meta_val", scores)
+        result = result_of(model, VALIDATION, trainer, data, found)
+        print(result.text())
+        keep_result(cli.folder.path, result)
 
 
 def train(cli: FitCLI, checkpoint: dict[str, Any]) -> None:

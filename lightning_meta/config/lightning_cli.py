@@ -178,7 +178,8 @@ class ScoreCLI(MetaCLI):
         self.begin_with(found)
         if found:
             self.folder = results_of(found, trainer)
-            place(trainer, self.folder)
+            runs = self.folder.path.resolve().parent
+            place(trainer, self.folder, name=None if runs == home(trainer).resolve() else runs.name)
             trainer.default_root_dir = str(self.folder.path)
 
 

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_meta.config.links import few_shot
 from lightning_meta.core import FewShotLearner, InputError
+from lightning_meta.reports.comparison import Curve, Facts
 from lightning_meta.reports.tables import described
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import data_arguments, learner_arguments, origin, read
@@ -19,14 +20,13 @@ from lightning_meta.training.trust import brief
 
 WEIGHTS = ("state_dict", "optimizer_states", "callbacks", "loops")
 VALIDATED = {"meta_val/accuracy", "meta_val/mse"}
-Curve = list[tuple[int, float]]  # meta-training steps, then episodes, and the mean validation score after them
 
 
 class Contestant(NamedTuple):
     """A learner under one protocol. What its checkpoint does not tell is None; the validation curve may be empty."""
 
     name: str
-    path: Path
+    path: Path | None  # None: given as an object
     learner: FewShotLearner
     trained: dict[str, Any]  # what its checkpoint holds beside weights, the state of its training data among it
     backbone: str  # class and arguments, as configured
@@ -36,53 +36,94 @@ class Contestant(NamedTuple):
     cpu_minutes: float | None  # that its training took
     validation: Curve
 
-    def facts(self) -> dict[str, Any]:
-        """For tables and JSON."""
-        return {
-            "learner": self.name,
-            "checkpoint": str(self.path),
-            "class": type(self.learner).__name__,
-            "predictions": predictions(self.learner),
-            "noisy": self.learner.noisy,
-            "batch_statistics": self.learner.batch_statistics(),
-            "backbone": self.backbone,
-            "parameters": sum(w.numel() for w in self.learner.parameters()),
-            "trained_on": self.trained_on,
-            "episodes": self.episodes,
-            "flat_batch": self.flat_batch,
-            "cpu_minutes": self.cpu_minutes,
-            "validation": self.validation,
-        }
-
-
-def contestants(paths: list[Path], names: list[str] | None, trust: Sequence[str] = ()) -> list[Contestant]:
-    """Each checkpoint, as configured. InputError where a file is not a checkpoint or `names` do not fit."""
-    found = []
-    for path, name in zip(paths, chosen(paths, names), strict=True):
-        checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
-        options = data_arguments(checkpoint)
-        meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
-        flat_batch = flat_batch if isinstance(flat_batch, int) else 0
-        made = origin(path, checkpoint)
-        minutes = made.cpu_seconds and round(made.cpu_seconds / 60, 1)
-        episodes = made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None
-        curve = [(step * meta_batch, value) for step, value in validation(path)] if isinstance(meta_batch, int) else []
-        backbone = described(learner_arguments(checkpoint).get("backbone"))
-        trained = {key: value for key, value in checkpoint.items() if key not in WEIGHTS}
-        found.append(
-            Contestant(name, path, learner, trained, backbone, made.trained_on, episodes, flat_batch, minutes, curve)
+    def facts(self) -> Facts:
+        """Return what is known of it, for tables and JSON."""
+        return Facts(
+            learner=self.name,
+            checkpoint=self.path and str(self.path),
+            class_name=type(self.learner).__name__,
+            predictions=predictions(self.learner),
+            noisy=self.learner.noisy,
+            batch_statistics=self.learner.batch_statistics(),
+            backbone=self.backbone,
+            parameters=sum(w.numel() for w in self.learner.parameters()),
+            trained_on=self.trained_on,
+            episodes=self.episodes,
+            flat_batch=self.flat_batch,
+            cpu_minutes=self.cpu_minutes,
+            validation=self.validation,
         )
-    return found
 
 
-def chosen(paths: list[Path], names: list[str] | None) -> list[str]:
-    """`names`, one a checkpoint, or what the run folders are called, with as much behind it as tells them apart."""
+def contestants(
+    learners: Sequence[str | Path | FewShotLearner], names: Sequence[str] | None, trust: Sequence[str] = ()
+) -> list[Contestant]:
+    """Return the learners of a comparison under their names.
+
+    Args:
+        learners: Checkpoints, whose learners are as they were configured, and learners as objects.
+        names: A name for each; by default that of its run, or its class.
+        trust: Packages whose classes a checkpoint may name.
+
+    Raises:
+        InputError: If a file is not a checkpoint of a few-shot learner, or the names do not fit.
+    """
+    given = [one if isinstance(one, FewShotLearner) else Path(one) for one in learners]
+    called = named(given, names)
+    return [
+        of_checkpoint(name, one, trust) if isinstance(one, Path) else of_learner(name, one)
+        for name, one in zip(called, given, strict=True)
+    ]
+
+
+def of_learner(name: str, learner: FewShotLearner) -> Contestant:
+    """Return a learner that is given as an object, in evaluation mode. Nothing is known of its training."""
+    owner = getattr(learner, "network", learner)
+    backbone = type(owner.backbone).__name__ if hasattr(owner, "backbone") else "-"
+    return Contestant(name, None, learner.eval(), {}, backbone, None, None, 0, None, [])
+
+
+def of_checkpoint(name: str, path: Path, trust: Sequence[str]) -> Contestant:
+    """Return the learner of a checkpoint, as it was configured."""
+    checkpoint, learner = read(path), few_shot(path, load(path, trust=trust), "compare")
+    options = data_arguments(checkpoint)
+    meta_batch, flat_batch = options.get("meta_batch"), options.get("flat_batch", 0)
+    made = origin(path, checkpoint)
+    return Contestant(
+        name=name,
+        path=path,
+        learner=learner,
+        trained={key: value for key, value in checkpoint.items() if key not in WEIGHTS},
+        backbone=described(learner_arguments(checkpoint).get("backbone")),
+        trained_on=made.trained_on,
+        episodes=made.steps * meta_batch if made.steps and isinstance(meta_batch, int) else None,
+        flat_batch=flat_batch if isinstance(flat_batch, int) else 0,
+        cpu_minutes=made.cpu_seconds and round(made.cpu_seconds / 60, 1),
+        validation=[(n * meta_batch, value) for n, value in validation(path)] if isinstance(meta_batch, int) else [],
+    )
+
+
+def named(given: Sequence[Path | FewShotLearner], names: Sequence[str] | None) -> list[str]:
+    """Return the given names, or those of runs and classes."""
+    paths = [one for one in given if isinstance(one, Path)]
+    if names is not None or len(paths) == len(given):
+        return chosen(list(given), names)
+    of_run = iter(chosen(paths, None))
+    called = [next(of_run) if isinstance(one, Path) else type(one).__name__ for one in given]
+    if len(set(called)) < len(called):
+        raise InputError(f"two learners would have one name ({', '.join(called)}): give names")
+    return called
+
+
+def chosen(given: Sequence[Any], names: Sequence[str] | None) -> list[str]:
+    """Return `names`, one per checkpoint, or the names of the run folders, followed by as much as tells them apart."""
     if names is not None:
-        if len(names) != len(paths):
-            raise InputError(f"--names has {len(names)} names for {len(paths)} checkpoints: give one for each")
+        if len(names) != len(given):
+            raise InputError(f"--names has {len(names)} names for {len(given)} checkpoints: give one for each")
         if len(set(names)) < len(names):
             raise InputError(f"--names repeats a name ({', '.join(names)}): give each checkpoint its own")
-        return names
+        return list(names)
+    paths: Sequence[Path] = given
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("a checkpoint is given twice: give each one once")
     found: dict[Path, str] = {}

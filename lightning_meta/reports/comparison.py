@@ -1,133 +1,230 @@
-"""Scores on the same episodes, side by side: paired differences, and the tables."""
+"""A comparison as a value: scores on the same episodes, paired differences; its tables, JSON and files."""
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 
 from lightning_meta.reports.tables import is_elsewhere, number
+from lightning_meta.training.measurements import known
 from lightning_meta.training.metrics import EpisodeMean
 
-Cell = dict[str, Any]  # what one learner reached on one set at one size, or the reason why it could not
+Curve = list[tuple[int, float]]  # meta-training steps, or episodes, and the mean validation score after them
 
 
-class Round(NamedTuple):
-    """One set at one size, and a cell for each learner."""
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference to another learner, episode by episode.
+
+    Attributes:
+        to: Name of the other learner.
+        mean: The mean over episodes.
+        ci95: Half-width of its 95 % confidence interval; None for a single episode.
+    """
+
+    to: str
+    mean: float
+    ci95: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a learner reached on one set at one size.
+
+    Attributes:
+        mean: The mean over episodes, accuracy or mean squared error.
+        ci95: Half-width of its 95 % confidence interval; None for a single episode.
+        nll: Negative log-likelihood of a query in nats; None in regression.
+        ece: Expected calibration error; None in regression.
+        adapt_seconds: Seconds to adapt to a task.
+        query_seconds: Seconds to predict a query.
+        scores: The score of every episode.
+        classes_trained_on: The number of tested classes that the learner was trained on.
+        difference: The paired difference to another learner.
+    """
+
+    mean: float
+    ci95: float | None
+    nll: float | None
+    ece: float | None
+    adapt_seconds: float
+    query_seconds: float
+    scores: tuple[float, ...]
+    classes_trained_on: int | None = None
+    difference: Difference | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; what is not known is left out, except for the interval."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name == "ci95"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The reason why a learner cannot do the tasks of one set at one size."""
+
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One set at one size.
+
+    Attributes:
+        source: The set.
+        ways: Classes of a task.
+        shots: Support examples per class.
+        metric: `accuracy` or `mse`.
+        cells: What each learner reached, or why it could not take part.
+    """
 
     source: str
     ways: int
     shots: int
-    kind: str  # accuracy or mse
-    cells: dict[str, Cell]
+    metric: str
+    cells: dict[str, Score | Refusal]
 
     @property
     def size(self) -> str:
-        return f"{self.shots}-shot" if self.kind == "mse" else f"{self.ways}-way {self.shots}-shot"
+        """The size of a task in words."""
+        return f"{self.shots}-shot" if self.metric == "mse" else f"{self.ways}-way {self.shots}-shot"
+
+    @property
+    def scored(self) -> dict[str, Score]:
+        """The scores of the learners that took part."""
+        return {name: cell for name, cell in self.cells.items() if isinstance(cell, Score)}
+
+    def compare_paired(self, against: str | None) -> "Round":
+        """Return the round with each learner's mean difference, episode by episode, to the learner `against`, or to the
+        best of the round. A learner that diverged has none."""
+        scored = {name: score for name, score in self.scored.items() if math.isfinite(score.mean)}
+        if not scored or (against and against not in scored):
+            return self
+        better = max if self.metric == "accuracy" else min
+        reference = against or better(scored, key=lambda name: scored[name].mean)
+        base, cells = torch.tensor(scored[reference].scores), dict(self.cells)
+        for name, score in scored.items():
+            if name != reference:
+                metric = EpisodeMean()
+                metric.update(torch.tensor(score.scores) - base)
+                mean, ci95, _ = metric.compute()
+                cells[name] = replace(score, difference=Difference(reference, float(mean), known(ci95)))
+        return replace(self, cells=cells)
 
 
-def compare_paired(round: Round, against: str | None) -> None:
-    """Add to each cell its mean difference, episode by episode, to the learner `against`, or to the best of the round.
-    A learner that diverged has none."""
-    scored = {name: cell for name, cell in round.cells.items() if "scores" in cell and math.isfinite(cell["mean"])}
-    if not scored or (against and against not in scored):
-        return
-    better = max if round.kind == "accuracy" else min
-    reference = against or better(scored, key=lambda name: scored[name]["mean"])
-    base = torch.tensor(scored[reference]["scores"])
-    for name, cell in scored.items():
-        if name != reference:
-            metric = EpisodeMean()
-            metric.update(torch.tensor(cell["scores"]) - base)
-            mean, ci95 = metric.compute()
-            cell["difference"] = {"to": reference, "mean": float(mean), "ci95": known(ci95)}
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a learner that takes part. What its checkpoint does not tell is None.
+
+    Attributes:
+        learner: Its name in the comparison.
+        checkpoint: Its file; None for a learner that was given as an object.
+        class_name: Its class.
+        predictions: `inductive` or `transductive`.
+        noisy: Whether its predictions change from call to call.
+        batch_statistics: What batch normalisation uses; None without any.
+        backbone: Class and arguments of the backbone, as configured.
+        parameters: The number of its parameters.
+        trained_on: The data that it was trained on.
+        episodes: Episodes of its meta-training; of pretraining, flat batches.
+        flat_batch: Examples of a flat batch; 0 for episodes.
+        cpu_minutes: Processor time of its training.
+        validation: Validation scores after so many episodes of training; empty if its run has none.
+    """
+
+    learner: str
+    checkpoint: str | None
+    class_name: str
+    predictions: str
+    noisy: bool
+    batch_statistics: str | None
+    backbone: str
+    parameters: int
+    trained_on: str | None
+    episodes: int | None
+    flat_batch: int
+    cpu_minutes: float | None
+    validation: Curve = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by the keys of JSON files."""
+        return {"class" if name == "class_name" else name: value for name, value in asdict(self).items()}
 
 
-def known(ci95: torch.Tensor) -> float | None:
-    """The half-width of an interval; None where a single episode tells nothing of it."""
-    return None if ci95.isnan() else float(ci95)
+@dataclass(frozen=True)
+class Protocol:
+    """The episodes of a comparison, the same for all learners.
+
+    Attributes:
+        split: Split of the sets.
+        queries: Queries per class.
+        episodes: Episodes of each set and size.
+        seed: Seed of the episodes.
+        tasks_at_a_time: Tasks that are adapted to, and timed, at a time.
+        device: Device that this ran on.
+        against: Name of the learner that differences are to; None for the best of each round.
+    """
+
+    split: str
+    queries: int
+    episodes: int
+    seed: int
+    tasks_at_a_time: int
+    device: str
+    against: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by the keys of JSON files."""
+        return {name: value for name, value in asdict(self).items() if name != "against"}
 
 
-def markdown(protocol: dict[str, Any], facts: list[dict[str, Any]], rounds: list[Round], against: str | None) -> str:
-    """Who takes part, the scores on each set, the seconds to adapt, and why a cell is empty."""
-    columns = ("learner", "backbone", "predictions", "batch_statistics", "parameters", "trained_on")
-    titles = [column.replace("_", " ") for column in columns]
-    lines = [[*(plain(one[column]) for column in columns), training(one), plain(one["cpu_minutes"])] for one in facts]
-    blocks = [table([*titles, "episodes", "CPU minutes"], lines)]
-    blocks.append(
-        f"Mean +- 95 % confidence interval over {protocol['episodes']} episodes of split {protocol['split']} (seed"
-        f" {protocol['seed']}, {protocol['queries']} queries), the same for all. In brackets the paired difference to"
-        f" {against or 'the best of the column'}."
-    )
-    for source in dict.fromkeys(round.source for round in rounds):
-        of_set = [round for round in rounds if round.source == source]
-        names, sizes = [one["learner"] for one in facts], [round.size for round in of_set]
-        domain = [standing(one["trained_on"], source, of_set[0].cells[one["learner"]]) for one in facts]
-        lines = [
-            [name, where, *(cell_text(round, name, against) for round in of_set)]
-            for name, where in zip(names, domain, strict=True)
+@dataclass(frozen=True)
+class Comparison:
+    """Several learners on the same frozen episodes.
+
+    Attributes:
+        protocol: The episodes.
+        learners: The learners; one that can be judged as inductive and as transductive is there under both names.
+        rounds: One per set and size.
+    """
+
+    protocol: Protocol
+    learners: tuple[Facts, ...]
+    rounds: tuple[Round, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: the score of every episode among them."""
+        results = [
+            {
+                "set": one.source,
+                "ways": one.ways,
+                "shots": one.shots,
+                "score": one.metric,
+                "learner": name,
+                **cell.to_json(),
+            }
+            for one in self.rounds
+            for name, cell in one.cells.items()
         ]
-        blocks.append(f"{source}, {'accuracy' if of_set[0].kind == 'accuracy' else 'mean squared error'}")
-        blocks.append(table(["learner", "", *sizes], lines))
-        seconds = [[name, *(seconds_text(round.cells[name]) for round in of_set)] for name in names]
-        blocks.append(
-            f"{source}, seconds to adapt to a task ({protocol['tasks_at_a_time']} at a time, {protocol['device']})"
-        )
-        blocks.append(table(["learner", *sizes], seconds))
-    return "\n\n".join([*blocks, *filter(None, [reasons(rounds)])]) + "\n"
+        return {
+            "protocol": self.protocol.to_json(),
+            "learners": [one.to_json() for one in self.learners],
+            "results": results,
+        }
 
 
-def standing(trained_on: str | None, source: str, cell: Cell) -> str:
+def standing(trained_on: str | None, source: str, cell: Score | Refusal) -> str:
     """Whether a set is another one than a learner was trained on, and whether its classes are not all held out."""
-    elsewhere = ["out of domain"] if is_elsewhere(trained_on, source) else []
-    met = cell.get("classes_trained_on")
-    return ", ".join(elsewhere + ([f"{met} classes trained on"] if met else []))
-
-
-def reasons(rounds: list[Round]) -> str:
-    """A line for each reason of an empty cell: who and where."""
-    empty: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
-    for round in rounds:
-        for name, cell in round.cells.items():
-            if "reason" in cell:
-                names, places = empty.setdefault(cell["reason"], ({}, {}))
-                names[name] = places[f"{round.source} {round.size}"] = None
-    return "\n".join(f"- {', '.join(names)} on {', '.join(places)}: {why}" for why, (names, places) in empty.items())
-
-
-def cell_text(round: Round, name: str, against: str | None) -> str:
-    cell, percent = round.cells[name], round.kind == "accuracy"
-    if "reason" in cell:
-        return "-"
-    text = spread(cell["mean"], cell["ci95"], percent)
-    if difference := cell.get("difference"):
-        sign = "+" if difference["mean"] > 0 else ""
-        return f"{text} ({sign}{spread(difference['mean'], difference['ci95'], percent)})"
-    return text if against or not math.isfinite(cell["mean"]) else f"{text} (best)"
+    where = ["out of domain"] if is_elsewhere(trained_on, source) else []
+    met = cell.classes_trained_on if isinstance(cell, Score) else None
+    return ", ".join(where + ([f"{met} classes trained on"] if met else []))
 
 
 def spread(mean: float, ci95: float | None, percent: bool) -> str:
     """Mean and interval; accuracies in per cent, without the sign for it."""
     both = [mean] if ci95 is None else [mean, ci95]
     return " +- ".join(f"{100 * value:.2f}" if percent else number(value, percent=False) for value in both)
-
-
-def seconds_text(cell: Cell) -> str:
-    return "-" if "reason" in cell else f"{cell['adapt_seconds']:.2e}"
-
-
-def training(fact: dict[str, Any]) -> str:
-    """How many episodes a learner was trained on, or flat batches."""
-    return plain(fact["episodes"]) + (f" batches of {fact['flat_batch']}" if fact["flat_batch"] else "")
-
-
-def plain(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "-" if value is None else str(value)
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """A table of Markdown, its columns aligned."""
-    widths = [max(3, *map(len, column)) for column in zip(head, *lines, strict=True)]
-    rows = [head, ["-" * width for width in widths], *lines]
-    return "\n".join(f"| {' | '.join(c.ljust(w) for c, w in zip(row, widths, strict=True))} |" for row in rows)

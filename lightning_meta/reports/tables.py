@@ -1,40 +1,23 @@
-"""Scores as lines: what was logged, grouped; rows, columns, numbers."""
+"""Measurements and settings as lines of text: rows, columns, numbers."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-Score = tuple[float, float | None]  # mean and half-width of its 95 % confidence interval, if it has one
-Scores = dict[str, Score]
+from lightning_meta.training.measurements import Measurement
 
 
-def grouped(tag: str, found: dict[str, float]) -> dict[str, Scores]:
-    """What was logged below `tag`: what belongs to another protocol, seconds and memory by that name, the rest as scores."""
-    groups: dict[str, Scores] = {"scores": {}}
-    for name, value in found.items():
-        label = name.removeprefix(f"{tag}/")
-        if label == name or label == "error" or label.endswith("_ci95"):
-            continue
-        first, _, rest = label.partition("/")
-        of_group = first in ("inductive", "transductive", "seconds", "memory")
-        group = groups.setdefault(first, {}) if of_group else groups["scores"]
-        ci95 = found.get(f"{name}_ci95", math.nan)
-        group[rest if of_group else label] = (value, None if math.isnan(ci95) else ci95)
-    return groups
+def size_name(protocol: dict[str, Any]) -> str | None:
+    """The size of an episode in the name of a file or a curve, such as 5way_1shot; None if tasks have no size."""
+    return f"{shown(protocol['ways'])}way_{shown(protocol['shots'])}shot" if "ways" in protocol else None
 
 
-def size_name(protocol: dict[str, Any]) -> str:
-    """The size of an episode, where tasks have one, in the name of a file or a curve, such as _5way_1shot."""
-    return f"_{shown(protocol['ways'])}way_{shown(protocol['shots'])}shot" if "ways" in protocol else ""
-
-
-def protocol_line(found: dict[str, Any], kind: str, without: tuple[str, ...] = ()) -> str:
-    """Stage, data set and the settings of the protocol except some."""
-    settings = {name: value for name, value in found["protocol"].items() if name not in without}
-    if kind == "mse":
+def protocol_line(stage: str, protocol: dict[str, Any], metric: str, without: tuple[str, ...] = ()) -> str:
+    """Stage, data set and the settings of the protocol except for some."""
+    settings = {name: value for name, value in protocol.items() if name not in without}
+    if metric == "mse":
         settings.pop("ways", None)  # regression has none
-    return f"{found['stage']}: {', '.join(f'{name} {shown(value)}' for name, value in settings.items())}"
+    return f"{stage}: {', '.join(f'{name} {shown(value)}' for name, value in settings.items())}"
 
 
 def is_elsewhere(trained_on: str | None, tested_on: str | None) -> bool:
@@ -42,13 +25,13 @@ def is_elsewhere(trained_on: str | None, tested_on: str | None) -> bool:
     return None not in (trained_on, tested_on) and Path(str(trained_on)).name != Path(str(tested_on)).name
 
 
-def rows(scores: Scores, kind: str, label: str = "") -> list[str]:
-    """A line a score."""
+def rows(measurements: list[Measurement]) -> list[str]:
+    """One line per measurement."""
     lines = []
-    for name, (mean, ci95) in scores.items():
-        percent = kind == "accuracy" and name not in ("loss", "nll")
-        interval = "" if ci95 is None else f"  +- {number(ci95, percent)}"
-        lines.append(f"  {label + name:16} {number(mean, percent):>10}{interval}")
+    for one in measurements:
+        name = one.quantity.label if one.quantity.curve is None else f"{one.quantity.curve} {one.quantity.point}"
+        interval = "" if one.ci95 is None else f"  +- {number(one.ci95, one.is_share)}"
+        lines.append(f"  {name:16} {number(one.mean, one.is_share):>10}{interval}")
     return lines
 
 

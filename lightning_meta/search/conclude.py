@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,50 @@ from ray import tune
 
 from lightning_meta.core import InputError
 from lightning_meta.core.files import whole, write_json
-from lightning_meta.reports.results import text
+from lightning_meta.reports.results import Result
 from lightning_meta.reports.tables import aligned
 from lightning_meta.search import worker
 from lightning_meta.search.pictures import picture
-from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, score_name, table, write_best
+from lightning_meta.search.report import Row, choice, in_a_line, markdown, prune, rows, table, write_best
 from lightning_meta.search.reporter import CHECKPOINT
 from lightning_meta.search.run import Job
 from lightning_meta.search.space import configured
 from lightning_meta.training.run_folder import logger_attribute, loggers
 
 
-def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> None:
+@dataclass(frozen=True)
+class SearchResult:
+    """The result of a search.
+
+    Attributes:
+        folder: The folder of the search.
+        chosen: In a sentence, which trial is the best of how many.
+        trials: One row per trial, the best first.
+        tested: The meta-test of the best, one result per number of shots that was validated at.
+    """
+
+    folder: Path
+    chosen: str
+    trials: tuple[Row, ...]
+    tested: tuple[Result, ...]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint of the best trial."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def configuration(self) -> Path:
+        """The configuration of the best trial, as `fit --config` takes it."""
+        return self.folder / "best.yaml"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        trials, tested = [row._asdict() for row in self.trials], [one.to_json() for one in self.tested]
+        return {"chosen": self.chosen, "trials": trials, "meta_test": tested}
+
+
+def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> SearchResult:
     """Print and write the table, the picture and the winner, and test the winner once."""
     folder = job.folder
     errors = {Path(result.path).name: result.error and in_a_line(str(result.error)) for result in grid}
@@ -31,7 +64,7 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
         listed = "\n".join(f"  {row.trial}: {row.status}" for row in found)
         raise InputError(f"no trial came to a validation:\n{listed}")
     best = keep(job, found)
-    kind = score_name(next(line for line in history if not line["failed"])["metrics"])
+    kind = next(line for line in history if not line["failed"])["score"]["metric"]
     with whole(folder / "search.png") as aside:
         picture(history, job.space, found, job.options.objectives, aside)
     lines = table(found, job.space, kind, job.options.objectives)
@@ -39,16 +72,17 @@ def conclude(job: Job, grid: tune.ResultGrid, history: list[dict[str, Any]]) -> 
     chosen = f"{choice(found, job.options.objectives)}; {validations} validations, all on the same episodes"
     print(f"{aligned(lines)}\n{chosen}", flush=True)
     tested = meta_test(job, best)
-    shown = "\n\n".join(text(one) for one in tested)
+    shown = "\n\n".join(one.text() for one in tested)
     print(shown)
-    report = {"chosen": chosen, "trials": [row._asdict() for row in found], "meta_test": tested}
-    write_json(folder / "search.json", report, indent=1)
+    result = SearchResult(folder, chosen, tuple(found), tuple(tested))
+    write_json(folder / "search.json", result.to_json(), indent=1)
     with whole(folder / "search.md") as aside:
         aside.write_text(f"{chosen}.\n\n{markdown(lines)}\n\nThe winner, tested once:\n\n```\n{shown}\n```\n")
     if job.population and not job.options.storage:
         prune(folder, found)
-    print(f"picture:    {folder / 'search.png'}\nbest:       {folder / 'best.ckpt'}")
-    print(f"next:       lightning-meta fit --config {folder / 'best.yaml'}")
+    print(f"picture:    {folder / 'search.png'}\nbest:       {result.checkpoint}")
+    print(f"next:       lightning-meta fit --config {result.configuration}")
+    return result
 
 
 def keep(job: Job, found: list[Row]) -> dict[str, Any]:
@@ -72,7 +106,7 @@ def name_best(trainer: dict[str, Any]) -> None:
             logger["init_args"]["name"] = f"{name}-best"
 
 
-def meta_test(job: Job, best: dict[str, Any]) -> list[dict[str, Any]]:
+def meta_test(job: Job, best: dict[str, Any]) -> list[Result]:
     """Test the winner on the cluster, with the room of a process of a trial: a result for each of `val_shots`."""
     config = copy.deepcopy(best)
     config["trainer"]["enable_progress_bar"] = False

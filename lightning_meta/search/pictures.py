@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lightning_meta.search.report import Row, plain, score_name
+from lightning_meta.search.report import Row, plain
 from lightning_meta.search.space import Dimension, short_names
 
 
@@ -19,7 +19,7 @@ def picture(
     key the path of its value in every trial, and the score against the value. The winner, first of `found`, is bold."""
     winner = found[0].trial
     lines = [line for line in history if not line["failed"]]
-    kind = score_name(lines[0]["metrics"])
+    kind: str = lines[0]["score"]["metric"]
     trials = list(dict.fromkeys(line["trial"] for line in lines))
     names = short_names([one.key for one in space])
     figure = Figure(figsize=(max(4 * len(space), 6), 9), layout="constrained")
@@ -43,7 +43,7 @@ def picture(
             axes.plot([line["epoch"] for line in having], values, drawstyle="steps-post", marker=".", **style)
             there = [score(line, kind) for line in having]
             other.scatter(values, there, color=style["color"], s=36 if trial == winner else 9)
-    label = {"accuracy": "accuracy (%)", "mse": "mean squared error"}.get(kind, kind)
+    label: str = {"accuracy": "accuracy (%)", "mse": "mean squared error"}.get(kind, kind)
     finish(over_time, f"meta-validation, {len(trials)} trials, {winner} bold", "seconds of search", label)
     if kind == "mse":
         over_time.set_yscale("log")
@@ -68,7 +68,7 @@ def front(axes: Axes, found: list[Row], objectives: list[str], trials: list[str]
 
 
 def score(line: dict[str, Any], kind: str) -> float:
-    return line["metrics"][f"meta_val/{kind}"] * (100 if kind == "accuracy" else 1)
+    return line["score"]["mean"] * (100 if kind == "accuracy" else 1)
 
 
 def place(one: Dimension, value: Any) -> float:

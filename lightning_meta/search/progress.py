@@ -60,6 +60,7 @@ class Narrator(Callback):
             "values": values,
             "checkpoint": result.get("checkpoint_dir_name"),
             "failed": failed,
+            "score": result.get("score"),
             "metrics": {
                 name: value for name, value in result.items() if name.startswith(("meta_", "speed/", "theta/"))
             },

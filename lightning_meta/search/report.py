@@ -39,8 +39,7 @@ def rows(
         # the last of equals: that is whose checkpoint Ray keeps
         best = min(reversed(sound), key=lambda line: objective(line, objectives), default=None)
         failed = error or (reports[-1]["failed"] if reports else "reported nothing")
-        metrics = best["metrics"] if best else {}
-        kind = score_name(metrics)
+        metrics, score = (best["metrics"], best["score"]) if best else ({}, {})
         found.append(
             Row(
                 trial,
@@ -49,8 +48,8 @@ def rows(
                 reports[-1]["seconds"] - reports[0]["seconds"] if len(reports) > 1 else None,
                 objective(best, objectives) if best else None,
                 [metrics[name] for name in objectives] if best else [],
-                metrics.get(f"meta_val/{kind}"),
-                metrics.get(f"meta_val/{kind}_ci95"),
+                score.get("mean"),
+                score.get("ci95"),
                 best["epoch"] if best else None,
                 best["checkpoint"] if best else None,
                 f"failed: {failed}" if failed else "done" if whole(reports[-1], trainer) else "stopped",
@@ -78,12 +77,6 @@ def dominates(one: Row, other: Row) -> bool:
 def objective(line: dict[str, Any], objectives: list[str]) -> float:
     """Of several objectives the mean."""
     return sum(line["metrics"][name] for name in objectives) / len(objectives)
-
-
-def score_name(metrics: dict[str, Any]) -> str:
-    if "meta_val/return" in metrics:
-        return "total" if metrics["meta_val/total"] == -metrics["meta_val/error"] else "return"
-    return "mse" if "meta_val/mse" in metrics else "accuracy"
 
 
 def table(found: list[Row], space: list[Dimension], kind: str, objectives: list[str]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from ray import tune
 from torch.utils.tensorboard.summary import hparams
 
 from lightning_meta.search.space import short_names
+from lightning_meta.training.base import MetaModule
 from lightning_meta.training.finite import diverged
 
 CHECKPOINT = "trial.ckpt"
@@ -36,26 +37,26 @@ class Reporter(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self.validated = not trainer.sanity_checking
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.validated:
             return
         self.validated = False
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        assert isinstance(pl_module, MetaModule)
+        assert pl_module.judged  # a validation is over
+        found: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        errors = pl_module.objectives()
         for name in self.objectives:
-            found[name] = logged_objective(found, name)
+            found[name] = errors[name]
             if not math.isfinite(found[name]):  # Ray compares numbers
                 raise diverged(trainer, name, found[name], trainer.global_step)
         found["objective"] = sum(found[name] for name in self.objectives) / len(self.objectives)
         found |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        found["score"] = {
+            "metric": pl_module.judged.metric,
+            "mean": pl_module.judged.mean,
+            "ci95": pl_module.judged.ci95,
+        }
         with tempfile.TemporaryDirectory() as folder:
             trainer.save_checkpoint(Path(folder, CHECKPOINT))  # every process takes part
             if self.report:
                 self.report(found, checkpoint=tune.Checkpoint.from_directory(folder))
-
-
-def logged_objective(found: dict[str, float], name: str) -> float:
-    """Return the value that validation logged by this name; the error at a number of shots is computed from the score."""
-    if name in found:
-        return found[name]
-    score = found[name.removesuffix("/error")]
-    return 1 - score if "meta_val/accuracy" in found else score

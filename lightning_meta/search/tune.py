@@ -18,7 +18,7 @@ from lightning_meta.core.signals import StoppedError
 from lightning_meta.evaluation.rehearsal import rehearse
 from lightning_meta.search.algorithms import make_scheduler, make_searcher
 from lightning_meta.search.choices import bare, opened, shared
-from lightning_meta.search.conclude import conclude
+from lightning_meta.search.conclude import SearchResult, conclude
 from lightning_meta.search.options import Search
 from lightning_meta.search.plan import Plan
 from lightning_meta.search.progress import read_history
@@ -32,7 +32,7 @@ from lightning_meta.training.run_folder import RunFolder, claim, home, versions
 OWN = ("search", "address", "resume", "ckpt_path", "config")  # keys that are not of a trial
 
 
-def search(cli: MetaCLI, argv: list[str]) -> None:
+def search(cli: MetaCLI, argv: list[str]) -> SearchResult:
     """Check all that can be known to fail, search, report."""
     config, options, space = checked(cli)
     place = home(config["trainer"]).resolve()
@@ -65,7 +65,7 @@ def search(cli: MetaCLI, argv: list[str]) -> None:
         )
         raise
     try:
-        conclude(job, grid, read_history(folder))
+        return conclude(job, grid, read_history(folder))
     except OSError as error:
         raise InputError(
             f"the search is done, but its report could not be written: {error}; the same command with --resume writes it"

@@ -9,6 +9,7 @@ from pytorch_lightning import Callback
 from lightning_meta.config.lightning_cli import MetaCLI, parse
 from lightning_meta.core.allocator import keep_freed_memory
 from lightning_meta.evaluation.suite import evaluate_sizes, sizes_asked
+from lightning_meta.reports.results import Result
 from lightning_meta.training.checkpoint import load_weights, origin, read
 from lightning_meta.training.ending import leave_group
 from lightning_meta.training.preemption import Preemption
@@ -31,7 +32,7 @@ def fit(config: dict[str, Any], callbacks: list[Callback], ckpt: str | None) -> 
             leave_group()  # so that no other of it waits for this one
 
 
-def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -> list[dict[str, Any]]:
+def test(config: dict[str, Any], ckpt: str, shots: list[int] | None, cwd: str) -> list[Result]:
     """Meta-test a checkpoint and return one result per entry of `shots`. Relative paths are resolved against `cwd`."""
     if os.path.isdir(cwd):
         os.chdir(cwd)

@@ -1,6 +1,7 @@
 """The base of few-shot training and meta-RL: theta, its optimiser, and the means over tasks that an evaluation logs."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -14,21 +15,31 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lightning_meta.core import FewShotLearner, InputError, MetaRLLearner
 from lightning_meta.core.distributed import mean_over_processes, raise_in_all
-from lightning_meta.training.evaluation import Summary, peak_memory
+from lightning_meta.training.evaluation import peak_memory
 from lightning_meta.training.finite import JUDGED, diverged, largest
+from lightning_meta.training.measurements import Measurement, Quantity, Stage, Summary
 
 Learns = TypeVar("Learns", bound=FewShotLearner | MetaRLLearner)
 
 
 class MetaModule(LightningModule, ABC, Generic[Learns]):
-    """A learner under Lightning. `test_name` is what meta-test logs below."""
+    """A learner under Lightning.
+
+    Attributes:
+        learner: The learner.
+        test_stage: The stage of a test: which set, and which size of episode.
+        measurements: What the latest validation or test measured.
+        judged: The measurement among them that the learner is judged by; None before the first.
+    """
 
     learner: Learns
 
     def __init__(self, optimizer: OptimizerCallable, scheduler: LRSchedulerCallable | None, noise_seed: int):
         super().__init__()
         self.make_optimizer, self.make_scheduler, self.noise_seed = optimizer, scheduler, noise_seed
-        self.summary, self.test_name = Summary(), "meta_test"
+        self.summary, self.test_stage = Summary(), Stage("meta_test")
+        self.measurements: list[Measurement] = []
+        self.judged: Measurement | None = None
 
     def theta(self) -> list[Parameter]:
         return [w for w in self.learner.parameters() if w.requires_grad]
@@ -72,6 +83,11 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
         """The noise of a step is a pure function of the step, as the tasks are: a resumed run draws the same."""
         torch.manual_seed(hash((self.noise_seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
 
+    def log_rate(self, optimizer: Any) -> None:
+        """Log the outer learning rate of the step that is taken, if the optimiser has one."""
+        if (rate := optimizer.param_groups[0].get("lr")) is not None:
+            self.log("meta_train/learning_rate", float(rate))
+
     def share_buffers(self) -> None:
         """Buffers (running statistics) become their mean over processes, as gradients do."""
         buffers = [buffer for buffer in self.learner.buffers() if buffer.is_floating_point()]
@@ -89,25 +105,47 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
 
     def on_test_epoch_end(self) -> None:
         self.log_summary()
-        peak, _ = peak_memory(self.device)
-        self.log(f"{self.test_name}/memory/peak", float(peak), sync_dist=True, reduce_fx="max")
+        own = torch.tensor(float(peak_memory(self.device)[0]), device=self.device)
+        peak = Measurement(
+            Quantity(self.test_stage, "peak_memory"), float(self.trainer.strategy.reduce(own, reduce_op="max"))
+        )
+        self.log(peak.quantity.tag, peak.mean, sync_dist=True, reduce_fx="max")
+        self.measurements.append(peak)
 
     def log_summary(self) -> None:
         """Log every mean with its interval, and `error`, of which less is better: what checkpoints watch."""
-        for name, (mean, ci95) in self.summary.compute().items():
-            self.check_score(name, mean)
-            self.log(name, mean, sync_dist=True)
-            if ci95 is not None:
-                self.log(f"{name}_ci95", ci95, sync_dist=True)
-            stage, _, kind = name.partition("/")
-            error = self.error(kind, mean)
+        self.measurements = self.summary.compute()
+        for one in list(self.measurements):
+            quantity, mean = one.quantity, torch.tensor(one.mean)
+            self.check_score(quantity, mean)
+            self.log(quantity.tag, one.mean, sync_dist=True)
+            if one.ci95 is not None:
+                self.log(f"{quantity.tag}_ci95", one.ci95, sync_dist=True)
+            plain = quantity.protocol is None and quantity.curve is None
+            error = self.error(quantity.metric, mean) if plain else None
             if error is not None:
-                self.log(f"{stage}/error", error, sync_dist=True)
+                self.judged = one
+                self.measurements.append(Measurement(replace(quantity, metric="error"), float(error)))
+                self.log(self.measurements[-1].quantity.tag, float(error), sync_dist=True)
         self.summary = Summary()
 
-    def check_score(self, name: str, mean: Tensor) -> None:
-        """Raise InputError where a mean that the learner is judged by is not a number."""
-        if name.rpartition("/")[2] not in JUDGED or mean.isfinite():
+    def objectives(self) -> dict[str, float]:
+        """Return what a search can minimise, by name, as the latest validation measured it.
+
+        That is the error, the loss, and the error at each number of shots that is validated at.
+        """
+        values: dict[str, float] = {}
+        for one in self.measurements:
+            if one.quantity.curve == "shots":
+                values[f"{one.quantity.tag}/error"] = 1 - one.mean if one.metric == "accuracy" else one.mean
+            elif one.metric in ("error", "loss") and one.quantity.curve is None:
+                values[one.quantity.tag] = one.mean
+        return values
+
+    def check_score(self, quantity: Quantity, mean: Tensor) -> None:
+        """Raise InputError if a mean that the learner is judged by is not finite."""
+        name = quantity.tag
+        if quantity.curve is not None or quantity.metric not in JUDGED or mean.isfinite():
             return
         if self.trainer.state.fn == TrainerFn.FITTING:
             raise_in_all(diverged(self.trainer, name, mean, self.global_step), self.device)
@@ -124,8 +162,8 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
             raise_in_all(diverged(self.trainer, "the largest weight", value, self.global_step), self.device)
 
     @abstractmethod
-    def error(self, kind: str, mean: Tensor) -> Tensor | None:
-        """The error that a mean stands for, if it is what the learner is judged by."""
+    def error(self, metric: str, mean: Tensor) -> Tensor | None:
+        """Return the error that the mean of a metric stands for, None if the learner is not judged by this metric."""
 
 
 def step_without_gradient(optimizer: Optimizer) -> None:

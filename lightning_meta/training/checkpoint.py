@@ -114,7 +114,7 @@ def build(spec: dict[str, Any]) -> Learner:
 class Origin(NamedTuple):
     """The origin of a checkpoint, as it records it; None for what it does not record."""
 
-    path: str
+    path: str | None
     trained_on: str | None  # the root of a shard set, else the name of a world or a data module
     steps: int | None
     cpu_seconds: float | None

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_meta.core import InputError, MDPs, MetaRLLearner, Policy, Transition, World
 from lightning_meta.envs.running import Running
 from lightning_meta.training.base import MetaModule
-from lightning_meta.training.monitor import boards
+from lightning_meta.training.tensorboard import boards
 
 METRE, WIDTH, HEIGHT, GROUND = 90, 480, 170, 30  # pixels; GROUND from the lower edge
 DEPTH = 0.35  # the shift along the picture's axes per metre away from the viewer
@@ -59,11 +59,11 @@ class Clip(Callback):
         frames = states[:, :: self.every]
         seconds = float((frames[0, 1:2, 0] - frames[0, 0, 0]).sum())  # 0 if an episode is one frame long
         gif = animated(names, pictures(batch.world, names, frames), seconds)
-        path = Path(trainer.default_root_dir, f"{pl_module.test_name}_clip.gif")
+        path = Path(trainer.default_root_dir, f"{pl_module.test_stage.file}_clip.gif")
         path.write_bytes(gif)
         rank_zero_info(f"clip: {path}")
         image = Summary.Image(height=HEIGHT * len(names), width=WIDTH, colorspace=3, encoded_image_string=gif)
-        value = Summary.Value(tag=f"{pl_module.test_name}/clip", image=image)
+        value = Summary.Value(tag=f"{pl_module.test_stage.tag}/clip", image=image)
         for board in boards(trainer):
             board._get_file_writer().add_summary(Summary(value=[value]), trainer.global_step)
 

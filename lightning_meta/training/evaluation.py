@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lightning_meta.core import Episode, Examples, FewShotLearner, prediction_loss, score
 from lightning_meta.nn.rows import measure_rows
-from lightning_meta.training.metrics import CalibrationError, EpisodeMean
 
 FEW = 8  # support examples, in the place of queries that an episode has not
 
@@ -148,33 +147,6 @@ def reserved_memory(device: torch.device) -> tuple[int, int, int]:
     """Return the bytes of a GPU that this process holds at most so far, all that it has, and those that are free now."""
     free, total = torch.cuda.mem_get_info(device)
     return torch.cuda.max_memory_reserved(device), total, free
-
-
-class Summary:
-    """Means over episodes by name, of an evaluation under way."""
-
-    def __init__(self) -> None:
-        self.means: dict[str, EpisodeMean] = {}
-        self.calibration: dict[str, CalibrationError] = {}
-
-    def add(self, name: str, scores: Tensor) -> None:
-        """scores: [tasks]."""
-        self.means.setdefault(name, EpisodeMean().to(scores.device)).update(scores)
-
-    def add_measured(self, prefix: str, episode: Episode, found: Measured) -> None:
-        """Below `prefix`: accuracy, nll and ece of class numbers, mse of regression, seconds/adapt and seconds/query."""
-        y, kind = episode.query.y, score_name(episode)
-        self.add(f"{prefix}/{kind}", found.score)
-        if kind == "accuracy":
-            self.add(f"{prefix}/nll", found.loss)
-            self.calibration.setdefault(f"{prefix}/ece", CalibrationError().to(y.device)).update(found.prediction, y)
-        for name, seconds in {"adapt": found.adapt_seconds, "query": found.query_seconds}.items():
-            self.add(f"{prefix}/seconds/{name}", found.score.new_full((1,), seconds))  # a meta-batch is timed as one
-
-    def compute(self) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Mean and ci95 by name, over all processes; the ece, one number of all queries, has no interval."""
-        found: dict[str, tuple[Tensor, Tensor | None]] = {name: mean.compute() for name, mean in self.means.items()}
-        return found | {name: (error.compute(), None) for name, error in self.calibration.items()}
 
 
 def log_at(trainer: Trainer, steps: int | None) -> None:

@@ -11,6 +11,7 @@ from lightning_meta.core import InputError, MDPs, MetaRLLearner
 from lightning_meta.core.distributed import mean_over_processes, raise_in_all
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.finite import diverged
+from lightning_meta.training.measurements import VALIDATION, Quantity, Stage
 
 
 class MetaRL(MetaModule[MetaRLLearner]):
@@ -19,7 +20,7 @@ class MetaRL(MetaModule[MetaRLLearner]):
     A training step is one meta-batch, however many outer steps the agent takes on it.
 
     It logs `meta_train/`: `return` of the latest trials, `steps` of the environment since the start of the run, further
-    scalars of the agent (entropy, kl, ...) and `gradient_norm`. It logs `meta_val/` and `meta_test/` (or `test_name`):
+    scalars of the agent (entropy, kl, ...) and `gradient_norm`. It logs `meta_val/` and `meta_test/` (or below `test_stage`):
     `return` of the adapted policy, or in the last episode of a trial; `total`, the sum of all returns of a trial; each
     return of the adaptation curve, `updates/K` or `episode/K` by the agent's `curve_unit`; and `error`, minus the score of
     the agent. Means over tasks have the half-width of their 95 % confidence interval, `_ci95`.
@@ -88,6 +89,8 @@ class MetaRL(MetaModule[MetaRLLearner]):
 
     def end_step(self) -> None:
         """Count the meta-batch by a Lightning optimiser step without gradients, which moves nothing, and log."""
+        if not self.learner.own_outer_step:
+            self.log_rate(self.optimizers())
         self.optimizers().step()  # type: ignore[union-attr]  # there is one
         if self.make_scheduler:
             self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]  # there is one
@@ -99,19 +102,19 @@ class MetaRL(MetaModule[MetaRLLearner]):
         self.norms = []
 
     def validation_step(self, mdps: MDPs, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
-        self.add_returns("meta_val", mdps)
+        self.add_returns(VALIDATION, mdps)
 
     def test_step(self, mdps: MDPs, batch_idx: int) -> None:  # noqa: ARG002
-        self.add_returns(self.test_name, mdps)
+        self.add_returns(self.test_stage, mdps)
 
-    def add_returns(self, stage: str, mdps: MDPs) -> None:
+    def add_returns(self, stage: Stage, mdps: MDPs) -> None:
         """Measure the adaptation curve in each task once."""
         curve = self.learner.returns(mdps)
-        self.summary.add(f"{stage}/return", curve[:, -1])
-        self.summary.add(f"{stage}/total", curve.sum(1))
+        self.summary.add(Quantity(stage, "return"), curve[:, -1])
+        self.summary.add(Quantity(stage, "total"), curve.sum(1))
         unit = self.learner.curve_unit
         for k, returns in enumerate(curve.unbind(1), start=0 if unit == "updates" else 1):
-            self.summary.add(f"{stage}/{unit}/{k}", returns)
+            self.summary.add(Quantity(stage, "return", curve=unit, point=k), returns)
 
-    def error(self, kind: str, mean: Tensor) -> Tensor | None:
-        return -mean if kind == self.learner.score else None
+    def error(self, metric: str, mean: Tensor) -> Tensor | None:
+        return -mean if metric == self.learner.score else None

@@ -24,11 +24,11 @@ class EpisodeMean(Metric):
         """scores: [tasks], one an episode."""
         self.scores.append(scores.detach().float())
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Mean and ci95. Of a single episode the interval is unknown: nan."""
+    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean, ci95 and the number of episodes. Of a single episode the interval is unknown: nan."""
         scores = dim_zero_cat(self.scores).cpu().double()
         spread = scores.std() if len(scores) > 1 else torch.tensor(torch.nan)
-        return scores.mean().float(), (1.96 * spread / len(scores) ** 0.5).float()
+        return scores.mean().float(), (1.96 * spread / len(scores) ** 0.5).float(), torch.tensor(len(scores))
 
 
 class CalibrationError(Metric):

@@ -20,6 +20,7 @@ from lightning_meta.training.evaluation import (
     shots,
 )
 from lightning_meta.training.finite import SKIPPED, diverged, largest
+from lightning_meta.training.measurements import VALIDATION, Quantity, Stage
 
 
 class MetaTraining(MetaModule[FewShotLearner]):
@@ -31,7 +32,7 @@ class MetaTraining(MetaModule[FewShotLearner]):
         scheduler: a schedule of the outer learning rate, stepped after every meta-batch.
         noise_seed: names the random numbers that a learner draws (dropout).
 
-    Logs `meta_train/` and `meta_val/`: loss, and `accuracy` (0..1) or `mse`. Logs `meta_test/` (or what `test_name` says):
+    Logs `meta_train/` and `meta_val/`: loss, and `accuracy` (0..1) or `mse`. Logs `meta_test/` (or below `test_stage`):
     `accuracy`, `nll` (nats a query) and `ece`, or `mse`; `seconds/adapt`, of a task when the tasks of a meta-batch adapt
     together, and `seconds/query`; `memory/peak` in bytes; all but the last once more below `meta_test/inductive` or
     `meta_test/transductive` where the learner can be judged either way. Curves, `steps/K` inner steps and
@@ -73,12 +74,13 @@ class MetaTraining(MetaModule[FewShotLearner]):
     def on_after_backward(self) -> None:
         self.share_buffers()
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002  Lightning's signature
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.check_step()
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             norms = [w.grad.norm() for w in self.learner.parameters() if w.grad is not None]
             self.log("meta_train/gradient_norm", torch.stack(norms).norm())
+            self.log_rate(optimizer)
             self.log_dict({f"theta/{name}": value for name, value in self.learner.diagnostics().items()})
 
     def check_step(self) -> None:
@@ -94,42 +96,47 @@ class MetaTraining(MetaModule[FewShotLearner]):
         if self.skipped > (SKIPPED if scaled else 0):
             raise_in_all(diverged(self.trainer, "the gradient", gradient, step, batch), self.device)
 
-    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> None:
-        found = measure(self.learner, episode)
-        self.summary.add("meta_val/loss", found.loss)
-        self.summary.add(f"meta_val/{score_name(episode)}", found.score)
+    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        measured, metric = measure(self.learner, episode), score_name(episode)
+        self.summary.add(Quantity(VALIDATION, "loss"), measured.loss)
+        self.summary.add(Quantity(VALIDATION, metric), measured.score)
         if isinstance(self.trainer.val_dataloaders, list):
-            self.summary.add(f"meta_val/shots/{shots(episode)}", found.score)
+            self.summary.add(Quantity(VALIDATION, metric, curve="shots", point=shots(episode)), measured.score)
         if batch_idx < 10 and dataloader_idx == 0:
-            self.add_curves("meta_val", episode, found)
+            self.add_curves(VALIDATION, episode, measured)
+        return measured.prediction
 
-    def test_step(self, episode: Episode, batch_idx: int) -> None:
+    def test_step(self, episode: Episode, batch_idx: int) -> Tensor:
         if batch_idx == 0:
             self.ways = protocols(self.learner, episode, self.any_process)
             for learner in self.ways.values():
                 measure(learner, episode)  # what starts up once is not timed
+        predictions: dict[bool, Tensor] = {}
         for name, learner in self.ways.items():
-            found = measure(learner, episode)
+            measured = measure(learner, episode)
             own = learner is self.learner
-            self.summary.add_measured(self.test_name if own else f"{self.test_name}/{name}", episode, found)
+            self.summary.add_measured(self.test_stage, episode, measured, None if own else name)
+            predictions[own] = measured.prediction
             if own:
-                self.add_curves(self.test_name, episode, found)
+                self.add_curves(self.test_stage, episode, measured)
+        return predictions[True]
 
     def any_process(self, fact: bool) -> bool:
         """Return whether the condition holds in any process: all must log the same keys."""
         return self.trainer.strategy.reduce_boolean_decision(fact, all=False)
 
-    def add_curves(self, stage: str, episode: Episode, found: Measured) -> None:
+    def add_curves(self, stage: Stage, episode: Episode, measured: Measured) -> None:
         """Scores by the number of inner steps, and accuracies by presentation, where a learner has them."""
-        for steps, scores in adaptation_curve(self.learner, episode, found).items():
-            self.summary.add(f"{stage}/steps/{steps}", scores)
+        metric = score_name(episode)
+        for steps, scores in adaptation_curve(self.learner, episode, measured).items():
+            self.summary.add(Quantity(stage, metric, curve="steps", point=steps), scores)
         if episode.support.y.is_floating_point():
             return  # what is presented again are classes
         with torch.no_grad():
             in_turn = self.learner.predict_in_turn(episode.support)
         if in_turn is not None:
             for k, scores in enumerate(by_presentation(in_turn, episode.support.y), start=1):
-                self.summary.add(f"{stage}/presentation/{k}", scores)
+                self.summary.add(Quantity(stage, metric, curve="presentation", point=k), scores)
 
-    def error(self, kind: str, mean: Tensor) -> Tensor | None:
-        return {"accuracy": 1 - mean, "mse": mean}.get(kind)
+    def error(self, metric: str, mean: Tensor) -> Tensor | None:
+        return {"accuracy": 1 - mean, "mse": mean}.get(metric)

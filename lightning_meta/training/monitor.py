@@ -1,14 +1,11 @@
-"""What TensorBoard shows beside the curves that MetaTraining and MetaRL log."""
+"""The speed of training, and its cost."""
 
 import time
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import Tensor
 
-from lightning_meta.core import Episode, Examples, MDPs
+from lightning_meta.core import Episode, MDPs
 
 
 class Throughput(Callback):
@@ -82,72 +79,3 @@ class Cost(Callback):
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.before = state_dict["seconds"], state_dict["cpu_seconds"]
-
-
-class EpisodePictures(Callback):
-    """One sheet of the first training episode (support, a rule, queries; a class a row). At test, the score against inner
-    steps, updates or episodes of a trial as one curve, `adaptation_curve`, and against presentations of a class,
-    `presentation_curve`."""
-
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
-        batch: Episode | MDPs,
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
-        if trainer.global_step or not isinstance(batch, Episode) or batch.is_flat:
-            return
-        shape = batch.query.x.shape
-        if len(shape) == 5 and shape[2] in (1, 3):
-            for board in boards(trainer):
-                board.add_image("episode", sheet(batch), 0)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for board in boards(trainer):
-            stage = getattr(pl_module, "test_name", "meta_test")
-            names = dict.fromkeys(("steps", "updates", "episode"), "adaptation_curve")
-            curves = {f"{stage}/{unit}": name for unit, name in {**names, "presentation": "presentation_curve"}.items()}
-            for name, value in trainer.callback_metrics.items():
-                prefix, _, k = name.rpartition("/")
-                if prefix in curves and k.isdigit():
-                    board.add_scalar(f"{stage}/{curves[prefix]}", value, int(k))
-
-
-class RunSummary(Callback):
-    """HParams: the run's configuration beside the best validation score it reached."""
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for logger in trainer.loggers:
-            if not isinstance(logger, TensorBoardLogger):
-                continue
-            seen = trainer.callback_metrics
-            names = {
-                "hparams/loss": "meta_val/loss",
-                "hparams/error": "meta_val/error",
-            }  # of their own: no curve's point
-            scores = {name: float(seen[of]) for name, of in names.items() if of in seen}
-            best = getattr(trainer.checkpoint_callback, "best_model_score", None)
-            if best is not None:
-                scores["hparams/best_error"] = float(best)
-            logger.log_hyperparams(dict(pl_module.hparams), scores)
-
-
-def sheet(episode: Episode, rows: int = 10, columns: int = 16) -> Tensor:
-    """Picture [channels, height, width] of the first task: a class a row, support left of a white rule, queries right."""
-
-    def block(examples: Examples, limit: int) -> Tensor:
-        x, y = examples.x[0].cpu(), examples.y[0].cpu()
-        classes = range(min(rows, int(y.max()) + 1))
-        return torch.cat([torch.cat(list(x[y == c][:limit]), dim=2) for c in classes], dim=1)
-
-    support = block(episode.support, columns // 2)
-    query = block(episode.query, columns // 2)
-    rule = torch.ones(*support.shape[:2], 3)
-    return torch.cat([support, rule, query], dim=2)
-
-
-def boards(trainer: Trainer) -> list[Any]:
-    """TensorBoard's writers, on the process that logs."""
-    found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return [logger.experiment for logger in found] if trainer.is_global_zero else []

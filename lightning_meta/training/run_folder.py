@@ -144,11 +144,14 @@ def logger_attribute(logger: Any, name: str) -> Any:
     return None if name in legal and legal[name].default == value else value
 
 
-def place(trainer: Any, folder: RunFolder, purge_step: int | None = None, job: str | None = None) -> None:
+def place(
+    trainer: Any, folder: RunFolder, purge_step: int | None = None, job: str | None = None, name: str | None = None
+) -> None:
     """Let the loggers that write files, TensorBoard's and CSVLogger, write into the run's folder; those with another
     save_dir, into a folder of the run's name there. A CSVLogger deletes the metrics.csv that it finds: where there is
     one, it gets a folder `part_N` beside it. A run that resumes from `purge_step` takes over TensorBoard's curve from there.
-    A service's logger takes up its run again by the name of a `job` that is started again.
+    A service's logger takes up its run again by the name of a `job` that is started again. `name` is that of the run if the
+    trainer's configuration is of another one.
     """
     home_of_run, taken = home(trainer), set[Path]()
     for logger in loggers(trainer):
@@ -157,9 +160,10 @@ def place(trainer: Any, folder: RunFolder, purge_step: int | None = None, job: s
             if job and "version" in args and args["version"] is None:
                 args["version"] = job
             continue
-        name = logger_attribute(logger, "name")
-        own = Path(args["save_dir"], home_of_run.name if name is None else name)
-        place = folder.path if own == home_of_run else own / folder.path.name
+        given = logger_attribute(logger, "name")
+        own = Path(args["save_dir"], home_of_run.name if given is None else given)
+        elsewhere = own if name is None else Path(args["save_dir"], name)
+        place = folder.path if own == home_of_run else elsewhere / folder.path.name
         if issubclass(kind, CSVLogger):
             parts = (place, *(place / f"part_{number}" for number in range(2, 10_000)))
             place = next(part for part in parts if part not in taken and not (part / "metrics.csv").exists())

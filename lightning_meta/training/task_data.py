@@ -67,6 +67,19 @@ class TaskData(LightningDataModule, ABC):
         """Test with episodes of one of the `test_sizes` from now on."""
 
     @abstractmethod
+    def class_names(self, stage: str) -> list[str] | None:
+        """The names of the classes of the first task of a stage, by label; None if classes have no names."""
+
+    @property
+    @abstractmethod
+    def test_count(self) -> int:
+        """The number of test tasks. Setting it raises InputError below 1."""
+
+    @test_count.setter
+    @abstractmethod
+    def test_count(self, count: int) -> None: ...
+
+    @abstractmethod
     def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
         """Raise InputError where a checkpoint was trained on data of another kind than these, and note the classes that it
         was trained on, so that a report can tell which of the classes tested on are held out."""

@@ -21,7 +21,7 @@ def test_fit_writes_curves_checkpoints_and_its_configuration(workplace: Path) ->
     assert curve(version, "meta_train/gradient_norm")[0] > 0
     (events,) = version.glob("events*")
     board = EventAccumulator(str(events)).Reload()
-    assert board.Tags()["images"] == ["episode"]
+    assert board.Tags()["images"] == ["meta_train/episode", "meta_val/episode"]
     assert "_hparams_/session_start_info" in board.summary_metadata
     assert yaml.safe_load((version / "config.yaml").read_text())["data"]["init_args"]["epoch_batches"] == 4
 
@@ -61,7 +61,7 @@ def test_several_sizes_in_one_call_on_another_set(workplace: Path) -> None:
         assert f"{100 * result['scores']['accuracy'][0]:.2f}" == accuracy
         assert result["protocol"]["data"] == "shards/other"
         assert result["cost"]["adapt_seconds_a_task"] > 0
-    points = curve(version, "meta_test_other/accuracy_by_shots/3-way")
+    points = curve(version, "meta_test/other/accuracy_by_shots/3-way")
     assert points == {
         1: pytest.approx(float(rows[2][3]) / 100, abs=1e-4),
         4: pytest.approx(float(rows[3][3]) / 100, abs=1e-4),

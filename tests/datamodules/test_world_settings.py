@@ -16,7 +16,7 @@ from datamodules.worlds import Worlds
 from lightning_meta import envs
 from lightning_meta.core import InputError
 from lightning_meta.envs import Bandits
-from lightning_meta.reports.returns import flat
+from lightning_meta.training.hparams import flat
 
 
 class Made(Bandits):

@@ -19,10 +19,11 @@ from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.compare import run
 from lightning_meta.core import InputError, score
 from lightning_meta.evaluation.contestants import chosen, validation
-from lightning_meta.reports.comparison import Round, compare_paired
-from lightning_meta.reports.results import text
+from lightning_meta.reports.comparison import Round, Score
+from lightning_meta.reports.few_shot import FewShotResult, Predictions
 from lightning_meta.training import MetaTraining, load
-from lightning_meta.training.checkpoint import build, read
+from lightning_meta.training.checkpoint import Origin, build, read
+from lightning_meta.training.measurements import Measurement, Quantity, Stage
 from support.packaged_learners import spec
 from support.trainer import SILENT, of_lightning
 
@@ -111,12 +112,15 @@ def test_differences_are_paired(found: dict[str, Any]) -> None:
 
 
 def test_a_learner_that_diverged_is_the_best_of_none() -> None:
-    cells = {"a": {"mean": float("nan"), "scores": [1.0, float("nan")]}, "b": {"mean": 2.0, "scores": [1.0, 3.0]}}
-    compare_paired(Round("Sinusoid", 1, 5, "mse", cells), None)
-    assert not any("difference" in one for one in cells.values())
-    cells["c"] = {"mean": 1.0, "scores": [1.0, 1.0]}
-    compare_paired(Round("Sinusoid", 1, 5, "mse", cells), None)
-    assert cells["b"]["difference"]["to"] == "c"
+    def reached(mean: float, scores: tuple[float, float]) -> Score:
+        return Score(mean, None, None, None, 0.1, 0.1, scores)
+
+    cells: dict[str, Any] = {"a": reached(float("nan"), (1.0, float("nan"))), "b": reached(2.0, (1.0, 3.0))}
+    compared = Round("Sinusoid", 1, 5, "mse", cells).compare_paired(None)
+    assert not any(one.difference for one in compared.scored.values())
+    cells["c"] = reached(1.0, (1.0, 1.0))
+    compared = Round("Sinusoid", 1, 5, "mse", cells).compare_paired(None).scored
+    assert [compared[name].difference and compared[name].difference.to for name in "abc"] == [None, "c", None]
 
 
 def test_a_size_that_a_learner_cannot_do_is_empty_with_the_reason(found: dict[str, Any], compared: Path) -> None:
@@ -180,16 +184,11 @@ def test_classes_that_were_trained_on_are_not_called_held_out(
         data.check_checkpoint("x.ckpt", read(checkpoints[0]))
         protocol = data.protocol("test")
         assert protocol.get("classes_trained_on", 0) == met
-        one = {"protocol": protocol, "stage": "meta_test", "checkpoint": {"trained_on": str(shard_root)}, "cost": None}
-        one |= {
-            "learner": "ProtoNet",
-            "predictions": "inductive",
-            "batch_statistics": None,
-            "noisy": False,
-            "other": None,
-        }
-        said = text(one | {"scores": {"accuracy": (0.5, 0.1)}})
-        assert ("not held out: 16 classes of split train were trained on" in said) == bool(met)
+        stage = Stage("meta_test")
+        accuracy = Measurement(Quantity(stage, "accuracy"), 0.5, 0.1, 600)
+        made = Origin("x.ckpt", str(shard_root), 7, None)
+        result = FewShotResult(stage, "ProtoNet", protocol, made, (accuracy,), Predictions("inductive", False, None))
+        assert ("not held out: 16 classes of split train were trained on" in result.text()) == bool(met)
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from datamodules.sinusoid import Sinusoid
 from lightning_meta.core import Examples, FewShotLearner, Predictor, score
 from lightning_meta.learners import MAML, MANN, ProtoNet
 from lightning_meta.nn import MLP, Conv4
+from lightning_meta.reports.results import scores as in_json
 from lightning_meta.training import MetaTraining
-from lightning_meta.training.evaluation import Summary, adaptation_curve, by_presentation, measure, protocols
+from lightning_meta.training.episode_pictures import EpisodePictures
+from lightning_meta.training.evaluation import adaptation_curve, by_presentation, measure, protocols
+from lightning_meta.training.measurements import Measurement, Quantity, Stage, Summary
 from lightning_meta.training.metrics import CalibrationError
-from lightning_meta.training.monitor import EpisodePictures
 from support.episodes import separable_episode
 from support.packaged_learners import IMAGE, SPECS, make, takes
 from support.runs import curve
@@ -115,12 +117,24 @@ def test_others_have_one_way(learner: FewShotLearner) -> None:
 
 def test_the_likelihood_of_knowing_nothing_is_the_log_of_ways() -> None:
     summary, episode = Summary(), separable_episode(3, ways=5, shots=1, queries=3)
-    summary.add_measured("", episode, measure(Parrot(), episode))
-    found = summary.compute()
-    assert float(found["/nll"][0]) == pytest.approx(math.log(5))
-    assert float(found["/accuracy"][0]) == pytest.approx(0.2)
-    assert float(found["/ece"][0]) == pytest.approx(0, abs=1e-6)
-    assert 0 < float(found["/seconds/adapt"][0]) < 1
+    summary.add_measured(Stage("meta_test"), episode, measure(Parrot(), episode))
+    measured = {one.metric: one for one in summary.compute()}
+    assert measured["nll"].mean == pytest.approx(math.log(5))
+    assert measured["accuracy"].mean == pytest.approx(0.2)
+    assert measured["accuracy"].episodes == 3
+    assert measured["ece"].mean == pytest.approx(0, abs=1e-6)
+    assert 0 < measured["adapt_seconds"].mean < 1
+
+
+def test_what_is_measured_is_called_the_same_in_curves_and_files() -> None:
+    test = Stage("meta_test", "glyphs", "5way_1shot")
+    accuracy = Quantity(test, "accuracy")
+    assert accuracy.tag == f"{test.tag}/accuracy"
+    assert Quantity(test, "adapt_seconds", "inductive").tag == f"{test.tag}/inductive/seconds/adapt"
+    assert Quantity(test, "accuracy", curve="steps", point=3).label == "steps/3"
+    assert test.file == "meta_test_glyphs"
+    alone = Measurement(accuracy, 0.5)
+    assert in_json((alone,)) == {"accuracy": (0.5, None)}
 
 
 def test_the_adaptation_curve_is_the_score_after_each_number_of_steps() -> None:

@@ -25,7 +25,7 @@ CHECKPOINTS = {  # what its learner is, what else it says; the command; the mess
     "torch trusted": (PROTONET, {}, f"{ADAPT} --trust torch", ["trust is 'torch'", "on the list already"]),
     "a path trusted": (PROTONET, {}, f"{ADAPT} --trust ./here", ["trust is './here'", "name of a Python package"]),
     "nothing trusted": (PROTONET, {}, f"{ADAPT} --trust", ["trust"]),
-    "no learner": (MLP, {}, ADAPT, ["lightning_meta.nn.MLP", "no FewShotLearner"]),
+    "no learner": (MLP, {}, ADAPT, ["lightning_meta.nn.MLP", "not a FewShotLearner"]),
     "sizes of text": (put(PROTONET, (*BACKBONE, "init_args", "sizes"), "784"), {}, ADAPT, ["its MLP has sizes '784'"]),
     "too large": (
         put(PROTONET, (*BACKBONE, "init_args", "sizes"), [784, 10**15]),

@@ -37,6 +37,12 @@ def test_what_is_public_says_what_it_does(path: Path) -> None:
             assert ast.get_docstring(node), node.name
 
 
+def test_results_are_values_and_logged_names_are_not_read_back() -> None:
+    """What was measured is in `MetaModule.measurements`; names of logged scalars are for people and for Ray's history."""
+    readers = {path.name for path in SHIPPED if ".callback_metrics" in path.read_text()}
+    assert readers == {"ending.py", "reporter.py"}
+
+
 @pytest.mark.parametrize("path", [*LEARNERS, *AGENTS], ids=lambda path: path.stem)
 def test_a_learner_cites_its_paper_and_says_what_theta_and_phi_are(path: Path) -> None:
     learner = getattr(rl if path in AGENTS else learners, _name(path))

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import lightning_meta
 from lightning_meta import learners
+from lightning_meta.evaluation.compare import compare
+from lightning_meta.evaluation.evaluate import evaluate
+from lightning_meta.search.start import tune
 from lightning_meta.training.checkpoint import load
 from support.runs import python
 
 
 def test_the_package_offers_what_people_reach_for_first() -> None:
     assert lightning_meta.load is load
+    assert lightning_meta.evaluate is evaluate
+    assert lightning_meta.compare is compare
+    assert lightning_meta.tune is tune
     assert lightning_meta.__version__ == version("lightning-meta")
     assert lightning_meta.ProtoNet is learners.ProtoNet
-    assert {"load", "__version__", *learners.__all__} <= set(dir(lightning_meta))
+    assert {"load", "evaluate", "compare", "tune", "__version__", *learners.__all__} <= set(dir(lightning_meta))
 
 
 def test_importing_the_package_imports_no_pytorch(tmp_path: Path) -> None:

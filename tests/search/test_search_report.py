@@ -16,9 +16,10 @@ TRAINER = {"max_epochs": 4}
 
 
 def line(trial: str, epoch: int, one: float, five: float, failed: str | None = None) -> dict[str, Any]:
-    metrics = {ONE: one, FIVE: five, "meta_val/accuracy": 1 - (one + five) / 2}
+    metrics = {ONE: one, FIVE: five}
+    score = {"metric": "accuracy", "mean": 1 - (one + five) / 2, "ci95": 0.01}
     place = {"epoch": epoch, "seconds": float(epoch), "checkpoint": f"checkpoint_{epoch}"}
-    return {"trial": trial, "values": {RATE: 0.1}, "metrics": metrics, "failed": failed, **place}
+    return {"trial": trial, "values": {RATE: 0.1}, "metrics": metrics, "score": score, "failed": failed, **place}
 
 
 def test_of_several_objectives_the_front_is_marked_and_the_least_mean_wins() -> None:

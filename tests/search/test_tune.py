@@ -78,7 +78,7 @@ def test_a_population_begun_at_bad_rates_finds_its_way(tmp_path: Path) -> None:
 
     last = {line["trial"]: line for line in history(tmp_path) if not line["failed"]}
     for trial, line in last.items():  # what is reported is what was trained with, from the first step on
-        rates = curve(found(tmp_path) / trial, "lr-Adam")
+        rates = curve(found(tmp_path) / trial, "meta_train/learning_rate")
         assert rates[line["step"] - 60] == rates[line["step"] - 1] == pytest.approx(line["values"][LR])
     first = {line["trial"]: line for line in reversed(history(tmp_path))}
     assert any(last[trial]["values"][LR] != first[trial]["values"][LR] for trial in last)
@@ -93,6 +93,20 @@ def test_a_population_begun_at_bad_rates_finds_its_way(tmp_path: Path) -> None:
     )
     assert "_hparams_/experiment" in str(events.summary_metadata.keys())
     run(tmp_path, [*TUNE[:3], "fit", "--config", str(found(tmp_path) / "best.yaml"), "--trainer.max_epochs", "1"])
+
+
+def test_tune_from_python_gives_the_numbers_of_the_command(tmp_path: Path) -> None:
+    for name in ("command", "python"):
+        (tmp_path / name).mkdir()
+    command = search(tmp_path / "command", 2, 4, trials=2, space={RATE: {"choice": [0.01, 0.1]}})
+    run(tmp_path / "command", command)
+    files = ["sinusoid-maml.yaml", str(tmp_path / "command/search.yaml")]
+    program = f"import lightning_meta; found = lightning_meta.tune({files!r}, {{'search.trials': 2}})\n"
+    program += "print('best', found.trials[0].score, found.tested[0].score.mean, found.checkpoint.is_file())"
+    said = run(tmp_path / "python", [sys.executable, "-c", program]).splitlines()[-1]
+    whole = report(tmp_path / "command")
+    best, tested = whole["trials"][0]["score"], whole["meta_test"][0]["scores"]["mse"][0]
+    assert said == f"best {best} {tested} True"
 
 
 def test_a_population_of_agents_shares_its_episodes_at_test_and_lives_those_it_is_given(tmp_path: Path) -> None:

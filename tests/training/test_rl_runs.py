@@ -48,7 +48,7 @@ def config(callbacks: list[dict[str, Any]]) -> dict[str, Any]:
                 {"class_path": checkpoint, "init_args": {**last, "every_n_train_steps": EVERY}},
                 {"class_path": checkpoint, "init_args": {**last, "save_on_train_epoch_end": True}},
                 {"class_path": "lightning_meta.training.monitor.Throughput"},
-                {"class_path": "lightning_meta.training.monitor.EpisodePictures"},
+                {"class_path": "lightning_meta.training.episode_pictures.EpisodePictures"},
                 *callbacks,
             ],
         },

@@ -22,7 +22,7 @@ from lightning_meta.training import MetaTraining, load
 from lightning_meta.training.checkpoint import read
 from lightning_meta.training.evaluation import curve_steps
 from lightning_meta.training.metrics import EpisodeMean
-from lightning_meta.training.monitor import Cost, sheet
+from lightning_meta.training.monitor import Cost
 from support.trainer import SILENT, of_lightning
 
 
@@ -30,8 +30,9 @@ def test_the_interval_is_1_96_standard_errors_over_episodes() -> None:
     metric = EpisodeMean()
     metric.update(torch.tensor([0.2, 0.4]))
     metric.update(torch.tensor([0.9]))
-    mean, ci95 = metric.compute()
+    mean, ci95, episodes = metric.compute()
     assert float(mean) == pytest.approx(0.5)
+    assert int(episodes) == 3
     assert float(ci95) == pytest.approx(1.96 * (0.13 / 3) ** 0.5)  # the sample variance is (.09 + .01 + .16) / 2
 
 
@@ -99,12 +100,6 @@ def test_gradients_are_clipped_on_request(precision: Any) -> None:
     trainer.fit(MetaTraining(learner, lambda theta: torch.optim.SGD(theta, lr=1.0)), datamodule=data)
     after = torch.cat([w.detach().flatten() for w in learner.parameters()])
     assert float((after - before).norm()) == pytest.approx(0.01, rel=1e-3)
-
-
-def test_a_sheet_shows_each_class_in_a_row_support_left_of_query() -> None:
-    from support.episodes import separable_episode
-
-    assert sheet(separable_episode(2, ways=3, shots=1, queries=4, shape=(1, 8, 8))).shape == (1, 3 * 8, 8 + 3 + 4 * 8)
 
 
 SAVING = """
@@ -184,7 +179,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     [
         ({"class_path": "os.system", "init_args": {"command": "true"}}, "os is never trusted"),
         ({"class_path": "no.such.Learner"}, "not on the list .* --trust no"),
-        ({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}}, "no FewShotLearner"),
+        ({"class_path": "torch.nn.Linear", "init_args": {"in_features": 1, "out_features": 1}}, "not a FewShotLearner"),
     ],
 )
 def test_only_learners_are_built_from_a_checkpoint(spec: dict[str, Any], message: str, tmp_path: Path) -> None:
