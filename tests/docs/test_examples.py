@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datamodules import write_glyphs
 from support.documents import SITE
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("recwarn")]  # of Lightning's
@@ -40,6 +41,19 @@ def test_new_learner(example: ModuleType) -> None:
 def test_agent(example: ModuleType) -> None:
     means = example.main(epochs=4, batches=10, meta_batch=256, test_tasks=400)
     assert min(means["RL2"], means["Gittins index"]) > means["random"] + 1
+
+
+def test_compare_learners(example: ModuleType, tmp_path: Path) -> None:
+    write_glyphs(tmp_path / "shards", classes=100, drawings=20)
+    accuracies = example.main(tmp_path / "shards", epochs=1, batches=5, episodes=10)
+    assert list(accuracies) == [1, 5]
+    assert all({"ProtoNet", "R2-D2", "MAML"} <= set(by_name) for by_name in accuracies.values())
+    assert accuracies[5]["ProtoNet"] > 0.3
+
+
+@pytest.mark.ray
+def test_search(example: ModuleType) -> None:
+    assert example.main(trials=2, epochs=1, batches=20) > 0
 
 
 def test_every_example_is_short_and_has_a_test() -> None:
