@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Client(NamedTuple):
-    """What a back end needs on this machine to reach its scheduler; one of the programs and packages is enough.
+    """The client that a back end needs on this machine to reach its scheduler; one program or package is enough.
 
     Attributes:
-        remedy: What to do where none of them is here.
+        remedy: What to do if none of them is here.
         programs: Names of programs on the PATH.
         packages: Names of modules that Python can import.
     """

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: the learners of checkpoints, by name, and what is known of their training."""
+"""The contestants of a comparison: the learners of checkpoints, by name, and the records of their training."""
 
 import csv
 import warnings

@@ -1,4 +1,4 @@
-"""What can be known to fail before a long run begins."""
+"""Rehearse a run, to find what would fail before it begins."""
 
 import copy
 import re
@@ -73,7 +73,7 @@ def try_episode(learner: FewShotLearner, batch: Episode, stage: str) -> None:
 
 
 def remarks(learner: FewShotLearner) -> list[str]:
-    """What was measured of predictions and is no choice of the configuration's."""
+    """Return remarks about properties of predictions that were measured and not configured."""
     backbone, found = backbone_name(learner), []
     chosen = learner.batch_statistics() == "transductive"
     if learner.transductive and not chosen:

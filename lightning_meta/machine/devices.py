@@ -53,5 +53,5 @@ def unreachable(probed: Probed) -> Finding:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether a driver of NVIDIA's is installed."""
+    """Return whether an NVIDIA driver is installed."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

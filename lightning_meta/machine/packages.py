@@ -98,7 +98,7 @@ def requirements(extra: str | None) -> list[tuple[str, str]]:
 
 
 def fits(found: str, allowed: str) -> bool:
-    """Whether a version is among those that are allowed. A pre-release of an allowed version is."""
+    """Return whether a version is allowed. A pre-release of an allowed version is allowed too."""
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(allowed).contains(found, prereleases=True)

@@ -18,13 +18,13 @@ SECONDS = 300  # for all imports, on a slow disk
 
 
 class Probed(TypedDict):
-    """What a probe found.
+    """The findings of a probe.
 
     Attributes:
         broken: The packages that cannot be imported, by name, with the reason.
         cuda: The version of CUDA that torch was built for; None for a build without it.
         gpus: The name and the bytes of memory of each GPU that torch reaches.
-        mps: Whether torch reaches the GPU of a Mac.
+        mps: True if torch reaches the GPU of a Mac.
     """
 
     broken: dict[str, str]

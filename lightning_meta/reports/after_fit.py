@@ -1,4 +1,4 @@
-"""What `fit` prints when it is done."""
+"""Print the results of `fit` and the next command."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ from lightning_meta.training.task_data import TaskData
 
 
 def after_fit(trainer: Trainer, argv: list[str], folder: RunFolder | None) -> None:
-    """Where things are and which command comes next. `argv`: what `fit` was given."""
+    """Print where the results are and which command comes next. `argv` are the arguments of `fit`."""
     if not trainer.is_global_zero:
         return
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def best_score(error: float, trainer: Trainer, path: Path) -> str:
 
 
 def curves(logger: Any) -> str:
-    """Where the curves of a logger are to be seen."""
+    """Return the command or the place that shows the curves of a logger."""
     if isinstance(logger, TensorBoardLogger):
         return f"tensorboard --logdir {shlex.quote(os.path.normpath(logger.log_dir))}"
     if isinstance(logger, CSVLogger):

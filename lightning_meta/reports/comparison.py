@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Score:
-    """What a learner reached on one set at one size.
+    """The score of a learner on one set at one size.
 
     Attributes:
         mean: The mean over episodes, accuracy or mean squared error.
@@ -118,7 +118,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a learner that takes part. What its checkpoint does not tell is None.
+    """Facts about a learner that takes part. Anything that its checkpoint does not record is None.
 
     Attributes:
         learner: Its name in the comparison.
@@ -133,7 +133,7 @@ class Facts:
         episodes: Episodes of its meta-training; of pretraining, flat batches.
         flat_batch: Examples of a flat batch; 0 for episodes.
         cpu_minutes: Processor time of its training.
-        validation: Validation scores after so many episodes of training; empty if its run has none.
+        validation: Validation scores by the number of training episodes; empty if its run has none.
     """
 
     learner: str
@@ -218,7 +218,7 @@ class Comparison:
 
 
 def standing(trained_on: str | None, source: str, cell: Score | Refusal) -> str:
-    """Whether a set is another one than a learner was trained on, and whether its classes are not all held out."""
+    """Return remarks if a set is not the one that a learner was trained on, or if its classes are not all held out."""
     where = ["out of domain"] if is_elsewhere(trained_on, source) else []
     met = cell.classes_trained_on if isinstance(cell, Score) else None
     return ", ".join(where + ([f"{met} classes trained on"] if met else []))

@@ -7,7 +7,7 @@ from lightning_meta.reports.comparison import Comparison, Facts, Refusal, Round,
 
 
 def markdown(comparison: Comparison) -> str:
-    """Who takes part, the scores on each set, the seconds to adapt, and why a cell is empty."""
+    """Tables in Markdown: the learners, their scores on each set, the seconds to adapt, and the reasons of empty cells."""
     protocol, rounds, against = comparison.protocol, comparison.rounds, comparison.protocol.against
     heads = ["learner", "backbone", "predictions", "batch statistics", "parameters", "trained on"]
     blocks = [table([*heads, "episodes", "CPU minutes"], [row_of_facts(one) for one in comparison.learners])]
@@ -33,7 +33,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def row_of_facts(one: Facts) -> list[str]:
-    """What is known of a learner, by column."""
+    """Return the facts about a learner, by column."""
     cells = (one.learner, one.backbone, one.predictions, one.batch_statistics, one.parameters, one.trained_on)
     batches = f" batches of {one.flat_batch}" if one.flat_batch else ""
     return [*map(plain, cells), plain(one.episodes) + batches, plain(one.cpu_minutes)]

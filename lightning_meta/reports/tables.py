@@ -21,7 +21,7 @@ def protocol_line(stage: str, protocol: dict[str, Any], metric: str, without: tu
 
 
 def is_elsewhere(trained_on: str | None, tested_on: str | None) -> bool:
-    """Whether these are different data: sets of one name are the same, wherever they lie."""
+    """Return whether two sets differ. Sets of one name are the same, wherever they are stored."""
     return None not in (trained_on, tested_on) and Path(str(trained_on)).name != Path(str(tested_on)).name
 
 

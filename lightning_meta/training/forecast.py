@@ -23,7 +23,7 @@ class Forecast:
         self.validations: list[float] = []
 
     def end_step(self, step: int, now: int | float) -> None:
-        """Note that so many steps are done."""
+        """Note the number of steps that are done."""
         self.step, self.now = step, now
         self.paused, self.pending = self.paused + self.pending, 0.0
         if self.warm is None:
@@ -45,7 +45,7 @@ class Forecast:
 
     @property
     def is_ready(self) -> bool:
-        """Whether enough has been measured to foretell from."""
+        """Return whether enough has been measured for a forecast."""
         steps, seconds = self.measured
         return steps >= ENOUGH_STEPS or (steps > 0 and seconds >= ENOUGH_SECONDS)
 
@@ -61,7 +61,7 @@ class Forecast:
         return sum(self.validations) / max(len(self.validations), 1)
 
     def left(self, steps: int | float, validations: int) -> float:
-        """Return the seconds that are left, of a training of so many steps with so many validations still to come."""
+        """Return the seconds that are left, of a training of `steps` steps with `validations` validations still to come."""
         return (steps - self.step) * self.pace + validations * self.validation
 
 
@@ -75,7 +75,7 @@ def validations_until(
         batches: Meta-batches per epoch.
         accumulate: Meta-batches per step; an epoch's last step may have fewer.
         every: Meta-batches from a validation to the next.
-        epochs: Validate in every so many epochs, at meta-batches counted within the epoch; None to count on across epochs.
+        epochs: Validate once per this number of epochs, at meta-batches counted within the epoch; None to count across epochs.
     """
     if math.inf in (step, batches, every):
         return 0

@@ -42,7 +42,7 @@ VALIDATION = Stage("meta_val")
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a number says of a learner.
+    """The quantity that a number measures.
 
     Attributes:
         stage: The stage in which it is measured.
@@ -94,7 +94,7 @@ class Measurement:
 
     @property
     def is_share(self) -> bool:
-        """Whether it lies in 0..1 and is shown in per cent."""
+        """Return whether it lies in 0..1 and is shown in per cent."""
         return self.metric in ("accuracy", "ece")
 
 

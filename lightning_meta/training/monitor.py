@@ -51,7 +51,7 @@ class Throughput(Callback):
 
 
 def counted(batch: Episode | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
-    """What a training batch is counted in, and how many of it all processes had."""
+    """Return the unit in which a training batch is counted, and the count over all processes."""
     if isinstance(batch, MDPs):
         return "steps", float(outputs["steps"])
     if batch.is_flat:
@@ -60,8 +60,8 @@ def counted(batch: Episode | MDPs, outputs: Any, processes: int) -> tuple[str, f
 
 
 class Cost(Callback):
-    """What training has cost so far, by the wall clock and in CPU time of this process, both in seconds. Checkpoints carry
-    it, so that a resumed run goes on counting."""
+    """The cost of training so far: wall-clock time and CPU time of this process, both in seconds. Checkpoints carry
+    it, so that a resumed run continues the count."""
 
     def __init__(self) -> None:
         self.before, self.started = (0.0, 0.0), (0.0, 0.0)

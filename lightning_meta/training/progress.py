@@ -1,4 +1,4 @@
-"""How long a training takes and how much memory, told at its start; and how far it is, for a log file."""
+"""Report at the start of a training how long it takes and how much memory, and its progress in a log file."""
 
 import sys
 import time

@@ -57,6 +57,8 @@ def test_search(example: ModuleType) -> None:
 
 
 def test_every_example_is_short_and_has_a_test() -> None:
+    page = (SITE / "examples.md").read_text()
     for path in EXAMPLES:
         assert len(path.read_text().splitlines()) <= 80, path.name
+        assert f'--8<-- "examples/{path.name}"' in page, "the page shows it"
         assert f"test_{path.stem}" in globals(), path.name
