@@ -62,7 +62,7 @@ def parse(arguments: list[str]) -> None:
         parse(command)
     elif name == "jobs":
         jobs_parser().parse_args(rest)
-    elif name == "configs":
+    elif name in ("configs", "completion"):
         run(name, rest)
     elif name == "doctor":
         assert set(rest) <= {"--json"}

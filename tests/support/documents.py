@@ -49,7 +49,7 @@ def commands(document: Path) -> list[str]:
     """Return the lightning-meta commands of a document, without those that have placeholders, each as one line."""
     text = document.read_text()
     shell = "\n".join(block.text for block in blocks(document) if block.language == "bash").replace("\\\n", " ")
-    shell = re.sub(r"\s#.*$", "", shell, flags=re.M)
+    shell = re.sub(r"\s[#>] .*$", "", shell, flags=re.M)  # comments and redirections
     lines = re.findall(r"^(?:PYTHONPATH=\. )?(lightning-meta .+)$", shell, re.M)
     lines += re.findall(r"`(lightning-meta [^`]+)`", FENCE.sub("", text))
     return [" ".join(line.split()) for line in lines if not PLACEHOLDERS.search(line)]
