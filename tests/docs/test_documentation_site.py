@@ -27,6 +27,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for page in ("index", "results", "clusters/slurm", "learners/metric", "write/back-end", "api/core"):
         assert (tmp_path / "site" / f"{page}.html").is_file()
+    assert "write_folder" in (tmp_path / "site/examples.html").read_text(), "the programs are shown"
     assert "find_existing" in (tmp_path / "site/write/back-end.html").read_text(), "the example's code is shown"
 
 

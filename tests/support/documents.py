@@ -10,7 +10,9 @@ from support.paths import ROOT
 SITE = ROOT / "docs"
 PAGES = sorted(path for path in SITE.rglob("*.md") if path.parent != SITE / "results")  # there, page.md is a template
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
-FENCE = re.compile(r"^(<!-- test: slow -->\n)?```(\w*)(?: title=\"(.+?)\")?\n(.*?)^```$", re.M | re.S)
+FENCE = re.compile(
+    r"^(<!-- test: slow -->\n)?```(?: \{ \.)?(\w*)(?: title=\"(.+?)\")?(?: \})?\n(.*?)^```$", re.M | re.S
+)
 PLACEHOLDERS = re.compile(r"\.\.\.|FILE|NAME\.yaml|COMMAND|--help")
 
 
