@@ -21,7 +21,10 @@ class ParserError(InputError):
 
 
 class Complaining(ArgumentParser):
-    """A parser whose complaints are an InputError that names what is legal."""
+    """A parser whose complaints are an InputError that names what is legal. It takes no abbreviated options."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within the parser, whose complaint the outer one passes on
