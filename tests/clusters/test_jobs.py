@@ -88,7 +88,7 @@ def test_dry_run_prints_and_sends_nothing(tmp_path: Path) -> None:
         (("local", "--", "jobs", "list"), "cannot be submitted"),
         (("local", "--gpus-per-node", "2", "--", "compare", "a.ckpt"), "compare is one process"),
         (("ray", "--nodes", "2", "--", *FIT), "meta_batch is 25"),
-        (("local", "--gpus-per-node", "2", "--", *AGENT), "4 tasks of a process do not make 8 minibatches"),
+        (("local", "--gpus-per-node", "2", "--", *AGENT), "4 tasks per process cannot be split into 8 minibatches"),
         (("local",), "no command is given"),
     ],
 )

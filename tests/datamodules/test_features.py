@@ -1,7 +1,6 @@
 """Frozen backbones of others, and their features of a shard set, computed once."""
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.testing import assert_close
 
 from datamodules.images import ImageEpisodes
@@ -18,6 +17,7 @@ from datamodules.index.shard_index import read_index
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.sampling.meta_batches import Key
+from foreign_backbones import Foreign
 from lightning_meta.cli.features import features as extract_features
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
 from lightning_meta.learners import MAML, Pretraining
@@ -26,31 +26,6 @@ from lightning_meta.nn.build import build
 from lightning_meta.training import load
 from lightning_meta.training.evaluation import observe
 from support.runs import lightning_meta
-
-
-class Foreign(nn.Module):
-    """A classifier as libraries ship them: convolution and batch norm, then a part to drop. It is killed at its class
-    number `killed`, if a file of that name is there."""
-
-    def __init__(self, channels: int = 3, killed: int = -1):
-        super().__init__()
-        self.conv, self.norm, self.fc = nn.Conv2d(channels, 6, 3, 2), nn.BatchNorm2d(6), nn.Linear(6, 10)
-        self.killed, self.seen = killed, -1  # the first call is the constructor's of Frozen
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen += 1
-        if self.seen == self.killed and Path("kill").exists():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.fc(F.relu(self.norm(self.conv(x))).mean((2, 3)))
-
-
-def foreign(channels: int = 3) -> Foreign:
-    """A function in the place of a class, as in torchvision."""
-    return Foreign(channels)
-
-
-def no_module(channels: int = 3) -> int:
-    return channels
 
 
 def test_images_are_made_as_the_backbone_knows_them() -> None:
@@ -125,7 +100,7 @@ def test_a_checkpoint_needs_the_file_of_weights_no_more(tmp_path: Path) -> None:
     torch.save(Foreign().state_dict(), file)
     backbone = {
         "class_path": "lightning_meta.nn.Frozen",
-        "init_args": {"backbone": {"class_path": "test_features.Foreign"}, "weights": str(file), "size": 14},
+        "init_args": {"backbone": {"class_path": "foreign_backbones.Foreign"}, "weights": str(file), "size": 14},
     }
     spec = {"class_path": "lightning_meta.learners.ProtoNet", "init_args": {"backbone": backbone}}
     learner = build(spec)
@@ -133,26 +108,26 @@ def test_a_checkpoint_needs_the_file_of_weights_no_more(tmp_path: Path) -> None:
     weights = {f"learner.{name}": w for name, w in learner.state_dict().items()}
     torch.save({"state_dict": weights, "hyper_parameters": {"learner": spec}}, tmp_path / "theta.ckpt")
     x = torch.rand(2, 1, 14, 14)
-    again = load(tmp_path / "theta.ckpt", trust=["test_features"])
+    again = load(tmp_path / "theta.ckpt", trust=["foreign_backbones"])
     assert_close(again.backbone(x), learner.backbone(x), rtol=0, atol=0)
 
 
 def test_a_module_is_built_by_its_class_or_by_a_function_that_says_so() -> None:
-    for path in ("test_features.Foreign", "test_features.foreign"):
+    for path in ("foreign_backbones.Foreign", "foreign_backbones.foreign"):
         assert build({"class_path": path, "init_args": {"channels": 1}}).conv.in_channels == 1
     nested = {
         "class_path": "lightning_meta.nn.Frozen",
-        "init_args": {"backbone": {"class_path": "test_features.foreign"}},
+        "init_args": {"backbone": {"class_path": "foreign_backbones.foreign"}},
     }
     assert isinstance(build(nested), Frozen)
-    for path in ("test_features.no_module", "os.system", "no.such.thing", "json.dumps"):
+    for path in ("foreign_backbones.no_module", "os.system", "no.such.thing", "json.dumps"):
         with pytest.raises(InputError, match="is not a torch module that Python finds, nor a function annotated"):
             build({"class_path": path})
 
 
 def extract(folder: Path, root: Path, *arguments: str) -> Any:
     options = ["--out", "features", "--drop", "fc", "--size", "14", *arguments]
-    return lightning_meta(folder, "shards", "features", str(root), "test_features.Foreign", *options)
+    return lightning_meta(folder, "shards", "features", str(root), "foreign_backbones.Foreign", *options)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +158,7 @@ def test_the_index_says_what_the_features_are(features: Path, shard_root: Path) 
     assert index.features
     assert index.features.size == 6
     said = json.loads(index.features.backbone)
-    assert (said["class_path"], said["drop"], said["size"]) == ("test_features.Foreign", "fc", 14)
+    assert (said["class_path"], said["drop"], said["size"]) == ("foreign_backbones.Foreign", "fc", 14)
     assert len(said["weights_sha256"]) == 64
     assert of_images.features is None
     assert "features" not in json.loads((shard_root / "index.json").read_text())
@@ -252,7 +227,7 @@ def test_damage_is_found(features: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "os.system"}, "no torch module"),
+        ({"backbone": "os.system"}, "not a torch module"),
         ({"arguments": {"chanels": 3}}, "cannot be built with these arguments"),
         ({"arguments": {"channels": 2}}, "cannot be built with these arguments, or cannot read images of --size 14"),
         ({"weights": Path("no.pt")}, "no file of weights"),
@@ -261,7 +236,7 @@ def test_damage_is_found(features: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_named(options: dict[str, Any], message: str, shard_root: Path, tmp_path: Path) -> None:
-    legal = {"root": str(shard_root), "backbone": "test_features.Foreign", "out": tmp_path / "out", "size": 14}
+    legal = {"root": str(shard_root), "backbone": "foreign_backbones.Foreign", "out": tmp_path / "out", "size": 14}
     with pytest.raises(InputError, match=message):
         extract_features(**legal | options)
     assert list(tmp_path.iterdir()) == []
@@ -269,9 +244,9 @@ def test_bad_input_is_named(options: dict[str, Any], message: str, shard_root: P
 
 def test_features_of_features_are_refused(features: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds features already"):
-        extract_features(str(features), "test_features.Foreign", tmp_path / "out", size=14)
+        extract_features(str(features), "foreign_backbones.Foreign", tmp_path / "out", size=14)
     with pytest.raises(InputError, match="exists: nothing is overwritten"):
-        extract_features(str(features), "test_features.Foreign", features)
+        extract_features(str(features), "foreign_backbones.Foreign", features)
 
 
 def test_a_checkpoint_of_features_reads_those_of_the_same_backbone_alone(features: Path, shard_root: Path) -> None:

@@ -31,7 +31,7 @@ MISTAKES = {
     f"fit {SINES} --ckpt_path {RUN} --model.optimizer.init_args.lr 1e39": ["outer optimizer cannot step", "overflow"],
     f"fit {SINES} --ckpt_path {RUN} --data.shots 3": ["data.shots is 3, was 10"],
     f"fit {SINES} --ckpt_path {RUN}/checkpoints/best.ckpt --data.seed 3": ["data.seed is 3, was 0"],
-    f"fit {SINES} --config fomaml.yaml --ckpt_path {RUN}": ["cannot go on", "model.learner.first_order"],
+    f"fit {SINES} --config fomaml.yaml --ckpt_path {RUN}": ["cannot continue", "model.learner.first_order"],
     f"fit {OTHER} --ckpt_path {RUN}": ["of another learner, MAML, than CNP"],
     f"fit {SINES} --trainer.logger.init_args.version 0": [f"{RUN} holds a run already", f"--ckpt_path {RUN}"],
     f"fit {SINES} --trainer.logger.init_args.save_dir taken": ["taken", "is a file", "choose another folder"],

@@ -38,7 +38,7 @@ CHECKPOINTS = {  # what its learner is, what else it says; the command; the mess
         PROTONET,
         {"ImageEpisodes": {"preprocess": {"side": 3}}},
         ADAPT,
-        ["says of its training data"],
+        ["describes its training data"],
     ),
     "hyper-parameters of text": (PROTONET, {"hyper_parameters": "x"}, ADAPT, ["hyper_parameters is 'x'"]),
     "loops of text": (PROTONET, {"loops": "x"}, "compare {ckpt} --on shards", ["loops is 'x'"]),

@@ -114,7 +114,7 @@ def test_a_path_is_never_passed_on(tmp_path: Path) -> None:
         "users_arguments.parametrizations": "no function and no class",
         "users_arguments.Own": "comes from users_backbones",
         "evil.function": "add --trust evil",
-        "a b": "no path of a function",
+        "a b": "not the path of a function",
     }.items(),
 )
 @pytest.mark.parametrize("argument", ["Activated.act", "OfClass.norm"])

@@ -169,7 +169,7 @@ def test_pb2_proposes_within_the_ranges_and_keeps_whole_numbers_whole() -> None:
         (
             "--config bandits.yaml --config rl2.yaml --search.space"
             " '{model.learner.init_args.entropy_weight: {choice: [0.1, 0.2]}}' --search.workers 2 --data.meta_batch 8",
-            "4 tasks of a process do not make 8 minibatches",
+            "4 tasks per process cannot be split into 8 minibatches",
         ),
         (
             f"{TUNE[5:]} --search.space '{{model.learner.backbone.sizes: {{choice: [[1, 8], [1, 9]]}}}}'"

@@ -30,9 +30,9 @@ CANNOT_BE: dict[str, tuple[Any, str]] = {
     "text": ("torch.nn.Linear", "backbone 'torch.nn.Linear'"),
     "a number": (7, "backbone 7"),
     "nothing": (None, "backbone None"),
-    "an odd name": ({"class_path": "torch.nn.Linear\x1b[2J\n"}, "no path of a class"),
-    "no name": ({"class_path": 7}, "names 7, which is no path"),
-    "a long name": ({"class_path": "a" * 10**6}, "no path of a class"),
+    "an odd name": ({"class_path": "torch.nn.Linear\x1b[2J\n"}, "not the path of a class"),
+    "no name": ({"class_path": 7}, "names 7, which is not the path"),
+    "a long name": ({"class_path": "a" * 10**6}, "not the path of a class"),
     "of odd arguments": ({"class_path": "torch.nn.Linear", "init_args": [1]}, "init_args that are not a dictionary"),
     "of numbers without end": (put(MLP, ("init_args", "sizes"), [784, 10**5000]), "is not a checkpoint"),
 }

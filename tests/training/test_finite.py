@@ -1,7 +1,6 @@
 """A number that is not finite ends training at the step where it appears; the checkpoints before it stay, and are finite."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,13 @@ from torch.optim import SGD
 
 from datamodules.sampling.meta_batches import Key
 from datamodules.sinusoid import Sinusoid, SinusoidTasks
-from lightning_meta.core import Episode, Examples, FewShotLearner, InputError, Outcome, Predictor
+from lightning_meta.core import Episode, InputError
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.finite import Diverged
+from not_finite import AT, Line
 from support.runs import lightning_meta, write_yaml
 
-AT = 4  # the meta-batch, counted from 1, in which something breaks
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers", "ignore:.*__len__")
-
-
-class Line(FewShotLearner):
-    """Predicts w x. What `spoils` (a loss made of w) is added in meta-batch number `when`, or in all from 0 on."""
-
-    def __init__(self, spoils: Callable[[Tensor], Tensor] | None = None, when: int = AT):
-        super().__init__()
-        self.w, self.met, self.spoils, self.when = torch.nn.Parameter(torch.ones(())), 0, spoils, when
-
-    def adapt(self, support: Examples) -> Predictor:
-        return lambda x: self.w * x + 0 * support.x.sum() + 0 * support.y.sum()  # type: ignore[return-value]
-
-    def loss(self, episode: Episode) -> Outcome:
-        self.met += 1
-        outcome = super().loss(episode)
-        if self.spoils and self.when in (0, self.met):
-            return outcome._replace(loss=outcome.loss + self.spoils(self.w))
-        return outcome
 
 
 class Broken(SinusoidTasks):
@@ -155,7 +136,7 @@ def test_a_score_of_nan_is_no_best(tmp_path: Path) -> None:
 
 def test_a_test_that_ends_in_nan_says_so() -> None:
     runner = pl.Trainer(logger=False, enable_progress_bar=False, inference_mode=False, accelerator="cpu")
-    with pytest.raises(InputError, match="meta_test/mse is nan: on some of these tasks"):
+    with pytest.raises(InputError, match="meta_test/mse is nan: the learner adapts to values that are not finite"):
         runner.test(MetaTraining(Line()), datamodule=Data(Broken("query", "y", "test")), verbose=False)
 
 
@@ -175,26 +156,10 @@ def test_gradients_that_no_scale_mends_end_the_run(tmp_path: Path) -> None:
 
 
 RUN = {
-    "model": {"learner": {"class_path": "test_finite.OneOfTwo"}},
+    "model": {"learner": {"class_path": "not_finite.OneOfTwo"}},
     "data": {"class_path": "datamodules.sinusoid.Sinusoid", "init_args": {"meta_batch": 4, "epoch_batches": 8}},
     "trainer": {"accelerator": "cpu", "devices": 2, "strategy": "ddp", "enable_progress_bar": False, "max_epochs": 1},
 }
-
-
-class OneOfTwo(Line):
-    """In the second process the third meta-batch behind the rehearsal has a loss that is not a number, or ends in an error."""
-
-    def __init__(self, error: bool = False):
-        super().__init__()
-        self.error = error
-
-    def loss(self, episode: Episode) -> Outcome:
-        outcome = super().loss(episode)
-        if self.met == 4 and torch.distributed.get_rank() == 1:
-            if self.error:
-                raise InputError("the third meta-batch is damaged: write it again")
-            return outcome._replace(loss=outcome.loss + math.inf)
-        return outcome
 
 
 @pytest.mark.slow

@@ -130,8 +130,8 @@ def test_what_the_user_trusts_is_built_and_nothing_else_is(place: Path) -> None:
             load(place / "given.ckpt", trust=[other])
     for named, why in {
         "hostile.build": "annotated to return",  # of another package, which hostile imports
-        "hostile.Path": "no torch module",
-        "hostile.torch.fx.graph_module.reduce_graph_module": "no torch module",
+        "hostile.Path": "not a torch module",
+        "hostile.torch.fx.graph_module.reduce_graph_module": "not a torch module",
         f"{EVIL}.Net": f"add --trust {EVIL}",
         "torch.nn.modules.container.Sequential": "torch is never trusted",
         "torchvision.models.resnet18": "add --trust torchvision",
