@@ -92,7 +92,8 @@ class Trust:
         found = self.imported(class_path)
         if not makes_module(found):
             raise InputError(
-                f"it names {class_path!r}, which is not a torch module that Python finds, nor a function annotated to return one"
+                f"it names {class_path!r}, which is not a torch module that Python finds, nor a function annotated to return"
+                " one"
             )
         return self.at_home(found, class_path)
 
