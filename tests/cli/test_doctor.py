@@ -99,6 +99,7 @@ def test_what_is_broken_is_counted_on_the_screen(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1].startswith("2 errors")
 
 
+@pytest.mark.slow
 def test_a_sound_machine_ends_with_status_0(tmp_path: Path) -> None:
     found = doctor(tmp_path, 0, LIGHTNING_META_DATA=str(tmp_path))
     assert {"Python", "torch", "pytorch-lightning", "webdataset", "CPU", "memory", "cache", "local"} <= found.keys()

@@ -30,6 +30,7 @@ def example_files() -> list[str]:
     return [f"{text}\n" for text in texts if text]
 
 
+@pytest.mark.slow
 def test_the_documented_task_distribution_trains_and_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, task = example_files()
     (tmp_path / "my_tasks.py").write_text(code)

@@ -210,6 +210,7 @@ def test_a_span_of_time(seconds: int | float, text: str) -> None:
     assert spoken(seconds) == text
 
 
+@pytest.mark.slow
 def test_a_fit_without_a_terminal_tells_its_time_and_memory(tmp_path: Path) -> None:
     said = run(tmp_path, f"fit {SINES} --data.epoch_batches 40 --trainer.max_epochs 1")
     assert re.search(

@@ -44,6 +44,7 @@ def test_scores_come_first_and_hparams_begin_with_what_people_compare(workplace:
     assert (values["ways"].number_value, values["shots"].number_value) == (5, 1)
 
 
+@pytest.mark.slow
 def test_a_test_adds_its_scores_and_an_episode_to_the_run_of_the_checkpoint(workplace: Path) -> None:
     run(workplace, f"fit {GLYPHS} {QUICK} --trainer.logger.name shown")
     folder = workplace / "runs/shown/version_0"
