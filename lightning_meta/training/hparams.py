@@ -5,11 +5,14 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[attr-defined]
 from torch.utils.tensorboard.summary import hparams
 
 from lightning_meta.core import MetaRLLearner
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.tensorboard import boards
+
+SHOWN = {"learner", "backbone", "ways", "shots", "inner_lr", "world", "updates", "episodes"}
 
 
 class RunSummary(Callback):
@@ -31,8 +34,19 @@ class RunSummary(Callback):
         scores = {f"meta_val/{metric}": 0.0, f"meta_test/{metric}": 0.0, "meta_val/error": 0.0}
         columns = {name: plain(value) for name, value in compared(pl_module).items()}
         for board in boards(trainer):
-            for summary in hparams(columns, scores):  # names only: the values are those of the curves
+            experiment, *values = hparams(columns, scores)  # names only: the values are those of the curves
+            put_first(experiment)
+            for summary in (experiment, *values):
                 board.file_writer.add_summary(summary)
+
+
+def put_first(summary: Any) -> None:
+    """Mark the settings that people compare: TensorBoard sorts by this mark, then by name, and shows the first five."""
+    metadata = summary.value[0].metadata.plugin_data
+    plugin = HParamsPluginData.FromString(metadata.content)
+    for info in plugin.experiment.hparam_infos:
+        info.differs = info.name in SHOWN
+    metadata.content = plugin.SerializeToString()
 
 
 def compared(module: MetaModule) -> dict[str, Any]:
@@ -45,7 +59,7 @@ def compared(module: MetaModule) -> dict[str, Any]:
         first |= {"world": class_name(data.get("world")), "inner_lr": learner.get("inner_lr"), **budget}
     else:
         first |= {"backbone": class_name(learner.get("backbone")), "ways": data.get("ways"), "shots": data.get("shots")}
-        first |= {"inner_lr": learner.get("inner_lr"), "data": class_name(config.get("data"))}
+        first |= {"inner_lr": learner.get("inner_lr")}
     return first | flat(config)
 
 

@@ -33,8 +33,11 @@ def test_scores_come_first_and_hparams_begin_with_what_people_compare(workplace:
     assert tags[0].startswith("meta_")
     assert "meta_train/learning_rate" in tags
     experiment = HParamsPluginData.FromString(board.SummaryMetadata("_hparams_/experiment").plugin_data.content)
-    columns = [one.name for one in experiment.experiment.hparam_infos]
-    assert columns[:5] == ["learner", "backbone", "ways", "shots", "inner_lr"]
+    infos = sorted(
+        experiment.experiment.hparam_infos, key=lambda one: (not one.differs, one.name)
+    )  # as TensorBoard does
+    columns = [one.name for one in infos]
+    assert columns[:5] == ["backbone", "inner_lr", "learner", "shots", "ways"], "of which it shows five"
     assert "data.init_args.root" in columns
     metrics = [one.name.tag for one in experiment.experiment.metric_infos]
     assert metrics[:2] == ["meta_val/accuracy", "meta_test/accuracy"]
