@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
 
 import datamodules
-from datamodules import Episodes, EpisodeSize, EpisodeStream, SinusoidTasks, Tasks
+from datamodules import Episodes, SinusoidTasks, Tasks
 from lightning_meta.config.lightning_cli import parse
 from lightning_meta.config.merge import combine
 from lightning_meta.core import InputError
@@ -58,29 +56,12 @@ def test_what_is_judged_on_names_the_settings_of_the_tasks() -> None:
     assert one.outputs == 1
 
 
-class Plain(LightningDataModule):
-    """Episodes in a data module that knows nothing of this package."""
-
-    def loader(self, episodes: int) -> DataLoader[Any]:
-        stream = EpisodeStream(SinusoidTasks(), "train", EpisodeSize(1, 5, 5), episodes, meta_batch=4)
-        return DataLoader(stream, batch_size=None)
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        return self.loader(8)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self.loader(4)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self.loader(4)
-
-
 def config(data: str, **learner: Any) -> dict[str, Any]:
     spec = {"class_path": "lightning_meta.learners.MAML", "init_args": {"backbone": MLP} | learner}
     return combine([]) | {"model": {"learner": spec}, "data": {"class_path": data}}
 
 
-@pytest.mark.parametrize("data", ["datamodules.sinusoid.Sinusoid", "test_own_tasks.Plain"])
+@pytest.mark.parametrize("data", ["datamodules.sinusoid.Sinusoid", "plain_data.Plain"])
 @pytest.mark.parametrize("on_the_command_line", [False, True])
 def test_the_users_number_of_outputs_wins(data: str, on_the_command_line: bool) -> None:
     rest = ["--model.learner.init_args.outputs", "3"] if on_the_command_line else []
@@ -92,12 +73,12 @@ def test_the_users_number_of_outputs_wins(data: str, on_the_command_line: bool) 
 def test_a_plain_data_module_needs_the_number_of_outputs() -> None:
     message = "Plain has no attribute 'outputs', which MAML needs: give --model.learner.init_args.outputs"
     with pytest.raises(InputError, match=message):
-        parse("fit", config("test_own_tasks.Plain"), [])
+        parse("fit", config("plain_data.Plain"), [])
 
 
 @pytest.mark.slow
 def test_a_plain_data_module_trains_and_tests(tmp_path: Path) -> None:
-    (tmp_path / "plain.yaml").write_text(json.dumps(config("test_own_tasks.Plain", outputs=1)))
+    (tmp_path / "plain.yaml").write_text(json.dumps(config("plain_data.Plain", outputs=1)))
     run(tmp_path, f"fit --config plain.yaml {SHORT}")
     assert "mse" in run(tmp_path, f"test --config plain.yaml {SHORT} --ckpt_path best")
 
