@@ -23,7 +23,7 @@ class Narrator(Callback):
     """A line a trial: on a terminal one that moves while the trial runs, elsewhere a new one with each report.
 
     Appends every report to `history.jsonl` below `folder`: trial, values, metrics, seconds that the search has run for. Where
-    a disk is full the search ends with an OSError, its state saved in the room of `reserve`.
+    a disk is full or gone the search ends with an OSError, its state saved in the room of `reserve`.
     """
 
     def __init__(self, folder: Path, space: list[Dimension], objectives: list[str], epochs: int, reserve: Reserve):
@@ -83,13 +83,13 @@ class Narrator(Callback):
         self.mishap(trial, "goes on from its last checkpoint")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
-        self.mishap(trial, "this was once too often")
+        self.mishap(trial, "no retries left")
 
     def mishap(self, trial: Trial, then: str) -> None:
-        """A trial's worker or node died, or what it wrote found no room, which ends the search: it would find none again."""
+        """A trial's worker or node died. If a storage location is full or gone, the search ends: every retry would fail too."""
         assert trial.error_file  # written before Ray tells of the error
         why = in_a_line(Path(trial.error_file).read_text())
-        if no_space(why):
+        if no_space(why) or trouble(self.reserve.places):
             self.end(f"{trial}: {why}")
         else:
             self.show(trial, trial.config, (trial.last_result or {}).get("epoch") or 0, f"died ({why}); {then}")
