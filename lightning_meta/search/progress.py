@@ -22,8 +22,8 @@ HISTORY = "history.jsonl"
 class Narrator(Callback):
     """A line a trial: on a terminal one that moves while the trial runs, elsewhere a new one with each report.
 
-    Appends every report to `history.jsonl` below `folder`: trial, values, metrics, seconds that the search has run for. Where
-    a disk is full or gone the search ends with an OSError, its state saved in the room of `reserve`.
+    Appends every report to `history.jsonl` below `folder`: trial, values, metrics, seconds that the search has run for. If
+    a disk is full, the search ends with an OSError, its state saved in the room of `reserve`; if a place is gone, without.
     """
 
     def __init__(self, folder: Path, space: list[Dimension], objectives: list[str], epochs: int, reserve: Reserve):
