@@ -49,6 +49,7 @@ def test_a_setting_other_than_the_checkpoints_is_said(workplace: Path) -> None:
     assert "the checkpoint differs: distance is 'cosine', trained with 'euclidean'" in said
 
 
+@pytest.mark.slow
 def test_several_sizes_in_one_call_on_another_set(workplace: Path) -> None:
     options = "--ckpt_path best --data.root shards/other --data.eval_queries 3 --data.test_episodes 6"
     said = run(workplace, f"test {GLYPHS} {QUICK} {options} --ways 2 3 --shots 1 4")

@@ -51,6 +51,7 @@ def doctor(folder: Path, status: int, files: dict[str, str] | None = None, **env
     return {one.subject: one for one in sorted(findings, key=lambda one: one.level == "error")}
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_does_not_match_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     files = {
         "torchvision/__init__.py": "raise RuntimeError('operator torchvision::nms does not exist')",

@@ -11,7 +11,7 @@ from lightning_meta.cli import COMMANDS
 from support.runs import lightning_meta, python
 
 RENDERED = sorted(file.stem for file in (files("lightning_meta.cli") / "help").iterdir())
-QUICK = ("fit", "shards")  # the others take seconds of imports each as well
+QUICK = ("shards",)  # the others take seconds of imports each as well
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,10 @@ def test_law_2_phi_is_a_value_that_can_be_saved(name: str, tmp_path: Path):
 
 @every_learner
 @every_backbone
-@pytest.mark.parametrize(("cast", "bound"), [(lambda t: t, 1e-5), (double, 1e-10)], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("cast", "bound"),
+    [pytest.param(lambda t: t, 1e-5, id="float32", marks=pytest.mark.slow), pytest.param(double, 1e-10, id="float64")],
+)
 def test_law_3_a_batch_of_tasks_is_its_tasks_one_by_one(name: str, backbone: dict, cast, bound: float):
     learner = make(name, backbone).eval()
     learner = learner.double() if cast is double else learner

@@ -34,8 +34,9 @@ def meta_gradient(learner: GradientLearner, episode: Episode) -> dict[str, Tenso
 
 
 @EVERY_STATISTICS
-@pytest.mark.parametrize("vectorize", ["vmap", "loop"])
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(
+    ("vectorize", "steps"), [("vmap", 1), ("vmap", 3), ("loop", 1), pytest.param("loop", 3, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("kind", "rates"),
     [(MAML, None), (MAMLPlusPlus, "layer"), (MAMLPlusPlus, "step"), (MetaSGD, None), (ANIL, "parameter")],
