@@ -29,7 +29,7 @@ DASHBOARDS = ("timeseries", "scalars", "images", "hparams")
 class Quiet(http.server.SimpleHTTPRequestHandler):
     """A file server that prints nothing."""
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002  the name of the base class
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
