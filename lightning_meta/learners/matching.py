@@ -26,7 +26,8 @@ class MatchingNet(EmbeddingLearner):
 
     A query's class probabilities are the labels of the support examples, weighted by a softmax over its similarity to each
     (eq. 1). The similarity is the cosine times `temperature` (the paper's softmax has none, and learns little from cosines,
-    which are all between -1 and 1), or the negative squared Euclidean distance. Tasks may have any number of ways and shots.
+    which are all between -1 and 1), or the negative squared Euclidean distance. Tasks may have any number of ways and shots;
+    a class with more examples than another sums more weights, and so is likelier before anything is seen of a query.
 
     `context_steps` = K > 0 turns on full context embeddings: each support example is embedded in the light of the others
     by a bidirectional LSTM g, each query in the light of the support set by K steps of an attention LSTM f (appendix A).

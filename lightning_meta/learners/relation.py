@@ -24,7 +24,8 @@ class RelationNet(EmbeddingLearner):
 
     A query's relation score to a class is r = g([class, f(x)]), a learned metric (eq. 1). Scores are trained towards 1 for
     the true class and 0 for the others by squared error (eq. 2). Logits are g before its sigmoid. Tasks may have any number
-    of ways and shots. The paper's g begins with convolutions over feature maps; here, where any backbone gives a vector, it
+    of ways and shots; of unequal shots, the sum of a class with more examples is larger, as by the paper's definition. The
+    paper's g begins with convolutions over feature maps; here, where any backbone gives a vector, it
     consists of their two fully connected layers, `hidden` wide.
 
     Args:

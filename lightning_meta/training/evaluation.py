@@ -96,9 +96,9 @@ def score_name(episode: Episode) -> str:
 
 
 def shots(episode: Episode) -> int:
-    """Support examples of a class or, of regression, of the task."""
+    """Support examples of a class, of classes with unequal numbers their rounded mean; of regression, those of the task."""
     y = episode.support.y
-    return y.shape[1] if y.is_floating_point() else y.shape[1] // (int(y.max()) + 1)
+    return y.shape[1] if y.is_floating_point() else round(y.shape[1] / episode.support.ways)
 
 
 def curve_steps(test_steps: int) -> list[int]:
