@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datamodules.episode_data import EpisodeData
     from datamodules.episodes import Episodes
     from datamodules.images import ImageEpisodes
-    from datamodules.index.shard_index import Index, read_index
+    from datamodules.index.opening import read_index
+    from datamodules.index.shard_index import Index
     from datamodules.reading.preprocess import Preprocess
     from datamodules.reading.shard_set import ShardSet
     from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
@@ -45,7 +46,8 @@ _MODULES = {
     "datamodules.episode_data": ["EpisodeData"],
     "datamodules.episodes": ["Episodes"],
     "datamodules.images": ["ImageEpisodes"],
-    "datamodules.index.shard_index": ["Index", "read_index"],
+    "datamodules.index.opening": ["read_index"],
+    "datamodules.index.shard_index": ["Index"],
     "datamodules.reading.preprocess": ["Preprocess"],
     "datamodules.reading.shard_set": ["ShardSet"],
     "datamodules.sampling.episodes": ["EpisodeSize", "EpisodeStream", "Tasks"],

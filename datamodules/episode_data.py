@@ -13,7 +13,7 @@ from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tas
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
 from datamodules.streamed_tasks import StreamedTasks
-from lightning_meta.core import Episode, InputError
+from lightning_meta.core import Episode, InputError, to_floats
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
 
@@ -125,14 +125,14 @@ class EpisodeData(StreamedTasks):
         for stream in self.streams(stage):
             key = Key(stream.seed, stream.split, 0, 0)
             if stream.flat:
-                yield stream.tasks.draw_flat(key, stream.flat)
+                yield to_floats(stream.tasks.draw_flat(key, stream.flat))
                 continue
             for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
-                yield stream.tasks.draw(key, *size)
+                yield to_floats(stream.tasks.draw(key, *size))
 
     def share(self, processes: int | None) -> Episode:
         (stream,) = self.streams("train")
-        return stream.draw(0, range(self.meta_batch // (processes or stream.world)))
+        return to_floats(stream.draw(0, range(self.meta_batch // (processes or stream.world))))
 
     def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
         own = self.sizes["test"]

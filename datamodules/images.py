@@ -111,4 +111,4 @@ class ImageEpisodes(EpisodeData):
     def _records(self, stage: str) -> set[int]:
         """Return the numbers of the records in the split of a stage."""
         assert isinstance(self.tasks, ImageTasks)
-        return set(self.tasks.shards.index.split(self.splits[stage]))
+        return set(self.tasks.shards.index.split(self.splits[stage]).tolist())

@@ -1,5 +1,6 @@
 """Loaders of meta-batches for a data module of tasks."""
 
+from collections.abc import Callable
 from typing import Any
 
 from datamodules.sampling.loader import MetaLoader
@@ -42,7 +43,7 @@ class StreamedTasks(TaskData):
         # Lightning restores the state of a loader only in the middle of an epoch, so the trainer gives the epoch.
         trainer = self.trainer
         (stream,) = self.streams("train")
-        return MetaLoader(stream, self.num_workers, trainer and (lambda: 0 if self.overfits else trainer.current_epoch))
+        return self._loader(stream, trainer and (lambda: 0 if self.overfits else trainer.current_epoch))
 
     def val_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
         (stream,) = self.streams("val")
@@ -64,4 +65,8 @@ class StreamedTasks(TaskData):
 
     def frozen(self, stream: MetaBatches[Any]) -> MetaLoader[Any]:
         """Return a loader that gives the same tasks in every pass."""
-        return MetaLoader(stream, self.num_workers, epoch=lambda: 0)
+        return self._loader(stream, lambda: 0)
+
+    def _loader(self, stream: MetaBatches[Any], epoch: Callable[[], int] | None) -> MetaLoader[Any]:
+        """Return a loader. A trainer prepares its batches on the device; without one they come prepared."""
+        return MetaLoader(stream, self.num_workers, epoch, prepare=None if self.trainer else self.prepare)

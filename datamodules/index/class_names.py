@@ -23,12 +23,12 @@ def fingerprints(names: Iterable[str]) -> Tensor:
 
 def trained_on(index: Index, split: str) -> Tensor:
     """Return fingerprints of the classes of a training split, and of those that hold the same images under another name."""
-    members = set(index.split(split))
-    members |= {other for pair in index.same for one, other in (pair, pair[::-1]) if one in members}
-    return fingerprints(index.records[number].name for number in sorted(members))
+    members = set(index.split(split).tolist())
+    members |= {other for pair in index.same.tolist() for one, other in (pair, pair[::-1]) if one in members}
+    return fingerprints(map(index.name, sorted(members)))
 
 
 def met(index: Index, split: str, trained: Tensor) -> int:
     """Return the number of classes of a split whose fingerprints are among those of the training classes."""
-    own = fingerprints(index.records[number].name for number in index.split(split))
+    own = fingerprints(map(index.name, index.split(split).tolist()))
     return int(torch.isin(own, trained).sum())

@@ -1,166 +1,278 @@
-"""The index of a shard set: where everything lies, so that a tar is read in place and damage is detected.
+"""The index of a set of images: where the images of each class lie, so that they are read in place and damage is detected.
 
-A shard set is a folder (or URL) of WebDataset shards and `index.json`. A record is a class. The tar holds its images
-either as one uint8 array `KEY.images.npy` [count, channels, size, size], or encoded, as `KEY.0000.jpg`, `KEY.0001.jpg`, ...;
-`KEY.json` beside them holds class name, split, count and source. A set of features has `KEY.features.npy`, float32
-[count, size], in place of the images.
+A set is a folder (or URL) with `index.json`, which says what the set is, and `index.columns`, which is mapped into memory:
+an index of any size is opened at once, and all processes of a machine share it.
+
+The images lie in sources. Those of a set that `lightning-meta shards write` made are WebDataset shards in the same folder: a
+tar holds the images of a class either as uint8 arrays `KEY.0000.images.npy` [count, channels, size, size], or encoded, as
+`KEY.0000.jpg`, `KEY.0001.jpg`, ...; `KEY.json` beside them holds class name, split, count and source. A set of features has
+`KEY.0000.features.npy`, float32 [count, size], in place of the images. The sources of a set that `lightning-meta shards index`
+made are tars, parquet files and image files elsewhere, below a root that the user's configuration names.
 """
 
-import hashlib
-import json
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from datamodules.index.verification import CONTROL, check_index, check_links
-from datamodules.reading import remote
-from datamodules.reading.preprocess import Preprocess
+import numpy as np
+from numpy.typing import NDArray
+
+from datamodules.index.columns import Column, Texts
+from datamodules.index.header import Header
+from datamodules.index.verification import BESIDE, OUTSIDE, is_text
 from lightning_meta.core import InputError
 
-FILE, VERSION = "index.json", 2
+Numbers = NDArray[np.integer]
+
+
+class Source(NamedTuple):
+    """A file that holds images: the number of its root, its path below that, its length, and its SHA-256 if it is known."""
+
+    root: int
+    path: str
+    bytes: int
+    sha256: str | None
 
 
 class Blob(NamedTuple):
-    """A range of bytes in a shard: its offset, its length and its CRC-32."""
+    """A range of bytes in a source, with its CRC-32: an encoded image, or an array of several images of one class.
 
+    In a parquet file `offset` is the number of the row.
+    """
+
+    source: int
     offset: int
     bytes: int
     crc32: int
 
 
 class Record(NamedTuple):
-    """A class: its name, the number of its shard, the number of its images, and where they lie.
-
-    `blobs` holds one array of `count` images, or `count` encoded files.
-    """
+    """A class: its name, the number of its images, and where they lie."""
 
     name: str
-    shard: int
     count: int  # type: ignore[assignment]  # hides a tuple's method of this name, which is not needed
     blobs: tuple[Blob, ...]
 
 
-class Shard(NamedTuple):
-    """A tar file: its name within the set, its length in bytes, and its SHA-256."""
+class Index:
+    """The index of a set, open for reading. Every value is checked when it is read.
 
-    path: str
-    bytes: int
-    sha256: str
+    Args:
+        where: Path or URL of `index.json`, for messages.
+        header: Its content.
+        columns: The columns (see `datamodules.index.header.KINDS`).
 
-
-class FeatureInfo(NamedTuple):
-    """The kind of float32 vectors in a set of features: their length, and a description of the backbone that made them."""
-
-    size: int
-    backbone: str
-
-
-class Index(NamedTuple):
-    """The index of a shard set.
-
-    title: name of the set in messages and reports.
-    preprocess: how the images were, or are to be, decoded, resized and inverted.
-    encoded: whether the shards hold encoded image files and not arrays.
-    shards: the tar files.
-    records: the classes.
-    splits: for the name of each split, the numbers of its records; splits may overlap.
-    same: pairs of records that are one class under two names, since one holds at least half of the other's images.
-    features: the kind of features, for a set that holds features in place of images.
+    Attributes:
+        title: Name of the set in messages and reports.
+        preprocess: How the images were, or are to be, decoded, resized and inverted.
+        encoded: Whether the blobs are encoded image files and not arrays.
+        features: The kind of features, for a set that holds features in place of images.
+        roots: The roots that sources are below.
+        records: The classes, a sequence of `Record`.
+        sources: The files that hold the images, a sequence of `Source`.
+        splits: For the name of each split, the numbers of its classes, int64 [classes]; splits may overlap.
+        columns: The columns themselves.
     """
 
-    title: str
-    preprocess: Preprocess
-    encoded: bool
-    shards: tuple[Shard, ...]
-    records: tuple[Record, ...]
-    splits: dict[str, list[int]]
-    same: tuple[tuple[int, int], ...] = ()
-    features: FeatureInfo | None = None
+    def __init__(self, where: str, header: Header, columns: Mapping[str, Column]):
+        self.where, self.header = where, header
+        self.title, self.preprocess, self.encoded = header.title, header.preprocess, header.encoded
+        self.features, self.roots = header.features, header.roots
+        self.columns = columns
+        self._first, self._blob = columns["class_first"], columns["class_blob"]
+        self._names = Texts(columns["class_name_end"], columns["class_name"])
+        self._group_names = Texts(columns["group_name_end"], columns["group_name"])
+        self._paths = Texts(columns["source_path_end"], columns["source_path"])
+        self._pairs: Numbers | None = None
+        self.records: Sequence[Record] = _Sequence(len(self._first) - 1, self.record)
+        self.sources: Sequence[Source] = _Sequence(len(self._paths), self.source)
+        self.splits: Mapping[str, Numbers] = _Splits(self)
+        self._check_sizes()
 
-    def to_json(self) -> str:
-        """Return the text of the index file.
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return int(self._first.between(len(self.records), len(self.records) + 1)[0])
 
-        Its first line holds the version and the checksum of all that follows, so that a damaged file is not taken for
-        another index.
+    def split(self, name: str) -> Numbers:
+        """Return the class numbers of a split; raise InputError with the legal names if there is no such split."""
+        if name not in self.header.splits:
+            raise InputError(f"{self.title} has no split {name!r}; it has {', '.join(self.header.splits)}")
+        column = self.columns[f"split_{self.header.splits.index(name)}"]
+        numbers = column.between(0, len(column)).astype(np.int64)
+        if len(numbers) and int(numbers.max()) >= len(self.records):
+            raise self.damage(f"split {name} lists a class that does not exist")
+        if len(np.unique(numbers)) < len(numbers):
+            raise self.damage(f"split {name} lists a class twice")
+        return numbers
 
-        Raises:
-            InputError: If the index could not be read again.
-        """
-        try:
-            check_index(self)
-        except ValueError as error:
-            raise InputError(f"this set cannot be written: {error}") from error
-        fields = self._asdict() | {"preprocess": self.preprocess._asdict()}
-        if self.features is None:
-            del fields["features"]
-        body = json.dumps(fields)[1:]
-        return f'{{"version": {VERSION}, "sha256": "{hashlib.sha256(body.encode()).hexdigest()}",\n{body}'
+    def name(self, record: int) -> str:
+        """Return the name of a class."""
+        name = self._names[record]
+        if not is_text(name) or name in ("", ".", ".."):
+            raise self.damage(f"a class is called {name!r}")
+        return name
 
-    @staticmethod
-    def from_json(text: str | bytes, where: str) -> "Index":
-        """Parse and check the text of an index file.
+    def count(self, record: int) -> int:
+        """Return the number of images of a class."""
+        first, last = self._first.between(record, record + 2).tolist()
+        if not first <= last:
+            raise self.damage(f"class {record} has {last - first} images")
+        return last - first
 
-        Args:
-            text: The text.
-            where: Path or URL of the file, for messages.
+    def counts(self, records: Numbers) -> Numbers:
+        """Return the number of images of each of these classes."""
+        counts = self._first.at(records + 1).astype(np.int64) - self._first.at(records).astype(np.int64)
+        if len(counts) and counts.min() < 0:
+            raise self.damage(f"a class has {counts.min()} images")
+        return counts
 
-        Raises:
-            InputError: If the text is damaged or of another version.
-        """
-        text = text.encode() if isinstance(text, str) else text
-        try:
-            head, _, body = text.partition(b"\n")
-            version = json.loads(head.rstrip().rstrip(b",") + b"}" if body else head)["version"]
-            if version == VERSION:
-                fields: dict[str, Any] = json.loads(text)
-                del fields["version"]
-                if fields.pop("sha256") != hashlib.sha256(body).hexdigest():
-                    raise ValueError("its checksum does not match")
-                fields["preprocess"] = Preprocess(**fields["preprocess"])
-                if "features" in fields:
-                    fields["features"] = FeatureInfo(*fields["features"])
-                fields["shards"] = tuple(Shard(*shard) for shard in fields["shards"])
-                fields["records"] = tuple(
-                    Record(name, shard, count, tuple(Blob(*blob) for blob in blobs))
-                    for name, shard, count, blobs in fields["records"]
-                )
-                fields["same"] = tuple((first, second) for first, second in fields["same"])
-                index = Index(**fields)
-                check_index(index)
-                return index
-        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            raise InputError(f"{where} is damaged ({in_one_line(error)}): write the shards again") from error
-        raise InputError(
-            f"{where} is of version {str(version)[:20]}; this lightning-meta reads version {VERSION}: write the shards again"
+    def blobs(self, record: int) -> tuple[int, int]:
+        """Return the number of the first blob of a class, and the number after that of the last."""
+        first, last = self._blob.between(record, record + 2).tolist()
+        if not first <= last <= len(self.columns["blob_source"]) or last - first != -(
+            -self.count(record) // self.header.images_per_blob
+        ):
+            raise self.damage(f"class {self.name(record)} has {last - first} places for {self.count(record)} images")
+        return first, last
+
+    def blob(self, number: int, images: int = 1) -> Blob:
+        """Return a blob that holds this number of images."""
+        source, offset, length, crc32 = (
+            self.columns[f"blob_{name}"].between(number, number + 1).item()
+            for name in ("source", "offset", "bytes", "crc32")
         )
+        if (each := self.header.bytes_per_image) and length != images * each:
+            raise self.damage(f"{images} images of {each} bytes lie in {length} bytes")
+        return Blob(source, offset, length, crc32)
 
-    def split(self, name: str) -> list[int]:
-        """Return the record numbers of a split; raise InputError with the legal names if there is no such split."""
-        if name not in self.splits:
-            raise InputError(f"{self.title} has no split {name!r}; it has {', '.join(self.splits)}")
-        return self.splits[name]
+    def check_place(self, blob: Blob) -> None:
+        """Raise InputError if a blob lies outside of its source."""
+        source = self.source(blob.source)
+        if self.roots[source.root].format == "bytes" and blob.offset + blob.bytes > source.bytes:
+            raise self.damage(f"an image lies outside of {source.path}")
+
+    @property
+    def blob_count(self) -> int:
+        """The number of blobs."""
+        return len(self.columns["blob_source"])
+
+    def blob_sources(self) -> Numbers:
+        """Return the number of the source of every blob, int64 [blobs]."""
+        return self.columns["blob_source"].between(0, self.blob_count).astype(np.int64)
+
+    def record_of(self, blob: int) -> int:
+        """Return the number of the class of a blob."""
+        ends = self._blob.between(0, len(self._blob))
+        return int(np.searchsorted(ends, blob, "right")) - 1
+
+    def records_in(self, source: int) -> Numbers:
+        """Return the numbers of the classes that have images in a source."""
+        ends = self._blob.between(0, len(self._blob))
+        return np.unique(np.searchsorted(ends, np.flatnonzero(self.blob_sources() == source), "right") - 1)
+
+    def images_in(self, record: int, blob: int) -> int:
+        """Return the number of images in blob number `blob` of a class, counted from 0."""
+        return min(self.header.images_per_blob, self.count(record) - blob * self.header.images_per_blob)
+
+    def record(self, number: int) -> Record:
+        """Return what the index says of a class."""
+        first, last = self.blobs(number)
+        blobs = tuple(self.blob(blob, self.images_in(number, blob - first)) for blob in range(first, last))
+        return Record(self.name(number), self.count(number), blobs)
+
+    def source(self, number: int) -> Source:
+        """Return what the index says of a source; raise InputError if it lies outside of its root."""
+        if not 0 <= number < len(self._paths):
+            raise self.damage(f"an image is in source {number} of {len(self._paths)}")
+        path, root = self._paths[number], self.columns["source_root"].between(number, number + 1).item()
+        if root >= len(self.roots):
+            raise self.damage(f"a source is below root {root} of {len(self.roots)}")
+        if (BESIDE if not self.roots[root].name else OUTSIDE).search(path):
+            raise self.damage(f"a source is at {path!r}, not below its own folder")
+        sha256 = self.columns["source_sha256"]
+        digest = sha256.between(number, number + 1).tobytes().hex() if len(sha256) else None
+        return Source(root, path, self.columns["source_bytes"].between(number, number + 1).item(), digest)
+
+    def sources_of(self, records: Numbers) -> Numbers:
+        """Return for each of these classes the source in which it begins."""
+        first = self._blob.at(records).astype(np.int64)
+        return self.columns["blob_source"].at(first).astype(np.int64)
+
+    def groups(self, records: Numbers) -> Numbers | None:
+        """Return the number of the group of each of these classes, or None if the classes have no groups."""
+        groups = self.columns["class_group"]
+        if not len(groups):
+            return None
+        numbers = groups.at(records).astype(np.int64)
+        if len(numbers) and int(numbers.max()) >= len(self._group_names):
+            raise self.damage("a class is of a group that does not exist")
+        return numbers
+
+    def group_name(self, group: int) -> str:
+        """Return the name of a group."""
+        if not is_text(name := self._group_names[group]):
+            raise self.damage("the name of a group is not text")
+        return name
+
+    @property
+    def same(self) -> Numbers:
+        """Pairs of classes that are one under two names: one holds half of the other's images or more. int64 [pairs, 2]."""
+        if self._pairs is None:
+            column = self.columns["same"]
+            pairs = column.between(0, len(column)).astype(np.int64)
+            if pairs.size and int(pairs.max()) >= len(self.records):
+                raise self.damage("its pairs of same classes list a class that does not exist")
+            self._pairs = pairs
+        return self._pairs
+
+    def damage(self, reason: str) -> InputError:
+        """Return the error that this index is damaged."""
+        return InputError(f"{self.where} is damaged ({reason}): write the shards again, or index them again")
+
+    def _check_sizes(self) -> None:
+        """Raise InputError if columns that belong together are of different lengths."""
+        sizes = {name: len(column) for name, column in self.columns.items()}
+        classes, blobs, sources = sizes["class_first"] - 1, sizes["blob_source"], sizes["source_bytes"]
+        expected = {"class_blob": classes + 1, "class_name_end": classes + 1, "source_path_end": sources + 1}
+        expected |= {"source_root": sources} | {f"blob_{name}": blobs for name in ("offset", "bytes", "crc32")}
+        optional = {"class_group": classes, "source_sha256": sources}
+        wrong = [name for name, size in expected.items() if sizes[name] != size]
+        wrong += [name for name, size in optional.items() if sizes[name] not in (0, size)]
+        if wrong or classes < 0 or sizes["group_name_end"] < 1:
+            raise self.damage(f"the length of {', '.join(wrong) or 'a column'} does not fit the others")
 
 
-def in_one_line(error: Exception) -> str:
-    """Return the message of an error, shortened and without control characters."""
-    text = str(error) if type(error) in (ValueError, InputError) else repr(error)
-    return CONTROL.sub("?", text[:300])
+class _Sequence(Sequence[Any]):
+    """A sequence whose items are made when they are asked for."""
+
+    def __init__(self, length: int, make: Any):
+        self.length, self.make = length, make
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self.make(i) for i in range(*number.indices(self.length))]
+        place = number + self.length if number < 0 else number
+        if not 0 <= place < self.length:
+            raise IndexError(number)
+        return self.make(int(place))
 
 
-def is_remote(root: str) -> bool:
-    """Return whether the root of a shard set is a URL and not a local folder."""
-    return "://" in root or "::" in root
+class _Splits(Mapping[str, Numbers]):
+    """The class numbers of each split, read when they are asked for."""
 
+    def __init__(self, index: Index):
+        self.index = index
 
-def read_index(root: str) -> Index:
-    """Read `index.json` in a folder or at any fsspec URL; raise InputError if there is none."""
-    where = f"{root.rstrip('/')}/{FILE}"
-    if not is_remote(root) and not Path(where).is_file():
-        raise InputError(
-            f"no shards at {root!r}: there is no {FILE}. Write them first, for example"
-            f" `lightning-meta shards write glyphs --out {root}`"
-        )
-    text = remote.read(where) if is_remote(root) else Path(where).read_bytes()
-    index = Index.from_json(text, where)
-    if not is_remote(root):
-        check_links(Path(root), [shard.path for shard in index.shards])
-    return index
+    def __len__(self) -> int:
+        return len(self.index.header.splits)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.index.header.splits)
+
+    def __getitem__(self, name: str) -> Numbers:
+        if name not in self.index.header.splits:
+            raise KeyError(name)
+        return self.index.split(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from datamodules.index.shard_index import FeatureInfo
+from datamodules.index.header import FeatureInfo
 from datamodules.index.verification import check_features
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet

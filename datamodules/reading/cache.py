@@ -2,14 +2,14 @@
 
 import fcntl
 import hashlib
-import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from datamodules.index.shard_index import Shard
+from datamodules.index.shard_index import Source
+from datamodules.reading.cache_folder import cache_folder
 from datamodules.reading.damage import DamageError
 from datamodules.reading.remote import fetch
 from datamodules.reading.shard_file import ShardFile
@@ -34,8 +34,7 @@ class ShardCache:
     def __init__(self, shards: int = 64, folder: str | None = None):
         if shards < 1:
             raise InputError(f"the cache must hold 1 shard or more, not {shards}")
-        default = os.environ.get("LIGHTNING_META_CACHE", "~/.cache/lightning-meta")
-        self.shards, self.folder = shards, Path(folder or default).expanduser()
+        self.shards, self.folder = shards, cache_folder(folder)
 
     @property
     def window(self) -> int:
@@ -45,7 +44,7 @@ class ShardCache:
         """
         return max(1, self.shards - 1)
 
-    def open(self, url: str, shard: Shard, in_use: Sequence[Shard] = ()) -> ShardFile:
+    def open(self, url: str, shard: Source, in_use: Sequence[Source] = ()) -> ShardFile:
         """Return a local copy of a shard, open, copying it first if there is none.
 
         Args:
@@ -58,6 +57,8 @@ class ShardCache:
             InputError: If it cannot be copied.
         """
         path = self._path(shard)
+        if shard.sha256 is None:
+            raise InputError(f"{url} cannot be copied: its index does not say its checksum. Index it again")
         with suppress(OSError, InputError):  # there is no copy, or it is incomplete
             copy = ShardFile(path, shard.bytes)
             copy.touch()
@@ -72,15 +73,15 @@ class ShardCache:
             self._evict({path, *map(self._path, in_use)})
         return copy
 
-    def discard(self, shard: Shard) -> None:
+    def discard(self, shard: Source) -> None:
         """Remove a damaged copy."""
         with storage_errors(self.folder):
             self._path(shard).unlink(missing_ok=True)
 
-    def _path(self, shard: Shard) -> Path:
+    def _path(self, shard: Source) -> Path:
         return self.folder / f"{shard.sha256}.tar"
 
-    def _copy(self, url: str, shard: Shard, aside: Path) -> None:
+    def _copy(self, url: str, shard: Source, aside: Path) -> None:
         """Fetch a shard, a second time if its checksum is wrong, because bytes may be lost on the way."""
         for _ in range(2):
             fetch(url, aside)

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,9 +46,7 @@ class ShardFile:
         try:
             data = os.pread(self.number, size, offset)
         except OSError as error:
-            raise InputError(
-                f"shard {self.path} cannot be read ({error.strerror}): check its disk or network"
-            ) from error
+            raise self._failed(error) from error
         if len(data) < size:
             raise DamageError(f"shard {self.path} has become shorter while it was read. {REMEDY}")
         return data
@@ -57,9 +56,20 @@ class ShardFile:
         for start in range(offset, offset + size, PIECE):
             yield self.read(start, min(PIECE, offset + size - start))
 
-    def rows(self, offset: int, size: int, which: NDArray[np.integer]) -> bytearray:
-        """Return some of the rows of `size` bytes that follow one another from `offset` on: those numbered `which`."""
-        return bytearray().join([self.read(offset + size * i, size) for i in which.tolist()])
+    def read_rows(self, offset: int, which: NDArray[np.integer], out: NDArray[Any]) -> None:
+        """Read some of the rows that follow one another from `offset` on, those numbered `which`, into the rows of `out`."""
+        size = out[0].nbytes
+        for row, number in zip(out, which.tolist(), strict=True):
+            self.read_into(offset + size * number, memoryview(row).cast("B"))
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill `out` with the bytes from `offset` on; raise DamageError if the file is shorter, InputError if it fails."""
+        try:
+            length = os.preadv(self.number, [out], offset)
+        except OSError as error:
+            raise self._failed(error) from error
+        if length < len(out):
+            raise DamageError(f"shard {self.path} has become shorter while it was read. {REMEDY}")
 
     def crc32(self, offset: int, size: int) -> int:
         """Return the CRC-32 of `size` bytes from `offset` on."""
@@ -72,3 +82,6 @@ class ShardFile:
         """Record the time of this use, if the file system allows it."""
         with suppress(OSError):
             os.utime(self.number)
+
+    def _failed(self, error: OSError) -> InputError:
+        return InputError(f"shard {self.path} cannot be read ({error.strerror}): check its disk or network")

@@ -99,6 +99,10 @@ class Tasks(ABC):
             An episode whose tensors lead with a tasks axis of length 1.
         """
 
+    def draw_batch(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Episode:
+        """Draw tasks of one size, joined along the tasks axis; by default each by itself."""
+        return collate([self.draw(key, ways, shots, queries) for key in keys])
+
     def draw_flat(self, key: Key, n: int) -> Episode:  # noqa: ARG002  the default refuses
         """Draw flat batch number `key.index` of the epoch: examples of any task, for pretraining.
 
@@ -185,7 +189,7 @@ class EpisodeStream(MetaBatches[Episode]):
         if self.flat:
             return collate([self.tasks.draw_flat(key, self.flat) for key in keys])
         ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
-        return collate([self.tasks.draw(key, ways, shots, queries) for key in keys])
+        return self.tasks.draw_batch(keys, ways, shots, queries)
 
 
 def collate(episodes: list[Episode]) -> Episode:

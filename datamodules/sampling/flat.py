@@ -16,7 +16,7 @@ class Passes:
         shards: Shard set that holds the records.
         records: Numbers of the records to read.
         labels: Class number of each record.
-        shard_of: Number of the shard of each record.
+        shard_of: Number of the shard in which each record begins.
         window: Number of shards whose images are mixed at a time: all shards of a local set, or as many as the cache of a
             remote one holds. The shards too come in an order drawn anew for each pass.
     """
@@ -29,7 +29,7 @@ class Passes:
         shard_of: NDArray[np.integer],
         window: int,
     ):
-        counts = np.array([shards.count(record) for record in records.tolist()], int)
+        counts = shards.index.counts(records)
         if not counts.sum():
             raise InputError(
                 f"{shards.root} has no images to read: all its classes are damaged, or it has none of this split"

@@ -1,5 +1,6 @@
 """Few-shot image classification from a shard set: draw classes, then images of each."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from datamodules.sampling.episodes import EpisodeSize, Tasks
 from datamodules.sampling.flat import Passes
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
+
+MANY = 1000  # images of a class, above which a whole permutation of them would take longer than reading some
 
 
 class ImageTasks(Tasks):
@@ -52,12 +55,14 @@ class ImageTasks(Tasks):
                 f" ({listed}); ways sets those of training, eval_ways those of validation and test"
             )
         needed = shots + queries
-        smallest = min(pool.records.tolist(), key=self.shards.count)
+        smallest = int(pool.records[np.argmin(self.shards.index.counts(pool.records))])
         if needed > (count := self.shards.count(smallest)):
             raise InputError(
                 f"{shots} shots and {queries} queries need {needed} images per class, but class"
-                f" {self.shards.index.records[smallest].name!r} of split {split!r} has {count}: ask for {count} or fewer in all"
+                f" {self.shards.index.name(smallest)!r} of split {split!r} has {count}: ask for {count} or fewer in all"
             )
+        if pool.shard_of is None or not pool.window:
+            return
         fewest = int(np.sort(np.bincount(pool.shard_of)[pool.shards])[: pool.window].sum())
         if ways > fewest:
             raise InputError(
@@ -66,46 +71,76 @@ class ImageTasks(Tasks):
             )
 
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
-        images, rng = self._read(key, ways, shots + queries)
-        support = _examples([x[:shots] for x in images.values()])
-        query = _examples([x[shots:] for x in images.values()])
-        # A learner that reads the support set in sequence must not see a pattern in its order.
-        order = torch.from_numpy(rng.permutation(ways * shots))
-        return Episode(Examples(support.x[:, order], support.y[:, order]), query)
+        return self.draw_batch([key], ways, shots, queries)
+
+    def draw_batch(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Episode:
+        kind, shape = self.shards.kind
+        support = np.empty((len(keys), ways * shots, *shape), kind)
+        query = np.empty((len(keys), ways * queries, *shape), kind)
+        support_y = np.empty((len(keys), ways * shots), np.int64)
+        class_images = np.empty((shots + queries, *shape), kind)
+        for task, key in enumerate(keys):
+            plan = self.plan(key, ways, shots, queries)
+            # A learner that reads the support set in sequence must not see a pattern in its order.
+            place = np.argsort(plan.order).reshape(ways, shots)
+            support_y[task] = plan.order // shots
+            for label in range(ways):
+                self._read(plan, label, class_images)
+                support[task, place[label]] = class_images[:shots]
+                query[task, label * queries : (label + 1) * queries] = class_images[shots:]
+        query_y = torch.arange(ways).repeat_interleave(queries).expand(len(keys), -1).clone()
+        return Episode(
+            Examples(torch.from_numpy(support), torch.from_numpy(support_y)), Examples(torch.from_numpy(query), query_y)
+        )
 
     def class_names(self, key: Key, ways: int, shots: int, queries: int) -> list[str]:
-        return [self.shards.index.records[record].name for record in self._read(key, ways, shots + queries)[0]]
+        plan, (kind, shape) = self.plan(key, ways, shots, queries), self.shards.kind
+        class_images = np.empty((shots + queries, *shape), kind)
+        for label in range(ways):
+            self._read(plan, label, class_images)  # another class may come in place of a damaged one
+        return [self.shards.index.name(record) for record in plan.records]
 
-    def _read(self, key: Key, ways: int, n: int) -> tuple[dict[int, Images], np.random.Generator]:
-        """Draw the classes of a task and n images of each: the images by record number, and the generator after that."""
+    def plan(self, key: Key, ways: int, shots: int, queries: int) -> "Plan":
+        """Draw the classes of a task, the images of each, and the order of the support set."""
         rng, classes = key.rng(), self.classes(key)
         records: list[int] = rng.choice(classes, ways, replace=False).tolist()
-        images: dict[int, Images] = {}
-        for record in records:
+        images = [self._some(rng, record, shots + queries) for record in records]
+        return Plan(records, images, rng.permutation(ways * shots), classes, rng, [])
+
+    def _some(self, rng: np.random.Generator, record: int, n: int) -> NDArray[np.integer]:
+        """Draw n images of a class."""
+        count = self.shards.count(record)
+        return rng.permutation(count)[:n] if count <= MANY else rng.choice(count, n, replace=False)
+
+    def _read(self, plan: "Plan", label: int, out: Images) -> None:
+        """Read the images of a class of a task, or of another class in place of a damaged one (on_error: skip)."""
+        while True:
             try:
-                images[record] = self.shards.images(record, rng.permutation(self.shards.count(record))[:n])
+                self.shards.images(plan.records[label], plan.images[label], out)
+                return
             except DamageError:
                 if self.shards.on_error == "raise":
                     raise
-                self.shards.forget(record)
-                records.append(self._another(rng, classes, records))  # this loop reaches it
-        return images, rng
+                self.shards.forget(plan.records[label])
+                plan.tried.append(plan.records[label])
+                plan.records[label] = self._another(plan.rng, plan.classes, [*plan.records, *plan.tried])
+                plan.images[label] = self._some(plan.rng, plan.records[label], len(out))
 
     def draw_flat(self, key: Key, n: int) -> Episode:
         """Draw images from passes over the split, each image once per pass (see `datamodules.sampling.flat`)."""
         if key.split not in self._passes:
             pool = self._pool(key.split)
-            label_of = {record: label for label, record in enumerate(self.shards.index.split(key.split))}
-            labels = np.array([label_of[record] for record in pool.records.tolist()], int)
-            window = self.shards.cache.shards if self.shards.cache else len(pool.shards)
-            self._passes[key.split] = Passes(self.shards, pool.records, labels, pool.shard_of, window)
+            labels = np.flatnonzero(~self._damaged[self.shards.index.split(key.split)])
+            shard_of = self.shards.index.sources_of(pool.records)
+            window = self.shards.cache.shards if self.shards.cache else len(self.shards.index.sources)
+            self._passes[key.split] = Passes(self.shards, pool.records, labels, shard_of, window)
         images, labels = self._passes[key.split].read(key, n)
-        return flat_batch(Examples(_tensor(images), torch.from_numpy(labels).unsqueeze(0)))
+        return flat_batch(Examples(torch.from_numpy(images).unsqueeze(0), torch.from_numpy(labels).unsqueeze(0)))
 
     def classes(self, key: Key) -> NDArray[np.integer]:
         """Return the numbers of the records that an episode may draw from."""
         pool = self._pool(key.split)
-        if pool.window == len(pool.shards):
+        if pool.shard_of is None or not pool.window:
             return pool.records
         place = key._replace(index=key.index // self.window_episodes)
         if self._window is None or self._window[0] != place:
@@ -140,35 +175,42 @@ class ImageTasks(Tasks):
 
     def _pool(self, split: str) -> "_Pool":
         if split not in self._pools:
-            records = np.array([record for record in self.shards.index.split(split) if not self._damaged[record]], int)
-            shard_of = np.array([self.shards.index.records[record].shard for record in records], int)
-            shards = np.unique(shard_of)
-            cache = self.shards.cache
-            window = cache.window if cache and len(shards) > cache.shards else len(shards)
-            self._pools[split] = _Pool(records, shard_of, shards, window)
+            records = self.shards.index.split(split)
+            records = records[~self._damaged[records]]
+            if not (cache := self.shards.cache):
+                self._pools[split] = _Pool(records, None, np.zeros(0, int), 0)
+            else:
+                shard_of = self.shards.index.sources_of(records)
+                shards = np.unique(shard_of)
+                window = cache.window if len(shards) > cache.shards else 0
+                self._pools[split] = _Pool(records, shard_of, shards, window)
         return self._pools[split]
 
 
-class _Pool(NamedTuple):
-    """The records that a split draws from, without those known as damaged when the set was opened.
+class Plan(NamedTuple):
+    """The contents of a task, before any image is read.
 
-    records: record numbers.  shard_of: the shard of each record.  shards: the numbers of all these shards.
-    window: number of shards in use at a time.
+    records: the class of each label.  images: the numbers of the images of each class, those of the support set first.
+    order: the example in each place of the support set, counted class by class.  classes: the classes that were drawn from.
+    rng: the generator after that.  tried: classes that turned out to be damaged.
+    """
+
+    records: list[int]
+    images: list[NDArray[np.integer]]
+    order: NDArray[np.integer]
+    classes: NDArray[np.integer]
+    rng: np.random.Generator
+    tried: list[int]
+
+
+class _Pool(NamedTuple):
+    """The classes that a split draws from, without those known as damaged when the set was opened.
+
+    records: class numbers.  shard_of: the shard of each class, for a remote set.  shards: the numbers of all these shards.
+    window: number of shards in use at a time; 0 if it is all of them.
     """
 
     records: NDArray[np.integer]
-    shard_of: NDArray[np.integer]
+    shard_of: NDArray[np.integer] | None
     shards: NDArray[np.integer]
     window: int
-
-
-def _examples(classes: list[Images]) -> Examples:
-    """Return the examples of one task, class by class, with x float in 0..1."""
-    y = torch.arange(len(classes)).repeat_interleave(len(classes[0]))
-    return Examples(_tensor(np.concatenate(classes)), y.unsqueeze(0))
-
-
-def _tensor(images: Images) -> torch.Tensor:
-    """Return images as float in 0..1, or features unchanged, with a tasks axis of 1."""
-    x = torch.from_numpy(images).unsqueeze(0)
-    return x if x.is_floating_point() else x.float().div_(255)

@@ -27,9 +27,16 @@ class MetaLoader(DataLoader[Batch]):
         stream: The meta-batches.
         num_workers: Processes that load data beside this one.
         epoch: Returns the number of the epoch when a pass begins; by default epochs are counted from 0.
+        prepare: Maps each batch, in this process, to what the loader gives; by default it gives the batch itself.
     """
 
-    def __init__(self, stream: MetaBatches[Batch], num_workers: int = 0, epoch: Callable[[], int] | None = None):
+    def __init__(
+        self,
+        stream: MetaBatches[Batch],
+        num_workers: int = 0,
+        epoch: Callable[[], int] | None = None,
+        prepare: Callable[[Any], Any] | None = None,
+    ):
         super().__init__(
             stream,
             batch_size=None,
@@ -38,6 +45,7 @@ class MetaLoader(DataLoader[Batch]):
             worker_init_fn=partial(begin_worker, os.getpid()),
         )
         self.stream, self.next_epoch = stream, epoch or (lambda: self.epoch + 1)
+        self.prepare = prepare or (lambda batch: batch)
         self.epoch, self.position, self._resumed = -1, 0, False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator, where DataLoader has its own iterator type
@@ -48,7 +56,7 @@ class MetaLoader(DataLoader[Batch]):
         try:
             for batch in super().__iter__():
                 self.position += 1
-                yield batch
+                yield self.prepare(batch)
         except InputError as error:  # that of a worker has its traceback before the message
             traceback.clear_frames(error.__traceback__)  # they hold the workers, each then waited for, 5 seconds long
             raise InputError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from error

@@ -43,7 +43,7 @@ def export_images(
     check_out(out)
     shards, rng = open_images(root), np.random.default_rng(seed)
     records = shards.index.split(split)
-    fewest = min(map(shards.count, records), default=0)
+    fewest = int(shards.index.counts(records).min()) if len(records) else 0
     if classes > len(records) or support + query > fewest:
         raise InputError(
             f"{classes} classes of {support} + {query} images were asked of split {split!r} of {root}, which has {len(records)}"
@@ -51,7 +51,7 @@ def export_images(
         )
     drawn = rng.choice(records, classes, replace=False).tolist()
     with whole(out) as aside:
-        for record, name in zip(drawn, file_names([shards.index.records[i].name for i in drawn]), strict=True):
+        for record, name in zip(drawn, file_names([shards.index.name(i) for i in drawn]), strict=True):
             pictures = shards.images(record, rng.permutation(shards.count(record))[: support + query])
             pictures = pictures.astype(np.uint8, copy=False)
             for i, picture in enumerate(255 - pictures if shards.index.preprocess.invert else pictures):

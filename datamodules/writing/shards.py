@@ -2,22 +2,27 @@
 
 import io
 import json
+import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from webdataset.writer import TarWriter
 
-from datamodules.index.shard_index import FILE, Index
+from datamodules.index.contents import Classes, Contents
+from datamodules.index.opening import read_index
+from datamodules.index.shard_index import Index
 from datamodules.reading.preprocess import Preprocess
-from datamodules.writing.scan import WrittenRecord, scan
+from datamodules.writing.scan import Member, scan
 from datamodules.writing.task_file import write_task_file
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, storage_errors, whole
+
+CHUNK = 2**20  # bytes of an array, so that no class has to be read or checked as a whole
 
 
 class ClassImages(NamedTuple):
@@ -28,6 +33,7 @@ class ClassImages(NamedTuple):
     images: uint8 [count, channels, size, size], or encoded files as pairs (ending, bytes), such as (".jpg", b"...").
     source: where the images come from, kept beside them in the shard.
     same_as: number of an earlier class that holds the same images under another name, counted from 0.
+    group: what the class belongs to, such as the alphabet of a character; empty if the classes have no groups.
     """
 
     name: str
@@ -35,6 +41,7 @@ class ClassImages(NamedTuple):
     images: NDArray[np.uint8] | list[tuple[str, bytes]]
     source: str = ""
     same_as: int | None = None
+    group: str = ""
 
 
 def write_shards(
@@ -47,7 +54,8 @@ def write_shards(
 ) -> Index:
     """Write classes of images to a folder of WebDataset shards, with an index and a task file.
 
-    Every split gets shards of its own, closed once they pass `shard_megabytes`. Everything is written aside and renamed at
+    Every split gets shards of its own, closed once they pass `shard_megabytes`; a large class is cut into arrays of about 1 MB
+    and may go on in the next shard. Everything is written aside and renamed at
     the end: a writer that is killed leaves nothing that can be read, and one that fails, on a full disk for example, leaves
     nothing at all. The same input gives the same bytes.
 
@@ -88,17 +96,17 @@ def write_shards(
     with whole(out) as partial:
         shutil.rmtree(partial, ignore_errors=True)  # left by a writer that was killed
         partial.mkdir()
-        writer = _Writer(partial, shard_megabytes)
+        writer = _Writer(partial, shard_megabytes, max(1, CHUNK // math.prod(preprocess.check().shape)))
         try:
             for item in classes:
                 writer.add(item)
             writer.close()
         finally:
             writer.release()
-        index = _index(partial, title, preprocess, writer, extra_splits or {})
-        (partial / FILE).write_text(index.to_json())
-        write_task_file(partial, out, index)
-    return index
+        contents = writer.contents(title, preprocess, extra_splits or {})
+        contents.write(partial)
+        write_task_file(partial, out, read_index(str(partial)))
+    return read_index(str(out))
 
 
 def check_out(out: Path) -> None:
@@ -125,26 +133,31 @@ def release(writer: TarWriter) -> None:
 class _Writer:
     """The open shards of a set, one WebDataset TarWriter per split."""
 
-    def __init__(self, folder: Path, megabytes: float):
-        self.folder, self.limit = folder, megabytes * 2**20
+    def __init__(self, folder: Path, megabytes: float, images_per_blob: int):
+        self.folder, self.limit, self.images_per_blob = folder, megabytes * 2**20, images_per_blob
         self.paths: list[str] = []
-        self.written: list[WrittenRecord] = []
-        self.same: list[tuple[int, int]] = []
+        self.members: list[Member] = []
+        self.classes: list[ClassImages] = []  # without their images
+        self.counts: list[int] = []
         self.encoded = False
         self.open: dict[str, tuple[int, TarWriter]] = {}
 
     def add(self, item: ClassImages) -> None:
-        """Write one class as a record."""
+        """Write a class, as one WebDataset sample in each shard that it reaches into."""
         count, self.encoded = len(item.images), not isinstance(item.images, np.ndarray)
-        key, shard = f"{len(self.written):06d}", self.shard(item.split)
+        key = f"{len(self.classes):06d}"
         about = {"name": item.name, "split": item.split, "count": count, "source": item.source}
-        if item.same_as is not None:
-            self.same.append((item.same_as, len(self.written)))
-        images = _files(item.images)
-        sample = {"__key__": key, **images, "json": json.dumps(about).encode()}
-        self.open[item.split][1].write(sample)
-        members = tuple(f"{key}.{name}" for name in images)
-        self.written.append(WrittenRecord(item.name, item.split, count, shard, members))
+        described = set[int]()
+        for name, data in _files(item.images, self.images_per_blob):
+            shard = self.shard(item.split)
+            sample = {"__key__": key, name: data}
+            if shard not in described:
+                sample["json"] = json.dumps(about).encode()
+                described.add(shard)
+            self.open[item.split][1].write(sample)
+            self.members.append(Member(shard, f"{key}.{name}"))
+        self.classes.append(item._replace(images=[]))
+        self.counts.append(count)
 
     def shard(self, split: str) -> int:
         """Return the number of the split's open shard, after closing a full one and opening the next."""
@@ -157,6 +170,26 @@ class _Writer:
             self.paths.append(path)
         return self.open[split][0]
 
+    def contents(self, title: str, preprocess: Preprocess, extra_splits: dict[str, set[str]]) -> Contents:
+        """Return the index of what was written, read back from the closed shards."""
+        sources, blobs = scan(self.folder, self.paths, self.members)
+        splits: dict[str, list[int]] = {}
+        for number, item in enumerate(self.classes):
+            splits.setdefault(item.split, []).append(number)
+        for name, members in extra_splits.items():
+            splits[name] = [number for number, item in enumerate(self.classes) if item.name in members]
+        groups = sorted({item.group for item in self.classes} - {""})
+        group_of = {name: number for number, name in enumerate(groups)}
+        classes = Classes(
+            name=[item.name for item in self.classes],
+            count=np.array(self.counts, np.int64),
+            group=np.array([group_of[item.group] for item in self.classes], np.int64) if groups else None,
+            groups=groups,
+            same=[(item.same_as, n) for n, item in enumerate(self.classes) if item.same_as is not None],
+        )
+        per_blob = 1 if self.encoded else self.images_per_blob
+        return Contents(title, preprocess, self.encoded, sources, blobs, classes, splits, per_blob)
+
     def close(self) -> None:
         for _, writer in self.open.values():
             writer.close()
@@ -166,22 +199,18 @@ class _Writer:
             release(writer)
 
 
-def _index(
-    folder: Path, title: str, preprocess: Preprocess, writer: _Writer, extra_splits: dict[str, set[str]]
-) -> Index:
-    shards, records = scan(folder, writer.paths, writer.written)
-    splits: dict[str, list[int]] = {}
-    for number, item in enumerate(writer.written):
-        splits.setdefault(item.split, []).append(number)
-    for name, members in extra_splits.items():
-        splits[name] = [number for number, item in enumerate(writer.written) if item.name in members]
-    return Index(title, preprocess, writer.encoded, tuple(shards), tuple(records), splits, tuple(writer.same))
-
-
-def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]]) -> dict[str, bytes]:
-    """Return the members of a record's images: the ending of each name, and its bytes."""
+def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]], per_blob: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the members of a class: the ending of each name, and its bytes."""
     if isinstance(images, np.ndarray):
-        buffer = io.BytesIO()
-        np.save(buffer, images)
-        return {"images.npy": buffer.getvalue()}
-    return {f"{i:04d}{ending}": data for i, (ending, data) in enumerate(images)}
+        for number, first in enumerate(range(0, len(images), per_blob)):
+            yield f"{number:04d}.images.npy", npy(images[first : first + per_blob])
+    else:
+        for number, (ending, data) in enumerate(images):
+            yield f"{number:04d}{ending}", data
+
+
+def npy(values: NDArray[Any]) -> bytes:
+    """Return the content of an npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from datamodules.index.shard_index import Index
@@ -21,7 +22,7 @@ def task_yaml(root: Path, index: Index) -> str:
         index: The index of the set, which has the splits `train`, `val` and `test`.
     """
     ways = min(5, *(len(index.splits[split]) for split in SPLITS))
-    fewest = min(record.count for record in index.records)
+    fewest = int(index.counts(np.arange(len(index.records))).min())
     channels, size, _ = index.preprocess.shape
     backbone: dict[str, Any] = {
         "class_path": f"lightning_meta.nn.{'Conv4' if size <= 84 else 'ResNet12'}",
@@ -43,5 +44,5 @@ def task_yaml(root: Path, index: Index) -> str:
 
 def write_task_file(folder: Path, root: Path, index: Index) -> None:
     """Write `task.yaml` into a folder, for the shards that will be at `root`, if they have all splits of a run."""
-    if all(index.splits.get(split) for split in SPLITS):
+    if all(split in index.splits and len(index.split(split)) for split in SPLITS):
         (folder / "task.yaml").write_text(task_yaml(root, index))

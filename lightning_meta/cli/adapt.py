@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.index.shard_index import FeatureInfo
+from datamodules.index.header import FeatureInfo
 from datamodules.index.trained_on import images_of
 from datamodules.reading.image_files import class_folders, list_images
 from datamodules.reading.preprocess import Preprocess

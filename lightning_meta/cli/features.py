@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from datamodules.index.shard_index import FeatureInfo
+from datamodules.index.header import FeatureInfo
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import check_out
@@ -81,12 +81,12 @@ def features(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     frozen.to(device)
     with Progress() as progress:
-        task = progress.add_task("classes", total=len(source.index.records))
+        task = progress.add_task("images", total=source.index.images)
 
         def extract(images: Images) -> NDArray[np.float32]:
             parts = torch.from_numpy(images).split(batch)
             z = torch.cat([frozen(part.to(device).float() / 255).float().cpu() for part in parts])
-            progress.advance(task)
+            progress.advance(task, len(images))
             return z.numpy()
 
         index = write_features(source, out, extract, FeatureInfo(frozen.out_features, json.dumps(about)))

@@ -31,7 +31,7 @@ def verify(root: str) -> str:
     shards = ShardSet(root, on_error="skip")
     if damage := shards.verify():
         raise InputError("\n".join(damage))
-    return f"{root}: {len(shards.index.shards)} shards, {len(shards.index.records)} classes, all as the index says"
+    return f"{root}: {len(shards.index.sources)} shards, {len(shards.index.records)} classes, all as the index says"
 
 
 def report(result: Any) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lightning_meta.core.few_shot import flat_batch as flat_batch
     from lightning_meta.core.few_shot import prediction_loss as prediction_loss
     from lightning_meta.core.few_shot import score as score
+    from lightning_meta.core.few_shot import to_floats as to_floats
     from lightning_meta.core.mdps import MDPs as MDPs
     from lightning_meta.core.meta_rl import EvaluationBudget as EvaluationBudget
     from lightning_meta.core.meta_rl import MetaRLLearner as MetaRLLearner
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from lightning_meta.core.world import World as World
     from lightning_meta.core.world_rehearsal import rehearse_world as rehearse_world
 
-_FUNCTIONS = ("check_examples", "flat_batch", "prediction_loss", "score")
+_FUNCTIONS = ("check_examples", "flat_batch", "prediction_loss", "score", "to_floats")
 _NAMES = {
     "few_shot": ("Episode", "Examples", "FewShotLearner", "Outcome", "Predictor", *_FUNCTIONS),
     "mdps": ("MDPs",),

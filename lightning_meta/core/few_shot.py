@@ -7,6 +7,7 @@ Axis names used everywhere: `tasks` (the meta-batch), `n` (examples of one task)
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -57,6 +58,18 @@ class Episode(NamedTuple):
     def is_flat(self) -> bool:
         """True of a batch of ordinary supervised training, which has nothing to adapt to."""
         return not self.support.x.shape[1]
+
+
+def to_floats(episode: Episode) -> Episode:
+    """Return the episode with bytes of images, 0..255, as floats in 0..1 of the default type; other inputs are unchanged.
+
+    Streams of images hand over bytes, a quarter of the size of floats, and they become floats on the device.
+    """
+    return Episode(*(Examples(_to_floats(part.x), part.y) for part in episode))
+
+
+def _to_floats(x: Tensor) -> Tensor:
+    return x.to(torch.get_default_dtype()).div_(255) if x.dtype is torch.uint8 else x
 
 
 def flat_batch(examples: Examples) -> Episode:

@@ -34,7 +34,7 @@ def each_protocol(learners: Sequence[Contestant], tests: Sequence[Test], device:
     field = []
     for one in learners:
         one.learner.to(device)
-        firsts = ((test, moved(test.stream().read(0), device)) for test in tests)
+        firsts = ((test, on_device(test, test.stream().read(0), device)) for test in tests)
         episode = next((first for test, first in firsts if not reason_against(one, test, first)), None)
         ways = {"": one.learner} if episode is None else protocols(one.learner, episode)
         field += [
@@ -47,12 +47,12 @@ def each_protocol(learners: Sequence[Contestant], tests: Sequence[Test], device:
 def play(test: Test, field: list[Contestant], device: torch.device, advance: Callable[[int], Any]) -> Round:
     """Score every learner that can do a test, in turn on each of its meta-batches."""
     stream = test.stream()
-    first = moved(stream.read(0), device)
+    first = on_device(test, stream.read(0), device)
     refused = {one.name: reason for one in field if (reason := reason_against(one, test, first))}
     able = [one for one in field if one.name not in refused]
     summaries, scores = {one.name: Summary() for one in able}, {one.name: list[float]() for one in able}
     for episode in stream:
-        episode = moved(episode, device)
+        episode = on_device(test, episode, device)
         for one in able:
             measured = measure(one.learner, episode)
             summaries[one.name].add_measured(Stage("meta_test"), episode, measured)
@@ -98,5 +98,9 @@ def reason_against(one: Contestant, test: Test, episode: Episode) -> Refusal | N
     return None
 
 
-def moved(episode: Episode, device: torch.device) -> Episode:
-    return Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
+def on_device(test: Test, episode: Episode, device: torch.device) -> Episode:
+    """Return an episode of a stream on the device, as learners take it."""
+    moved = Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
+    ready = test.data.prepare(moved)
+    assert isinstance(ready, Episode)
+    return ready

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningDataModule
 
-from lightning_meta.core import Episode, MDPs
+from lightning_meta.core import Episode, MDPs, to_floats
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # what each command of a run reads
 
@@ -83,6 +83,13 @@ class TaskData(LightningDataModule, ABC):
     def check_checkpoint(self, path: str, checkpoint: dict[str, Any]) -> None:
         """Raise InputError where a checkpoint was trained on data of another kind than these, and note the classes that it
         was trained on, so that a report can tell which of the classes tested on are held out."""
+
+    def prepare(self, batch: Episode | MDPs) -> Episode | MDPs:
+        """Return a batch of a stream as learners take it: images as floats. It does so on the device of the batch."""
+        return to_floats(batch) if isinstance(batch, Episode) else batch
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
+        return self.prepare(batch)
 
     @property
     def place(self) -> tuple[int | None, int | None]:

@@ -96,7 +96,7 @@ def images(tasks: Tasks, n: int, batches: int, epoch: int = 0) -> list[tuple[int
     found = list[tuple[int, int]]()
     for index in range(batches):
         x, y = tasks.draw_flat(Key(0, "train", epoch, index), n).query
-        pixels = (x[0, :, 0, 0] * 255).round().long()
+        pixels = x[0, :, 0, 0].long()
         assert torch.equal(pixels[:, 0], y[0])
         found += [(int(c), int(i)) for c, i in pixels]
     return found
@@ -117,12 +117,12 @@ def test_of_a_remote_set_as_many_shards_are_mixed_as_the_cache_holds(tmp_path: P
     counts = [4] * 12
     root = "file://" + numbered(tmp_path / "set", counts, megabytes=1e-3)
     shards = ShardSet(root, cache=ShardCache(2, str(tmp_path / "cache")))
-    record = shards.index.records
-    assert len(shards.index.shards) > 4
+    source_of = shards.index.sources_of(np.arange(12)).tolist()
+    assert len(shards.index.sources) > 4
     tasks = ImageTasks(shards)
     read = images(tasks, 6, 8)
     assert sorted(read) == [(c, i) for c in range(12) for i in range(4)]
-    shard = [record[c].shard for c, _ in read]
+    shard = [source_of[c] for c, _ in read]
     spans = [
         (shard.index(s), len(shard) - shard[::-1].index(s)) for s in set(shard)
     ]  # from its first image to its last
@@ -134,7 +134,7 @@ def test_of_a_remote_set_as_many_shards_are_mixed_as_the_cache_holds(tmp_path: P
 def test_a_damaged_class_is_refused_or_replaced(on_error: Any, tmp_path: Path) -> None:
     root = numbered(tmp_path / "set", [4, 4, 4])
     shards = ShardSet(root, on_error)
-    tar, blob = tmp_path / "set" / shards.index.shards[0].path, shards.index.records[1].blobs[0]
+    tar, blob = tmp_path / "set" / shards.index.sources[0].path, shards.index.records[1].blobs[0]
     with tar.open("r+b") as file:
         file.seek(blob.offset)
         file.write(b"\xff")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from datamodules import write_folder
 from datamodules.index.class_names import fingerprints, met, trained_on
-from datamodules.index.shard_index import read_index
+from datamodules.index.opening import read_index
 from datamodules.reading.image_files import list_images
 from datamodules.reading.preprocess import Preprocess
 from datamodules.sources import omniglot
@@ -164,7 +164,7 @@ def test_a_class_under_another_name_is_found_by_its_images(tmp_path: Path, encod
     assert list(tmp_path.iterdir()) == [images]
     write(images, encoded=encoded, shared_classes=True)
     index = read_index(str(tmp_path / "set"))
-    assert index.same == ((1, 4),)
+    assert index.same.tolist() == [[1, 4]]
     assert [met(index, split, trained_on(index, "train")) for split in ("val", "test")] == [0, 1]
 
 

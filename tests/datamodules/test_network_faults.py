@@ -70,7 +70,7 @@ def test_a_fault_that_passes_is_survived(
 ) -> None:
     server.faults[FIRST] = [fault]
     assert is_right(server, images(server, on_error=on_error))
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".tar"]
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".columns", ".tar"]
     if fault in (unavailable, cut_off):  # aiohttp itself asks again where a connection is dropped
         assert re.search(rf"cannot copy {server.url}/{FIRST} here: .+; trying again in 0\.01 s", caplog.text)
 
@@ -87,7 +87,7 @@ def test_a_fault_that_stays_ends_the_run_and_is_no_damage(
     with pytest.raises(InputError, match=rf"^cannot copy {server.url}/train-\d+\.tar here: .+ the network$"):
         list(MetaLoader(EpisodeStream(ImageTasks(shards), "train", *EPISODES), workers))
     assert shards.report() is None
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".columns"]
     server.faults.clear()
     found = list(MetaLoader(EpisodeStream(ImageTasks(shards), "train", *EPISODES), workers))
     local = list(EpisodeStream(ImageTasks(ShardSet(str(server.root))), "train", *EPISODES))
@@ -145,7 +145,7 @@ def test_the_index_is_asked_for_again_where_the_server_is_there(server: Server) 
 @pytest.mark.parametrize("place", ["images", "header"])
 def test_a_copy_that_was_damaged_in_the_cache_is_fetched_again(server: Server, tmp_path: Path, place: str) -> None:
     assert is_right(server, images(server))
-    (copy,) = (tmp_path / "cache").iterdir()
+    (copy,) = (tmp_path / "cache").glob("*.tar")
     data = bytearray(copy.read_bytes())
     data[3000 if place == "images" else 5] ^= 1
     copy.write_bytes(data)
@@ -197,13 +197,13 @@ def test_what_a_killed_process_left_is_removed(server: Server, tmp_path: Path) -
     reader.wait()
     os.utime(left[0], (old, old))
     images(server, 2)
-    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".tar"}
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".columns", ".tar"}
 
 
 def test_a_cache_that_is_a_file_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("mine")
     with pytest.raises(
-        InputError, match=r"cannot write \S+cache, the cache of remote shards \(LIGHTNING_META_CACHE names"
+        InputError, match=r"cannot write \S+cache, the cache of remote (shards|files) \(LIGHTNING_META_CACHE names"
     ):
         images(server, on_error="skip")
     assert (tmp_path / "cache").read_text() == "mine"

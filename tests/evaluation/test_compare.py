@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from datamodules.images import ImageEpisodes
 from datamodules.index.class_names import trained_on
-from datamodules.index.shard_index import read_index
+from datamodules.index.opening import read_index
 from datamodules.reading.preprocess import Preprocess
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.cli.compare import run

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datamodules.index.shard_index import FeatureInfo
+from datamodules.index.header import FeatureInfo
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
@@ -32,7 +32,7 @@ from lightning_meta.core import InputError
 from lightning_meta.evaluation.contestants import contestants
 from lightning_meta.training import load
 from lightning_meta.training.checkpoint import origin, read, trained_with, unlike
-from support.shard_index import signed
+from support.shard_index import Columns, rewrite, signed
 
 LIMIT = 20.0  # seconds of CPU of one file
 NAMES = (
@@ -135,10 +135,28 @@ def some_set(source: Path, folder: Path, rng: random.Random) -> None:
         file = rng.choice(files)
         file.write_bytes(flipped(file.read_bytes(), rng))
         return
+    if rng.random() < 0.6:
+        rewrite(folder, lambda columns: change_a_column(columns, rng))
+        return
     index = json.loads((folder / "index.json").read_text())
     for _ in range(rng.choice((1, 1, 2))):
         index = mutated(index, rng)
     (folder / "index.json").write_text(signed(index))
+
+
+def change_a_column(columns: Columns, rng: random.Random) -> None:
+    """Another value in one place of an index, or a column that is shorter, longer or in another order."""
+    name = rng.choice([name for name, values in columns.items() if values.size])
+    values = columns[name]
+    ways = (lambda: values[1:], lambda: values[::-1], lambda: np.concatenate([values, values[:1]]), lambda: values[:0])
+    if rng.random() < 0.3:
+        columns[name] = rng.choice(ways)()
+        return
+    flat, place = values.reshape(-1), rng.randrange(values.size)
+    largest, held = int(np.iinfo(values.dtype).max), int(flat[place])
+    flat[place] = rng.choice(
+        (0, 1, largest, largest // 2, rng.randrange(largest), max(0, held - 1), rng.randrange(200))
+    )
 
 
 def sets(folder: Path) -> list[Path]:
