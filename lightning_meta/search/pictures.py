@@ -73,7 +73,7 @@ def score(line: dict[str, Any], kind: str) -> float:
 
 def place(one: Dimension, value: Any) -> float:
     """Return the coordinate of a value: numbers as they are, other choices by their index in the list."""
-    return value if is_number(one) else one.values.index(value)
+    return float(value) if is_number(one) else float(one.values.index(value))
 
 
 def is_number(one: Dimension) -> bool:
