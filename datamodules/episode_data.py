@@ -13,7 +13,7 @@ from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tas
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
 from datamodules.streamed_tasks import StreamedTasks
-from lightning_meta.core import Episode, InputError, to_floats
+from lightning_meta.core import Episode, InputError, MDPs, MetaBatch, to_floats
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
 
@@ -130,9 +130,11 @@ class EpisodeData(StreamedTasks):
             for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
                 yield to_floats(stream.tasks.draw(key, *size))
 
-    def share(self, processes: int | None) -> Episode:
+    def share(self, processes: int | None) -> MetaBatch:
         (stream,) = self.streams("train")
-        return to_floats(stream.draw(0, range(self.meta_batch // (processes or stream.world))))
+        batch = self.prepare(stream.draw(0, range(self.meta_batch // (processes or stream.world))))
+        assert not isinstance(batch, MDPs)
+        return batch
 
     def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
         own = self.sizes["test"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from datamodules.sampling.meta_batches import Key, MetaBatches
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
 
 Range = int | tuple[int, int]  # a number, or the first and last number of a range to draw from, both included
 
@@ -96,12 +96,13 @@ class Tasks(ABC):
             queries: Query examples per class, or of the task in regression.
 
         Returns:
-            An episode whose tensors lead with a tasks axis of length 1.
+            An episode whose tensors lead with a tasks axis of length 1. It may be of another size than asked for: tasks of
+            different sizes in a meta-batch form a list, and each weighs the same.
         """
 
-    def draw_batch(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Episode:
-        """Draw tasks of one size, joined along the tasks axis; by default each by itself."""
-        return collate([self.draw(key, ways, shots, queries) for key in keys])
+    def draw_batch(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> MetaBatch:
+        """Draw tasks as `draw` does, joined along the tasks axis; by default each by itself."""
+        return join_tasks([self.draw(key, ways, shots, queries) for key in keys])
 
     def draw_flat(self, key: Key, n: int) -> Episode:  # noqa: ARG002  the default refuses
         """Draw flat batch number `key.index` of the epoch: examples of any task, for pretraining.
@@ -139,8 +140,11 @@ class Tasks(ABC):
         return None
 
 
-class EpisodeStream(MetaBatches[Episode]):
+class EpisodeStream(MetaBatches[MetaBatch]):
     """Meta-batches of episodes of one task distribution and split.
+
+    The tasks of a meta-batch form one tensor or, where the distribution draws tasks of different sizes, a list of one for
+    each size (`lightning_meta.core.MetaBatch`).
 
     With `flat` > 0 each episode is replaced by a flat batch of `flat` examples (`Tasks.draw_flat`), a row along the tasks
     axis, so that everything said of episodes holds for flat batches.
@@ -184,20 +188,9 @@ class EpisodeStream(MetaBatches[Episode]):
         first = Key(self.seed, self.split, 0, 0)
         return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
-    def draw(self, number: int, indices: range) -> Episode:
+    def draw(self, number: int, indices: range) -> MetaBatch:
         keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
         if self.flat:
-            return collate([self.tasks.draw_flat(key, self.flat) for key in keys])
+            return join_tasks([self.tasks.draw_flat(key, self.flat) for key in keys])
         ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
         return self.tasks.draw_batch(keys, ways, shots, queries)
-
-
-def collate(episodes: list[Episode]) -> Episode:
-    """Join episodes along the tasks axis."""
-    support, query = zip(*episodes, strict=True)
-    return Episode(join(support), join(query))
-
-
-def join(examples: Sequence[Examples]) -> Examples:
-    """Join examples along the tasks axis."""
-    return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))

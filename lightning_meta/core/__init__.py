@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from lightning_meta.core.few_shot import score as score
     from lightning_meta.core.few_shot import to_floats as to_floats
     from lightning_meta.core.mdps import MDPs as MDPs
+    from lightning_meta.core.meta_batch import MetaBatch as MetaBatch
+    from lightning_meta.core.meta_batch import count_tasks as count_tasks
+    from lightning_meta.core.meta_batch import equal_parts as equal_parts
+    from lightning_meta.core.meta_batch import join_tasks as join_tasks
+    from lightning_meta.core.meta_batch import mean_loss as mean_loss
+    from lightning_meta.core.meta_batch import one_of_each_size as one_of_each_size
     from lightning_meta.core.meta_rl import EvaluationBudget as EvaluationBudget
     from lightning_meta.core.meta_rl import MetaRLLearner as MetaRLLearner
     from lightning_meta.core.noise import numbered as numbered
@@ -38,6 +44,7 @@ _FUNCTIONS = ("check_examples", "flat_batch", "prediction_loss", "score", "to_fl
 _NAMES = {
     "few_shot": ("Episode", "Examples", "FewShotLearner", "Outcome", "Predictor", *_FUNCTIONS),
     "mdps": ("MDPs",),
+    "meta_batch": ("MetaBatch", "count_tasks", "equal_parts", "join_tasks", "mean_loss", "one_of_each_size"),
     "meta_rl": ("EvaluationBudget", "MetaRLLearner"),
     "noise": ("numbered", "uniform"),
     "policy": ("Policy", "log_prob", "sample_action"),

@@ -5,7 +5,8 @@ with these functions, as torch.nn.SyncBatchNorm does. With only one process
 every function returns its argument unchanged.
 """
 
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import NoReturn, TypeVar
 
 import torch
 from jaxtyping import Float, Shaped
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch import distributed as dist
 
 from lightning_meta.core.errors import InputError
+
+Value = TypeVar("Value")
 
 
 class SharedError(InputError):
@@ -61,6 +64,16 @@ def gather_from_processes(x: Shaped[Tensor, "n *shape"]) -> Shaped[Tensor, "all 
     parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
+
+
+def union_over_processes(values: Iterable[Value]) -> list[Value]:
+    """Return the values of all processes, each once and in the same order everywhere. Every process calls this function."""
+    own = list(dict.fromkeys(values))
+    if is_single_process():
+        return own
+    lists: list[list[Value] | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(lists, own)
+    return list(dict.fromkeys(value for values in lists for value in values or ()))
 
 
 def is_single_process() -> bool:

@@ -1,5 +1,7 @@
 """From what a module measured to the result of an evaluation."""
 
+import math
+
 from pytorch_lightning import LightningDataModule, Trainer
 
 from lightning_meta.core import FewShotLearner, MetaRLLearner
@@ -35,14 +37,25 @@ def result_of(module: MetaModule, stage: Stage, trainer: Trainer, data: Lightnin
         return ReturnsResult(stage, name, protocol, origin, own, learner.score)
     ways = module.ways if isinstance(module, MetaTraining) else {}
     others = [other_protocol(way, other, measured) for way, other in ways.items() if other is not learner]
-    tasks = data.meta_batch // trainer.world_size if isinstance(data, TaskData) else None
     costs = {one.metric: one.mean for one in measured if one.metric in COSTS and one.quantity.protocol is None}
     cost = None
     if costs:
+        tasks = tasks_at_a_time(data, own, measured, trainer.world_size) if isinstance(data, TaskData) else None
         of = peak_memory(trainer.strategy.root_device)[1]
         cost = Cost(costs["adapt_seconds"], tasks, costs["query_seconds"], costs["peak_memory"], of)
     other = next(filter(None, others), None)
     return FewShotResult(stage, name, protocol, origin, own, Predictions.of(learner), other, cost)
+
+
+def tasks_at_a_time(
+    data: TaskData, own: tuple[Measurement, ...], measured: list[Measurement], processes: int
+) -> int | float:
+    """The number of tasks that adapt together: those of a meta-batch or, where they differ in size, the mean number of those
+    of one size."""
+    tasks = max(one.episodes or 0 for one in own)
+    timed = max(one.episodes or 0 for one in measured if one.metric == "adapt_seconds")
+    differ = timed > processes * math.ceil(tasks / data.meta_batch)
+    return round(tasks / timed, 1) if differ else data.meta_batch // processes
 
 
 def other_protocol(way: str, learner: FewShotLearner, measured: list[Measurement]) -> OtherProtocol | None:

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_meta.core import Episode, Examples, InputError
+from lightning_meta.core import (
+    Episode,
+    Examples,
+    InputError,
+    MetaBatch,
+    count_tasks,
+    equal_parts,
+    one_of_each_size,
+)
 from lightning_meta.evaluation.contestants import Contestant
 from lightning_meta.evaluation.rehearsal import try_task
 from lightning_meta.reports.comparison import Refusal, Round, Score
@@ -27,6 +35,12 @@ class Test(NamedTuple):
         (stream,) = self.data.streams("test")
         return stream
 
+    def examples(self, device: torch.device) -> list[Episode]:
+        """Its first tasks of each size, and a task of the smallest and of the largest size that it may have, if others."""
+        first = equal_parts(self.stream().read(0))
+        others = (one for one in self.data.samples("test") if isinstance(one, Episode))
+        return on_device(self, one_of_each_size([*first, *others]), device)
+
 
 def each_protocol(learners: Sequence[Contestant], tests: Sequence[Test], device: torch.device) -> list[Contestant]:
     """Each learner as configured and, where it can be judged as inductive and as transductive, in the other way too, under
@@ -34,8 +48,8 @@ def each_protocol(learners: Sequence[Contestant], tests: Sequence[Test], device:
     field = []
     for one in learners:
         one.learner.to(device)
-        firsts = ((test, on_device(test, test.stream().read(0), device)) for test in tests)
-        episode = next((first for test, first in firsts if not reason_against(one, test, first)), None)
+        examples = ((test, test.examples(device)) for test in tests)
+        episode = next((some[0] for test, some in examples if not reason_against(one, test, some)), None)
         ways = {"": one.learner} if episode is None else protocols(one.learner, episode)
         field += [
             one._replace(name=one.name if learner is one.learner else f"{one.name} ({way})", learner=learner)
@@ -46,19 +60,18 @@ def each_protocol(learners: Sequence[Contestant], tests: Sequence[Test], device:
 
 def play(test: Test, field: list[Contestant], device: torch.device, advance: Callable[[int], Any]) -> Round:
     """Score every learner that can do a test, in turn on each of its meta-batches."""
-    stream = test.stream()
-    first = on_device(test, stream.read(0), device)
-    refused = {one.name: reason for one in field if (reason := reason_against(one, test, first))}
+    examples, stream = test.examples(device), test.stream()
+    refused = {one.name: reason for one in field if (reason := reason_against(one, test, examples))}
     able = [one for one in field if one.name not in refused]
     summaries, scores = {one.name: Summary() for one in able}, {one.name: list[float]() for one in able}
-    for episode in stream:
-        episode = on_device(test, episode, device)
-        for one in able:
-            measured = measure(one.learner, episode)
-            summaries[one.name].add_measured(Stage("meta_test"), episode, measured)
-            scores[one.name] += measured.score.tolist()
-        advance(len(episode.query.y))
-    metric, cells = score_name(first), dict[str, Score | Refusal](refused)
+    for batch in stream:
+        for episode in on_device(test, batch, device):
+            for one in able:
+                measured = measure(one.learner, episode)
+                summaries[one.name].add_measured(Stage("meta_test"), episode, measured)
+                scores[one.name] += measured.score.tolist()
+        advance(count_tasks(batch))
+    metric, cells = score_name(examples[0]), dict[str, Score | Refusal](refused)
     for one in able:
         cells[one.name] = replace(
             scored(summaries[one.name], metric, scores[one.name]), classes_trained_on=met(one, test)
@@ -88,19 +101,21 @@ def met(one: Contestant, test: Test) -> int | None:
     return test.data.protocol("test").get("classes_trained_on")
 
 
-def reason_against(one: Contestant, test: Test, episode: Episode) -> Refusal | None:
+def reason_against(one: Contestant, test: Test, examples: Sequence[Episode]) -> Refusal | None:
     """Return the reason why a learner cannot do such tasks, None if it can. What starts up once does so here, untimed."""
     try:
         test.data.check_checkpoint(str(one.path or one.name), one.trained)
-        try_task(one.learner, episode)
+        for episode in examples:
+            try_task(one.learner, episode)
     except InputError as error:
         return Refusal(str(error))
     return None
 
 
-def on_device(test: Test, episode: Episode, device: torch.device) -> Episode:
-    """Return an episode of a stream on the device, as learners take it."""
-    moved = Episode(*(Examples(part.x.to(device), part.y.to(device)) for part in episode))
+def on_device(test: Test, batch: MetaBatch, device: torch.device) -> list[Episode]:
+    """Return the tasks of a stream on the device, as learners take them, those of one size together."""
+    parts = equal_parts(batch)
+    moved: MetaBatch = [Episode(*(Examples(half.x.to(device), half.y.to(device)) for half in part)) for part in parts]
     ready = test.data.prepare(moved)
-    assert isinstance(ready, Episode)
+    assert isinstance(ready, list)
     return ready

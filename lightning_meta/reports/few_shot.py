@@ -70,15 +70,15 @@ class Cost:
     """The cost of adapting and predicting.
 
     Attributes:
-        adapt_seconds_a_task: Seconds to adapt to a task, when those of a meta-batch adapt together.
-        tasks_at_a_time: The number of these; None if it is not known.
+        adapt_seconds_a_task: Seconds to adapt to a task, when those of one size in a meta-batch adapt together.
+        tasks_at_a_time: The number of these, their mean number if it varies; None if it is not known.
         query_seconds: Seconds to predict a query.
         peak_memory_bytes: The largest memory in use.
         peak_memory_of: Whose memory that is.
     """
 
     adapt_seconds_a_task: float
-    tasks_at_a_time: int | None
+    tasks_at_a_time: int | float | None
     query_seconds: float
     peak_memory_bytes: float
     peak_memory_of: str

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from lightning_meta.core import Episode, Examples, MDPs
+from lightning_meta.core import Episode, Examples, MDPs, MetaBatch, equal_parts
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.measurements import VALIDATION
 from lightning_meta.training.task_data import TaskData
@@ -33,7 +33,7 @@ class EpisodePictures(Callback):
         self,
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002  Lightning's signature
-        batch: Episode | MDPs,
+        batch: MetaBatch | MDPs,
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         if not trainer.global_step:
@@ -44,7 +44,7 @@ class EpisodePictures(Callback):
         trainer: Trainer,
         pl_module: LightningModule,  # noqa: ARG002
         outputs: Any,
-        batch: Episode | MDPs,
+        batch: MetaBatch | MDPs,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -56,7 +56,7 @@ class EpisodePictures(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Episode | MDPs,
+        batch: MetaBatch | MDPs,
         batch_idx: int,
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
@@ -71,10 +71,10 @@ class EpisodePictures(Callback):
                     board.add_scalar(tag, one.mean, one.quantity.point)
 
 
-def show_episode(trainer: Trainer, stage: str, tag: str, batch: Episode | MDPs, prediction: Any) -> None:
+def show_episode(trainer: Trainer, stage: str, tag: str, batch: MetaBatch | MDPs, prediction: Any) -> None:
     """Write the picture of the first task of a meta-batch, if it is one of images."""
     writers = boards(trainer)
-    if not writers or not isinstance(batch, Episode) or batch.is_flat:
+    if not writers or isinstance(batch, MDPs) or (batch := equal_parts(batch)[0]).is_flat:
         return
     if batch.query.x.ndim != 5 or batch.query.x.shape[2] not in (1, 3) or batch.query.y.is_floating_point():
         return

@@ -126,13 +126,21 @@ def adaptation_curve(learner: FewShotLearner, episode: Episode, found: Measured)
 
 
 def by_presentation(prediction: Float[Tensor, "tasks n ways"], y: Int[Tensor, "tasks n"]) -> list[Tensor]:
-    """Accuracy [tasks] over the examples of a sequence that are the first of their class, over the second, and so on."""
+    """Accuracy over the examples of a sequence that are the first of their class, over the second, and so on.
+
+    Returns:
+        Scores [tasks] by presentation, of those tasks that have a class which is presented as often.
+    """
     right = (prediction.argmax(-1) == y).float()
     time_seen = (
         F.one_hot(y.long()).cumsum(1).gather(2, y.long().unsqueeze(2)).squeeze(2)
     )  # [tasks, n]: 1 for a class's first
-    masks = [(time_seen == k).float() for k in range(1, int(time_seen.amax(1).min()) + 1)]
-    return [(right * mask).sum(1) / mask.sum(1) for mask in masks]
+    scores = []
+    for k in range(1, int(time_seen.max()) + 1):
+        mask = (time_seen == k).float()
+        has = mask.any(1)
+        scores.append((right * mask).sum(1)[has] / mask.sum(1)[has])
+    return scores
 
 
 def peak_memory(device: torch.device) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from lightning_meta.core import Episode, InputError
+from lightning_meta.core import Episode, InputError, MetaBatch, equal_parts
 
 JUDGED = ("loss", "nll", "accuracy", "mse", "return", "total")  # what must be a number for a score to mean anything
 SKIPPED = 50  # steps in a row that a scaler of losses may skip
@@ -30,7 +30,7 @@ def diverged(trainer: Trainer, what: str, value: Tensor | float, step: int, batc
     """The error for a `value` that is not finite: at which step, why where that is known, and what is whole. `batch` is what
     the step learnt from."""
     message = f"{what} is {float(value)} at step {step}: "
-    if isinstance(batch, Episode) and (part := broken_part(batch)):
+    if isinstance(batch, Episode | list) and (part := broken_part(batch)):
         message += f"{part} of its meta-batch holds a number that is not finite, so mend the data"
     else:
         message += (
@@ -43,12 +43,13 @@ def diverged(trainer: Trainer, what: str, value: Tensor | float, step: int, batc
     )
 
 
-def broken_part(batch: Episode) -> str | None:
+def broken_part(batch: MetaBatch) -> str | None:
     """Name the tensor of a batch that holds a number that is not finite, None where all are finite."""
-    for name, part in {"support ": batch.support, "" if batch.is_flat else "query ": batch.query}.items():
-        for letter, tensor in zip("xy", part, strict=True):
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                return name + letter
+    for episode in equal_parts(batch):
+        for name, part in {"support ": episode.support, "" if episode.is_flat else "query ": episode.query}.items():
+            for letter, tensor in zip("xy", part, strict=True):
+                if tensor.is_floating_point() and not tensor.isfinite().all():
+                    return name + letter
     return None
 
 

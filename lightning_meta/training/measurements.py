@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_meta.core import Episode
+from lightning_meta.core.distributed import union_over_processes
 from lightning_meta.training.evaluation import Measured, score_name
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
 
@@ -79,7 +80,8 @@ class Measurement:
         quantity: What was measured.
         mean: The mean over episodes.
         ci95: Half-width of its 95 % confidence interval; None for a single episode and for what has no interval.
-        episodes: The number of episodes; of what is timed, of meta-batches. None for what is not a mean over episodes.
+        episodes: The number of episodes; of what is timed, of meta-batches, or of their parts of one size. None for what is
+            not a mean over episodes.
     """
 
     quantity: Quantity
@@ -118,14 +120,16 @@ class Summary:
             self.add(replace(of, metric="nll"), measured.loss)
             ece = self.calibration.setdefault(replace(of, metric="ece"), CalibrationError().to(y.device))
             ece.update(measured.prediction, y)
-        for metric in ("adapt_seconds", "query_seconds"):  # a meta-batch is timed as one
+        for metric in ("adapt_seconds", "query_seconds"):  # the tasks of one size in a meta-batch are timed as one
             self.add(replace(of, metric=metric), measured.score.new_full((1,), getattr(measured, metric)))
 
     def compute(self) -> list[Measurement]:
         """Return what was measured, over all processes. The ece, one number of all queries, has no interval."""
         measured = []
-        for quantity, metric in self.means.items():
-            mean, ci95, episodes = metric.compute()
+        for quantity in union_over_processes(self.means):
+            if quantity not in self.means:  # only other processes have tasks of such a size
+                self.add(quantity, next(iter(self.means.values())).scores[0][:0])
+            mean, ci95, episodes = self.means[quantity].compute()
             measured.append(Measurement(quantity, float(mean), known(ci95), int(episodes)))
         return measured + [
             Measurement(quantity, float(error.compute())) for quantity, error in self.calibration.items()

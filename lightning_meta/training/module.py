@@ -7,7 +7,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from lightning_meta.core import Episode, FewShotLearner, InputError, score
+from lightning_meta.core import Episode, FewShotLearner, InputError, MetaBatch, equal_parts, mean_loss, score
 from lightning_meta.core.distributed import is_single_process, raise_in_all, share_error
 from lightning_meta.training.base import MetaModule
 from lightning_meta.training.evaluation import (
@@ -50,26 +50,28 @@ class MetaTraining(MetaModule[FewShotLearner]):
         super().__init__(optimizer, scheduler, noise_seed)
         self.learner = learner
         self.losses: list[Tensor] = []  # since the last step of the optimiser
-        self.learnt_from: Episode | None = None
+        self.learnt_from: MetaBatch | None = None
         self.skipped = 0  # steps in a row
         self.ways: dict[str, FewShotLearner] = {}  # what is tested, by what its predictions are
 
-    def training_step(self, batch: Episode, batch_idx: int) -> Tensor:
+    def training_step(self, batch: MetaBatch, batch_idx: int) -> Tensor:
         self.name_noise(batch_idx)
+        parts = equal_parts(batch)
         try:
-            self.learner.check_batch(batch)
-            outcome = self.learner.loss(batch)
-            if not is_single_process() and not outcome.loss.isfinite():
-                raise diverged(self.trainer, "the loss", outcome.loss, self.global_step + 1, batch)
+            for part in parts:
+                self.learner.check_batch(part)
+            loss, outcomes = mean_loss(self.learner, batch)
+            if not is_single_process() and not loss.isfinite():
+                raise diverged(self.trainer, "the loss", loss, self.global_step + 1, batch)
         except InputError as error:
             raise_in_all(error, self.device)
         share_error(None, self.device)
-        self.losses.append(outcome.loss.detach())
+        self.losses.append(loss.detach())
         self.learnt_from = batch
-        scores = score(outcome.prediction, batch.query.y)
-        self.log("meta_train/loss", outcome.loss, prog_bar=True, sync_dist=True)
-        self.log(f"meta_train/{score_name(batch)}", scores.mean(), prog_bar=True, sync_dist=True)
-        return outcome.loss
+        scores = torch.cat([score(one.prediction, part.query.y) for one, part in zip(outcomes, parts, strict=True)])
+        self.log("meta_train/loss", loss, prog_bar=True, sync_dist=True)
+        self.log(f"meta_train/{score_name(parts[0])}", scores.mean(), prog_bar=True, sync_dist=True)
+        return loss
 
     def on_after_backward(self) -> None:
         self.share_buffers()
@@ -96,30 +98,37 @@ class MetaTraining(MetaModule[FewShotLearner]):
         if self.skipped > (SKIPPED if scaled else 0):
             raise_in_all(diverged(self.trainer, "the gradient", gradient, step, batch), self.device)
 
-    def validation_step(self, episode: Episode, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        measured, metric = measure(self.learner, episode), score_name(episode)
-        self.summary.add(Quantity(VALIDATION, "loss"), measured.loss)
-        self.summary.add(Quantity(VALIDATION, metric), measured.score)
-        if isinstance(self.trainer.val_dataloaders, list):
-            self.summary.add(Quantity(VALIDATION, metric, curve="shots", point=shots(episode)), measured.score)
-        if batch_idx < 10 and dataloader_idx == 0:
-            self.add_curves(VALIDATION, episode, measured)
-        return measured.prediction
+    def validation_step(self, batch: MetaBatch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Measure the tasks; returns the predictions for those of the first size."""
+        predictions = []
+        for episode in equal_parts(batch):
+            measured, metric = measure(self.learner, episode), score_name(episode)
+            self.summary.add(Quantity(VALIDATION, "loss"), measured.loss)
+            self.summary.add(Quantity(VALIDATION, metric), measured.score)
+            if isinstance(self.trainer.val_dataloaders, list):
+                self.summary.add(Quantity(VALIDATION, metric, curve="shots", point=shots(episode)), measured.score)
+            if batch_idx < 10 and dataloader_idx == 0:
+                self.add_curves(VALIDATION, episode, measured)
+            predictions.append(measured.prediction)
+        return predictions[0]
 
-    def test_step(self, episode: Episode, batch_idx: int) -> Tensor:
+    def test_step(self, batch: MetaBatch, batch_idx: int) -> Tensor:
+        """Measure the tasks under each protocol; returns the configured one's predictions for those of the first size."""
+        parts = equal_parts(batch)
         if batch_idx == 0:
-            self.ways = protocols(self.learner, episode, self.any_process)
+            self.ways = protocols(self.learner, parts[0], self.any_process)
             for learner in self.ways.values():
-                measure(learner, episode)  # what starts up once is not timed
-        predictions: dict[bool, Tensor] = {}
+                measure(learner, parts[0])  # what starts up once is not timed
+        predictions = []
         for name, learner in self.ways.items():
-            measured = measure(learner, episode)
             own = learner is self.learner
-            self.summary.add_measured(self.test_stage, episode, measured, None if own else name)
-            predictions[own] = measured.prediction
-            if own:
-                self.add_curves(self.test_stage, episode, measured)
-        return predictions[True]
+            for episode in parts:
+                measured = measure(learner, episode)
+                self.summary.add_measured(self.test_stage, episode, measured, None if own else name)
+                if own:
+                    self.add_curves(self.test_stage, episode, measured)
+                    predictions.append(measured.prediction)
+        return predictions[0]
 
     def any_process(self, fact: bool) -> bool:
         """Return whether the condition holds in any process: all must log the same keys."""

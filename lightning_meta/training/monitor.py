@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_meta.core import Episode, MDPs
+from lightning_meta.core import MDPs, MetaBatch, count_tasks, equal_parts
 
 
 class Throughput(Callback):
@@ -34,7 +34,7 @@ class Throughput(Callback):
         trainer: Trainer,
         pl_module: LightningModule,
         outputs: Any,
-        batch: Episode | MDPs,
+        batch: MetaBatch | MDPs,
         batch_idx: int,  # noqa: ARG002  Lightning's signature
     ) -> None:
         unit, count = counted(batch, outputs, trainer.world_size)
@@ -50,13 +50,13 @@ class Throughput(Callback):
         self.last = time.perf_counter()
 
 
-def counted(batch: Episode | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
+def counted(batch: MetaBatch | MDPs, outputs: Any, processes: int) -> tuple[str, float]:
     """Return the unit in which a training batch is counted, and the count over all processes."""
     if isinstance(batch, MDPs):
         return "steps", float(outputs["steps"])
-    if batch.is_flat:
-        return "examples", float(batch.query.x.shape[:2].numel() * processes)
-    return "episodes", float(len(batch.query.x) * processes)
+    if (first := equal_parts(batch)[0]).is_flat:
+        return "examples", float(first.query.x.shape[:2].numel() * processes)
+    return "episodes", float(count_tasks(batch) * processes)
 
 
 class Cost(Callback):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningDataModule
 
-from lightning_meta.core import Episode, MDPs, to_floats
+from lightning_meta.core import Episode, MDPs, MetaBatch, to_floats
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # what each command of a run reads
 
@@ -36,7 +36,7 @@ class TaskData(LightningDataModule, ABC):
         """Small batches that are like those of a stage: of each stream one of the smallest and one of the largest size."""
 
     @abstractmethod
-    def share(self, processes: int | None) -> Episode | MDPs:
+    def share(self, processes: int | None) -> MetaBatch | MDPs:
         """The first training batch of one of `processes` processes; by default, of as many as the trainer has."""
 
     @property
@@ -84,9 +84,11 @@ class TaskData(LightningDataModule, ABC):
         """Raise InputError where a checkpoint was trained on data of another kind than these, and note the classes that it
         was trained on, so that a report can tell which of the classes tested on are held out."""
 
-    def prepare(self, batch: Episode | MDPs) -> Episode | MDPs:
+    def prepare(self, batch: MetaBatch | MDPs) -> MetaBatch | MDPs:
         """Return a batch of a stream as learners take it: images as floats. It does so on the device of the batch."""
-        return to_floats(batch) if isinstance(batch, Episode) else batch
+        if isinstance(batch, MDPs):
+            return batch
+        return [to_floats(part) for part in batch] if isinstance(batch, list) else to_floats(batch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
         return self.prepare(batch)
