@@ -6,7 +6,8 @@ Data modules, which a configuration names by their class paths: `Episodes` (any 
 `Sinusoid`, `Worlds`. To add a task distribution, derive from `Tasks`; see its example.
 
 Shard sets: `write_folder`, `write_omniglot` and `write_glyphs` write one from a source, `write_shards` from any classes of
-images, `write_features` one of features. `ShardSet` reads one:
+images, `write_features` one of features; `index_sources` makes one of tars, parquet files, folders and lists without copying
+an image. `ShardSet` reads one:
 
     from pathlib import Path
     import numpy as np
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
     from datamodules.sampling.image_tasks import ImageTasks
     from datamodules.sampling.meta_batches import Key
+    from datamodules.scanning.index_sources import index_sources
     from datamodules.sinusoid import Sinusoid, SinusoidTasks
     from datamodules.sources.folder import write_folder
     from datamodules.sources.glyph_set import write_glyphs
@@ -53,6 +55,7 @@ _MODULES = {
     "datamodules.sampling.episodes": ["EpisodeSize", "EpisodeStream", "Tasks"],
     "datamodules.sampling.image_tasks": ["ImageTasks"],
     "datamodules.sampling.meta_batches": ["Key"],
+    "datamodules.scanning.index_sources": ["index_sources"],
     "datamodules.sinusoid": ["Sinusoid", "SinusoidTasks"],
     "datamodules.sources.folder": ["write_folder"],
     "datamodules.sources.glyph_set": ["write_glyphs"],
@@ -79,6 +82,7 @@ __all__ = [  # noqa: RUF022  in the order of the docstring
     "write_folder",
     "write_omniglot",
     "write_glyphs",
+    "index_sources",
     "write_shards",
     "write_features",
     "task_yaml",

@@ -1,6 +1,8 @@
 """The class folders of a user's images, divided into train, val and test."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from datamodules.reading.image_files import beside, class_folders
 from lightning_meta.core import InputError
 
 SPLITS = ("train", "val", "test")
+Item = TypeVar("Item")
 
 
 def split_classes(
@@ -28,19 +31,31 @@ def split_classes(
     Raises:
         InputError: If there are too few classes, or two have the same name and `shared_classes` is false.
     """
-    folders = class_folders(images)
-    ready = [folder.name for folder in folders if folder.name in SPLITS]
-    if ready:
-        if len(ready) < len(SPLITS):
-            raise InputError(
-                f"{images} holds {', '.join(ready)}, but not all of train, val and test: add what is missing"
-            )
-        splits = {split: _classes(images / split, least=2) for split in SPLITS}
-    else:
-        splits = _divided(_classes(images, least=6), fractions, seed)
+    splits = list_classes(images)
+    if "" in splits:
+        splits = divide(splits[""], fractions, seed)
     if not shared_classes:
         _check_names(splits)
     return splits
+
+
+def list_classes(images: Path, least: int = 6) -> dict[str, list[Path]]:
+    """Return the class folders by split; if the folder is not divided, all under an empty name.
+
+    Args:
+        images: The folder of images.
+        least: The smallest number of classes that it must hold; each of the folders train, val and test holds two or more,
+            or `least` if that is fewer.
+
+    Raises:
+        InputError: If there are too few classes, or one or two of the folders train, val and test.
+    """
+    ready = [folder.name for folder in class_folders(images) if folder.name in SPLITS]
+    if not ready:
+        return {"": _classes(images, least)}
+    if len(ready) < len(SPLITS):
+        raise InputError(f"{images} holds {', '.join(ready)}, but not all of train, val and test: add what is missing")
+    return {split: _classes(images / split, min(least, 2)) for split in SPLITS}
 
 
 def outside_classes(images: Path, splits: dict[str, list[Path]]) -> list[str]:
@@ -52,14 +67,26 @@ def outside_classes(images: Path, splits: dict[str, list[Path]]) -> list[str]:
     return beside(images, [images / split for split in SPLITS]) + within
 
 
-def _divided(folders: list[Path], fractions: tuple[float, float, float], seed: int) -> dict[str, list[Path]]:
+def divide(items: Sequence[Item], fractions: tuple[float, float, float], seed: int) -> dict[str, list[Item]]:
+    """Divide items into train, val and test at random, two or more into each, in the order in which they come.
+
+    Args:
+        items: The items, in an order that does not depend on chance.
+        fractions: Shares of the items for train, val and test, which sum to 1.
+        seed: Seed of the division.
+
+    Raises:
+        InputError: If there are fewer than six items, or the fractions are not shares.
+    """
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
-    count = len(folders)
+    count = len(items)
+    if count < 6:
+        raise InputError(f"there are {count} classes; a split needs two or more, and all three six: add some")
     train = np.clip(round(fractions[0] * count), 2, count - 4)
     val = np.clip(round((fractions[0] + fractions[1]) * count), train + 2, count - 2)
     parts = np.split(np.random.default_rng(seed).permutation(count), [train, val])
-    return {split: [folders[i] for i in sorted(part)] for split, part in zip(SPLITS, parts, strict=True)}
+    return {split: [items[i] for i in sorted(part.tolist())] for split, part in zip(SPLITS, parts, strict=True)}
 
 
 def _classes(folder: Path, least: int) -> list[Path]:

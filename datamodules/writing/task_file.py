@@ -1,5 +1,6 @@
 """The task file beside a shard set: a configuration that trains on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from datamodules.index.shard_index import Index
 SPLITS = ("train", "val", "test")
 
 
-def task_yaml(root: Path, index: Index) -> str:
+def task_yaml(root: Path, index: Index, roots: Mapping[str, str] | None = None) -> str:
     """Return the YAML of a 1-shot run on a shard set, to which only a learner has to be added.
 
     The choices are: up to 5 ways and 15 queries, or as many as the smallest split and class allow; as backbone Conv4 for
@@ -20,6 +21,7 @@ def task_yaml(root: Path, index: Index) -> str:
     Args:
         root: Folder or URL of the shards, as the configuration shall name it.
         index: The index of the set, which has the splits `train`, `val` and `test`.
+        roots: For each root that the index names, the folder or URL where it is.
     """
     ways = min(5, *(len(index.splits[split]) for split in SPLITS))
     fewest = int(index.counts(np.arange(len(index.records))).min())
@@ -34,7 +36,13 @@ def task_yaml(root: Path, index: Index) -> str:
         "model": {"learner": {"init_args": {"backbone": backbone}}},
         "data": {
             "class_path": "datamodules.images.ImageEpisodes",
-            "init_args": {"root": str(root), "ways": ways, "shots": 1, "queries": max(1, min(15, fewest - 1))},
+            "init_args": {
+                "root": str(root),
+                **({"roots": dict(roots)} if roots else {}),
+                "ways": ways,
+                "shots": 1,
+                "queries": max(1, min(15, fewest - 1)),
+            },
         },
         "trainer": {"max_epochs": 20},
     }
@@ -42,7 +50,7 @@ def task_yaml(root: Path, index: Index) -> str:
     return f"# {title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
 
 
-def write_task_file(folder: Path, root: Path, index: Index) -> None:
-    """Write `task.yaml` into a folder, for the shards that will be at `root`, if they have all splits of a run."""
+def write_task_file(folder: Path, root: Path, index: Index, roots: Mapping[str, str] | None = None) -> None:
+    """Write `task.yaml` into a folder, for the set that will be at `root`, if it has all splits of a run."""
     if all(split in index.splits and len(index.split(split)) for split in SPLITS):
-        (folder / "task.yaml").write_text(task_yaml(root, index))
+        (folder / "task.yaml").write_text(task_yaml(root, index, roots))

@@ -1,11 +1,14 @@
 """lightning-meta shards: write, verify and look at sharded image sets."""
 
+import json
+from itertools import islice
 from typing import Any
 
 from jsonargparse import auto_cli
 
 from datamodules.reading.contact_sheet import write_sheet
 from datamodules.reading.shard_set import ShardSet
+from datamodules.scanning.index_sources import index_sources
 from datamodules.sources.folder import write_folder
 from datamodules.sources.glyph_set import write_glyphs
 from datamodules.sources.omniglot import write_omniglot
@@ -41,12 +44,28 @@ def report(result: Any) -> str:
     return ", ".join(map(str, result)) if isinstance(result, tuple) else str(result)
 
 
+def with_one_list(argv: list[str]) -> list[str]:
+    """Return the arguments of `index` with all sources, which stand side by side, as the one list that its parser reads."""
+    if argv[:1] != ["index"]:
+        return argv
+    sources, options, words = list[str](), list[str](), iter(argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            sources.append(word)
+        elif "=" in word or word in ("-h", "--help", "--print_config"):
+            options.append(word)
+        else:
+            options += [word, *islice(words, 1)]
+    return ["index", *options, *([json.dumps(sources)] if sources else [])]
+
+
 def run(argv: list[str]) -> None:
     commands = {
         "write": {"glyphs": write_glyphs, "omniglot": write_omniglot, "folder": write_folder},
+        "index": index_sources,
         "features": features,
         "verify": verify,
         "sheet": write_sheet,
         "export": export_images,
     }
-    print(report(auto_cli(commands, args=argv, prog="lightning-meta shards", parser_class=Complaining)))
+    print(report(auto_cli(commands, args=with_one_list(argv), prog="lightning-meta shards", parser_class=Complaining)))

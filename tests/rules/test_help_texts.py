@@ -25,7 +25,7 @@ ELSEWHERE = re.compile(r"\b(see above|as above|as for|as those of|as told|unless
 DATA = [
     *(datamodules.Episodes, datamodules.ImageEpisodes, datamodules.Sinusoid),
     *(shards.write_folder, shards.write_glyphs, shards.write_omniglot, shards.features),
-    *(shards.verify, shards.write_sheet, shards.export_images),
+    *(shards.index_sources, shards.verify, shards.write_sheet, shards.export_images),
 ]
 every_class = pytest.mark.parametrize("kind", [*CLASSES, *DATA], ids=lambda kind: kind.__name__)
 
