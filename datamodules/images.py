@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+from pytorch_lightning.utilities import rank_zero_info
+
 from datamodules.episode_data import EpisodeData
+from datamodules.index.opening import is_remote
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.shard_set import OnError, ShardSet
 from datamodules.sampling.episodes import EpisodeSize, Range
@@ -27,9 +30,9 @@ class ImageEpisodes(EpisodeData):
         splits: Names of the meta-train, meta-validation and meta-test splits.
         seed: Seed of the sequence of episodes, including the fixed ones of validation and test.
         on_error: What to do about damaged records: `raise` ends the run, `skip` passes over them and counts them.
-        cache_shards: Number of remote shards to keep on this machine. If a split has more, its episodes come from a moving
-            window of one shard fewer.
-        window_episodes: Episodes after which that window moves on by one shard.
+        cache_gigabytes: Room for copies of remote files on this machine. A set that fits is copied whole, shard by shard; of a
+            larger one, only the ranges of bytes are fetched that hold the images drawn.
+        roots: For each root that an index of images elsewhere names, the folder or URL where it is.
         num_workers: Processes that load data beside the training process.
         flat_batch: Images per flat batch, for pretraining: training then reads `meta_batch` flat batches per step, of all
             classes of the split, in place of episodes, in passes over its images; 0 for episodes.
@@ -52,8 +55,8 @@ class ImageEpisodes(EpisodeData):
         splits: tuple[str, str, str] = ("train", "val", "test"),
         seed: int = 0,
         on_error: OnError = "raise",
-        cache_shards: int = 64,
-        window_episodes: int = 200,
+        cache_gigabytes: float = 16.0,
+        roots: dict[str, str] | None = None,
         num_workers: int = 0,
         flat_batch: int = 0,
         val_shots: Sequence[int] | None = None,
@@ -74,7 +77,7 @@ class ImageEpisodes(EpisodeData):
         )
         self.root = root
         self.on_error: OnError = on_error
-        self.cache, self.window_episodes = ShardCache(cache_shards), window_episodes
+        self.cache, self.roots = ShardCache(cache_gigabytes), roots
 
     @property
     def outputs(self) -> int:
@@ -95,7 +98,10 @@ class ImageEpisodes(EpisodeData):
         return self.root
 
     def open(self) -> ImageTasks:
-        return ImageTasks(ShardSet(self.root, self.on_error, self.cache), self.window_episodes)
+        shards = ShardSet(self.root, self.on_error, self.cache, self.roots)
+        if is_remote(self.root) or self.roots:
+            rank_zero_info(shards.describe())
+        return ImageTasks(shards)
 
     def state_dict(self) -> dict[str, object]:
         """Return the facts about the training images that a checkpoint keeps.

@@ -51,8 +51,8 @@ class ColumnFile:
             raise damage(path, "its checksum does not match")
         self.checksums = np.frombuffer(checksums, "<u4")
         self._intact = np.zeros(len(self.checksums), bool)
-        self._is_checked = isinstance(self.data, bytes)
-        if self._is_checked:
+        self.is_checked = isinstance(self.data, bytes)
+        if self.is_checked:
             self.check()
 
     def check(self) -> None:
@@ -61,13 +61,12 @@ class ColumnFile:
 
     def check_range(self, first: int, last: int) -> None:
         """Raise InputError if the bytes from `first` up to, but without, `last` are damaged."""
-        if not self._is_checked and last > first:
+        if not self.is_checked and last > first:
             self.check_blocks(np.arange(first // BLOCK, (last - 1) // BLOCK + 1))
 
     def check_places(self, places: NDArray[np.integer]) -> None:
         """Raise InputError if the values that begin at these places are damaged."""
-        if not self._is_checked:
-            self.check_blocks(places // BLOCK)
+        self.check_blocks(places // BLOCK)
 
     def check_blocks(self, blocks: NDArray[np.integer]) -> None:
         """Compare blocks with their checksums, each once; a file that has become shorter must not be looked at."""
@@ -95,9 +94,9 @@ class Column:
         shape: Shape of its values, of which the first is the number of rows.
     """
 
-    def __init__(self, file: ColumnFile, start: int, dtype: str, shape: Shape):
+    def __init__(self, file: ColumnFile, start: int, dtype: np.dtype[Any], shape: Shape):
         self.file, self.start, self.dtype, self.shape = file, start, dtype, shape
-        self.row = np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=int))
+        self.row = dtype.itemsize * int(np.prod(shape[1:], dtype=int))
         if start + self.row * shape[0] > file.length:
             raise damage(file.path, f"it cannot hold {shape[0]} rows at {start}")
         self.values = np.ndarray(shape, dtype, file.data, start)
@@ -113,11 +112,13 @@ class Column:
         return self.values[first:last]
 
     def at(self, rows: NDArray[np.integer]) -> NDArray[Any]:
-        """Return the rows with these numbers; raise InputError if they are damaged or missing."""
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
-            raise damage(self.file.path, f"rows {rows.min()} to {rows.max()} of {len(self)} are asked for")
-        self.file.check_places(self.start + rows.astype(np.int64) * self.row)
-        return self.values[rows]
+        """Return the rows with these numbers, 0 or more; raise InputError if they are damaged or missing."""
+        if not self.file.is_checked and len(rows) and int(rows.max()) < len(self):
+            self.file.check_places(self.start + rows.astype(np.int64) * self.row)
+        try:
+            return self.values[rows]
+        except IndexError as error:
+            raise damage(self.file.path, f"row {rows.max()} of {len(self)} is asked for") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Column, (self.file, self.start, self.dtype, self.shape)
@@ -167,6 +168,7 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> tuple[dict
     with path.open("w+b") as file:
         for name, values in columns.items():
             file.seek(length)
+            assert BLOCK % values.dtype.itemsize == 0, "a value lies in one block"
             facts[name] = [length, len(values)]
             file.write(np.ascontiguousarray(values).tobytes())
             length = -(-file.tell() // ALIGNED) * ALIGNED
@@ -180,7 +182,7 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> tuple[dict
 
 
 def open_columns(
-    path: Path, facts: Mapping[str, list[int]], size: int, sha256: str, kinds: Mapping[str, tuple[str, Shape]]
+    path: Path, facts: Mapping[str, list[int]], size: int, sha256: str, kinds: Mapping[str, tuple[np.dtype[Any], Shape]]
 ) -> dict[str, Column]:
     """Open a file of columns.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from datamodules.index.contents import images_in_blobs
 from datamodules.index.shard_index import Index
 
 
@@ -22,10 +23,15 @@ def check_consistency(index: Index) -> None:
     for split in index.header.splits:
         index.split(split)
     index.groups(every)
-    source, offset, size = (index.columns[f"blob_{name}"].values for name in ("source", "offset", "bytes"))
+    table = index.columns["blob"].values
+    source, offset, size = (table[name] for name in ("source", "offset", "bytes"))
     if index.blob_count and int(source.max()) >= len(lengths):
         raise index.damage(f"an image is in source {source.max()} of {len(lengths)}")
     in_place = np.array([root.format == "bytes" for root in index.roots])[index.columns["source_root"].values]
+    if (table["images"] != (images := images_in_blobs(counts, index.header.images_per_blob))).any():
+        raise index.damage("a place has another number of images than its class")
+    if (each := index.header.bytes_per_image) and (wrong := np.flatnonzero(size != each * images)).size:
+        raise index.damage(f"an array of images of {each} bytes has {size[wrong[0]]} bytes")
     room = lengths[source] - np.minimum(offset, lengths[source])
     outside = in_place[source] & ((size > room) | (offset > lengths[source]))
     if outside.any():

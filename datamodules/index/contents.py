@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.index.columns import texts, write_columns
-from datamodules.index.header import COLUMNS, FILE, KINDS, OWN, SPLIT, FeatureInfo, Header, Root
+from datamodules.index.header import BLOB, COLUMNS, FILE, KINDS, OWN, SPLIT, FeatureInfo, Header, Root
 from datamodules.reading.preprocess import Preprocess
-from lightning_meta.core import InputError
 
 Column = NDArray[Any]
-LARGEST = 2**32 - 1  # bytes of a blob
 
 
 class Sources(NamedTuple):
@@ -48,6 +46,13 @@ class Blobs(NamedTuple):
     def take(self, order: Column) -> "Blobs":
         """Return the blobs with these numbers."""
         return Blobs(*(column[order] for column in self))
+
+    def table(self, images: Column) -> Column:
+        """Return the blobs as the column of an index, given the number of images in each."""
+        table = np.zeros(len(self.source), BLOB)
+        for name, values in {**self._asdict(), "images": images}.items():
+            table[name] = values
+        return table
 
 
 class Classes(NamedTuple):
@@ -96,18 +101,13 @@ class Contents(NamedTuple):
     def write(self, folder: Path) -> None:
         """Write `index.json` and the columns into a folder; raise InputError if they could not be read again."""
         sources, blobs, classes = self.sources, self.blobs, self.classes
-        if len(blobs.bytes) and int(blobs.bytes.max()) > LARGEST:
-            raise InputError(f"an image of {int(blobs.bytes.max())} bytes cannot be indexed: {LARGEST} is the most")
         count = np.asarray(classes.count, np.int64)
         none = np.zeros(0, "<u4")
         columns: dict[str, Column] = {
             "class_first": _ends(count),
             "class_blob": _ends(-(-count // self.images_per_blob)),
             "class_group": none if classes.group is None else classes.group,
-            "blob_source": blobs.source,
-            "blob_offset": blobs.offset,
-            "blob_bytes": blobs.bytes,
-            "blob_crc32": blobs.crc32,
+            "blob": blobs.table(images_in_blobs(count, self.images_per_blob)),
             "source_root": np.zeros(len(sources.path)) if sources.root is None else sources.root,
             "source_bytes": sources.bytes,
             "source_sha256": np.zeros((0, 32)) if sources.sha256 is None else sources.sha256,
@@ -127,6 +127,15 @@ class Contents(NamedTuple):
         head = (self.title, self.preprocess, self.encoded, self.images_per_blob, self.features, self.roots)
         text = Header(*head, tuple(self.splits), facts, size, checksums).to_json()
         (folder / FILE).write_text(text)
+
+
+def images_in_blobs(counts: Column, most: int) -> Column:
+    """Return the number of images in each blob, given the number in each class and the most per blob."""
+    blobs = -(-counts // most)
+    images = np.full(int(blobs.sum()), most)
+    has_images = counts > 0
+    images[np.cumsum(blobs)[has_images] - 1] = counts[has_images] - (blobs[has_images] - 1) * most
+    return images
 
 
 def _ends(counts: Column) -> Column:

@@ -5,33 +5,44 @@ import json
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from datamodules.index.verification import CONTROL, check_header
 from datamodules.reading.preprocess import Preprocess
 from lightning_meta.core import InputError
 
 FILE, COLUMNS, VERSION = "index.json", "index.columns", 3
 
+# A range of bytes with images of one class: its source, its place there, its CRC-32, and the number of images in it.
+BLOB = np.dtype(
+    {
+        "names": ["source", "offset", "bytes", "crc32", "images"],
+        "formats": ["<u4", "<u8", "<u8", "<u4", "<u4"],
+        "offsets": [0, 8, 16, 24, 4],
+        "itemsize": 32,
+    }
+)
+COUNT, NUMBER, TEXT = np.dtype("<u8"), np.dtype("<u4"), np.dtype("|u1")
+Row = tuple[int, ...]
+
 # For each column the type of its values and the shape of a row.
-KINDS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "class_first": ("<u8", ()),  # images of class i: from class_first[i] up to class_first[i + 1]
-    "class_blob": ("<u8", ()),  # its blobs, in the same way
-    "class_name_end": ("<u8", ()),
-    "class_name": ("|u1", ()),
-    "class_group": ("<u4", ()),  # empty if the classes have no groups
-    "group_name_end": ("<u8", ()),
-    "group_name": ("|u1", ()),
-    "blob_source": ("<u4", ()),
-    "blob_offset": ("<u8", ()),
-    "blob_bytes": ("<u4", ()),
-    "blob_crc32": ("<u4", ()),
-    "source_path_end": ("<u8", ()),
-    "source_path": ("|u1", ()),
-    "source_root": ("|u1", ()),
-    "source_bytes": ("<u8", ()),
-    "source_sha256": ("|u1", (32,)),  # empty if the sources were not read as a whole
-    "same": ("<u4", (2,)),
+KINDS: dict[str, tuple[np.dtype[Any], Row]] = {
+    "class_first": (COUNT, ()),  # images of class i: from class_first[i] up to class_first[i + 1]
+    "class_blob": (COUNT, ()),  # its blobs, in the same way
+    "class_name_end": (COUNT, ()),
+    "class_name": (TEXT, ()),
+    "class_group": (NUMBER, ()),  # empty if the classes have no groups
+    "group_name_end": (COUNT, ()),
+    "group_name": (TEXT, ()),
+    "blob": (BLOB, ()),
+    "source_path_end": (COUNT, ()),
+    "source_path": (TEXT, ()),
+    "source_root": (TEXT, ()),
+    "source_bytes": (COUNT, ()),
+    "source_sha256": (TEXT, (32,)),  # empty if the sources were not read as a whole
+    "same": (NUMBER, (2,)),
 }
-SPLIT = ("<u4", ())  # the classes of a split: columns split_0, split_1, ...
+SPLIT = (NUMBER, ())  # the classes of a split: columns split_0, split_1, ...
 
 
 class FeatureInfo(NamedTuple):
@@ -91,7 +102,7 @@ class Header(NamedTuple):
         return 0 if self.encoded else math.prod(self.preprocess.shape)
 
     @property
-    def kinds(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def kinds(self) -> dict[str, tuple[np.dtype[Any], Row]]:
         """For each column of this index the type of its values and the shape of a row."""
         return KINDS | {f"split_{number}": SPLIT for number in range(len(self.splits))}
 

@@ -22,6 +22,7 @@ from datamodules.index.verification import BESIDE, OUTSIDE, is_text
 from lightning_meta.core import InputError
 
 Numbers = NDArray[np.integer]
+KEPT = 4096  # sources that are kept in memory
 
 
 class Source(NamedTuple):
@@ -43,6 +44,7 @@ class Blob(NamedTuple):
     offset: int
     bytes: int
     crc32: int
+    images: int
 
 
 class Record(NamedTuple):
@@ -78,11 +80,12 @@ class Index:
         self.title, self.preprocess, self.encoded = header.title, header.preprocess, header.encoded
         self.features, self.roots = header.features, header.roots
         self.columns = columns
-        self._first, self._blob = columns["class_first"], columns["class_blob"]
+        self._first, self._blob, self._table = columns["class_first"], columns["class_blob"], columns["blob"]
         self._names = Texts(columns["class_name_end"], columns["class_name"])
         self._group_names = Texts(columns["group_name_end"], columns["group_name"])
         self._paths = Texts(columns["source_path_end"], columns["source_path"])
         self._pairs: Numbers | None = None
+        self._sources: dict[int, Source] = {}
         self.records: Sequence[Record] = _Sequence(len(self._first) - 1, self.record)
         self.sources: Sequence[Source] = _Sequence(len(self._paths), self.source)
         self.splits: Mapping[str, Numbers] = _Splits(self)
@@ -126,39 +129,51 @@ class Index:
             raise self.damage(f"a class has {counts.min()} images")
         return counts
 
-    def blobs(self, record: int) -> tuple[int, int]:
+    def blob_range(self, record: int) -> tuple[int, int]:
         """Return the number of the first blob of a class, and the number after that of the last."""
         first, last = self._blob.between(record, record + 2).tolist()
-        if not first <= last <= len(self.columns["blob_source"]) or last - first != -(
+        if not first <= last <= self.blob_count or last - first != -(
             -self.count(record) // self.header.images_per_blob
         ):
             raise self.damage(f"class {self.name(record)} has {last - first} places for {self.count(record)} images")
         return first, last
 
-    def blob(self, number: int, images: int = 1) -> Blob:
-        """Return a blob that holds this number of images."""
-        source, offset, length, crc32 = (
-            self.columns[f"blob_{name}"].between(number, number + 1).item()
-            for name in ("source", "offset", "bytes", "crc32")
-        )
-        if (each := self.header.bytes_per_image) and length != images * each:
-            raise self.damage(f"{images} images of {each} bytes lie in {length} bytes")
-        return Blob(source, offset, length, crc32)
+    def blobs(self, record: int, which: Numbers) -> Numbers:
+        """Return the numbers of the blobs that hold these images of a class."""
+        first, _ = self.blob_range(record)
+        return first + which // self.header.images_per_blob
+
+    def blob_table(self, numbers: Numbers) -> list[Blob]:
+        """Return the blobs with these numbers."""
+        return [Blob(*row) for row in self._table.at(numbers).tolist()]
 
     def check_place(self, blob: Blob) -> None:
         """Raise InputError if a blob lies outside of its source."""
         source = self.source(blob.source)
         if self.roots[source.root].format == "bytes" and blob.offset + blob.bytes > source.bytes:
             raise self.damage(f"an image lies outside of {source.path}")
+        if (each := self.header.bytes_per_image) and blob.bytes != blob.images * each:
+            raise self.damage(f"{blob.images} images of {each} bytes lie in {blob.bytes} bytes")
+
+    @property
+    def is_written(self) -> bool:
+        """True if the sources are shards that were written with this index, whose checksums are known."""
+        return len(self.columns["source_sha256"]) > 0
+
+    @property
+    def source_bytes(self) -> int:
+        """The length of all sources in bytes."""
+        lengths = self.columns["source_bytes"]
+        return int(lengths.between(0, len(lengths)).sum())
 
     @property
     def blob_count(self) -> int:
         """The number of blobs."""
-        return len(self.columns["blob_source"])
+        return len(self._table)
 
     def blob_sources(self) -> Numbers:
         """Return the number of the source of every blob, int64 [blobs]."""
-        return self.columns["blob_source"].between(0, self.blob_count).astype(np.int64)
+        return self._table.between(0, self.blob_count)["source"].astype(np.int64)
 
     def record_of(self, blob: int) -> int:
         """Return the number of the class of a blob."""
@@ -170,18 +185,15 @@ class Index:
         ends = self._blob.between(0, len(self._blob))
         return np.unique(np.searchsorted(ends, np.flatnonzero(self.blob_sources() == source), "right") - 1)
 
-    def images_in(self, record: int, blob: int) -> int:
-        """Return the number of images in blob number `blob` of a class, counted from 0."""
-        return min(self.header.images_per_blob, self.count(record) - blob * self.header.images_per_blob)
-
     def record(self, number: int) -> Record:
         """Return what the index says of a class."""
-        first, last = self.blobs(number)
-        blobs = tuple(self.blob(blob, self.images_in(number, blob - first)) for blob in range(first, last))
-        return Record(self.name(number), self.count(number), blobs)
+        blobs = self.blob_table(np.arange(*self.blob_range(number)))
+        return Record(self.name(number), self.count(number), tuple(blobs))
 
     def source(self, number: int) -> Source:
         """Return what the index says of a source; raise InputError if it lies outside of its root."""
+        if number in self._sources:
+            return self._sources[number]
         if not 0 <= number < len(self._paths):
             raise self.damage(f"an image is in source {number} of {len(self._paths)}")
         path, root = self._paths[number], self.columns["source_root"].between(number, number + 1).item()
@@ -191,12 +203,15 @@ class Index:
             raise self.damage(f"a source is at {path!r}, not below its own folder")
         sha256 = self.columns["source_sha256"]
         digest = sha256.between(number, number + 1).tobytes().hex() if len(sha256) else None
-        return Source(root, path, self.columns["source_bytes"].between(number, number + 1).item(), digest)
+        if len(self._sources) >= KEPT:
+            self._sources.clear()
+        source = Source(root, path, self.columns["source_bytes"].between(number, number + 1).item(), digest)
+        return self._sources.setdefault(number, source)
 
     def sources_of(self, records: Numbers) -> Numbers:
         """Return for each of these classes the source in which it begins."""
         first = self._blob.at(records).astype(np.int64)
-        return self.columns["blob_source"].at(first).astype(np.int64)
+        return self._table.at(first)["source"].astype(np.int64)
 
     def groups(self, records: Numbers) -> Numbers | None:
         """Return the number of the group of each of these classes, or None if the classes have no groups."""
@@ -232,9 +247,9 @@ class Index:
     def _check_sizes(self) -> None:
         """Raise InputError if columns that belong together are of different lengths."""
         sizes = {name: len(column) for name, column in self.columns.items()}
-        classes, blobs, sources = sizes["class_first"] - 1, sizes["blob_source"], sizes["source_bytes"]
+        classes, sources = sizes["class_first"] - 1, sizes["source_bytes"]
         expected = {"class_blob": classes + 1, "class_name_end": classes + 1, "source_path_end": sources + 1}
-        expected |= {"source_root": sources} | {f"blob_{name}": blobs for name in ("offset", "bytes", "crc32")}
+        expected |= {"source_root": sources}
         optional = {"class_group": classes, "source_sha256": sources}
         wrong = [name for name, size in expected.items() if sizes[name] != size]
         wrong += [name for name, size in optional.items() if sizes[name] not in (0, size)]

@@ -24,8 +24,13 @@ def upright(image: Image.Image) -> Image.Image:
     Pillow's `exif_transpose` would also parse and rewrite every other tag, and fail on a faulty one.
     """
     image.load()  # a PNG's metadata may come after its pixels
-    turn = TURNS.get(_in_exif(_exif(image)) or _in_xmp(image) or 1)
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Return how an image has to be turned as its EXIF or XMP metadata say; None if it stands upright."""
+    return TURNS.get(_in_exif(_exif(image)) or _in_xmp(image) or 1)
 
 
 def _exif(image: Image.Image) -> bytes:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from datamodules.reading.damage import DamageError
 from datamodules.reading.image_files import read_bytes
 from datamodules.reading.image_metadata import without_metadata
-from datamodules.reading.orientation import upright
+from datamodules.reading.orientation import turn_of, upright
 from lightning_meta.core import InputError
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # other formats are refused: EPS, for example, is a program
@@ -76,6 +77,11 @@ class Preprocess(NamedTuple):
 
     def decoded(self, data: bytes) -> NDArray[np.uint8]:
         """Decode the content of an image file to uint8 [channels, size, size]."""
+        if (pixels := decoded_jpeg(data)) is not None:
+            if self.channels == 3 and pixels.shape == (self.size, self.size, 3):
+                values = pixels.transpose(2, 0, 1)
+                return 255 - values if self.invert else values
+            return self.array(Image.fromarray(pixels))
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return self.array(image)
 
@@ -86,6 +92,36 @@ class Preprocess(NamedTuple):
             image = ImageOps.fit(image, (self.size, self.size), Image.Resampling.LANCZOS)
         values = np.asarray(image).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
         return 255 - values if self.invert else values
+
+
+def decoded_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+    """Decode a JPEG file several times as fast as Pillow, to the same values, and turn it upright.
+
+    Both use libjpeg-turbo; Pillow feeds it piece by piece.
+
+    Args:
+        data: The content of the file.
+
+    Returns:
+        The image, [height, width, 3] or, if it is grey, [height, width]; None if it is of another format or colour space, so
+        large that Pillow warns of it, or perhaps damaged, which Pillow has to judge.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        kind = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}.get(colours)
+        if kind is None or int(height) * int(width) > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        pixels = simplejpeg.decode_jpeg(data, kind)
+    except ValueError:
+        return None
+    pixels = pixels.squeeze(-1) if kind == "GRAY" else pixels
+    if b"Exif\0" not in data and b"tiff:Orientation" not in data:
+        return pixels
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        turn = turn_of(image)
+    return pixels if turn is None else np.asarray(Image.fromarray(pixels).transpose(turn))
 
 
 def opaque(image: Image.Image) -> Image.Image:

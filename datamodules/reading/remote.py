@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,42 @@ def fetch(url: str, target: Path) -> None:
         storage.get_file(path, str(target))
 
     persist(copy, f"cannot copy {url} here")
+
+
+def fetch_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Return ranges of bytes of files, many of them fetched at a time.
+
+    Args:
+        ranges: For each the URL, and the bytes from the first up to, but without, the last.
+
+    Raises:
+        DamageError: If a file is missing, or shorter than the range.
+        InputError: If it cannot be reached after all tries, or the server does not give parts of files.
+    """
+    fetched: dict[tuple[str, int, int], bytes] = {}
+
+    def rest() -> None:
+        missing = [one for one in ranges if one not in fetched]
+        storage, paths = _storage(missing[0][0])[0], [_storage(url)[1] for url, _, _ in missing]
+        starts, ends = [first for _, first, _ in missing], [last for _, _, last in missing]
+        came = storage.cat_ranges(paths, starts, ends, on_error="return")
+        fetched.update({one: data for one, data in zip(missing, came, strict=True) if isinstance(data, bytes)})
+        for failed in came:
+            if isinstance(failed, BaseException):
+                raise failed
+
+    persist(rest, f"cannot read {ranges[0][0]}")
+    for (url, first, last), data in ((one, fetched[one]) for one in ranges):
+        if len(data) > last - first:
+            raise InputError(
+                f"{url} came whole, where {last - first} bytes of it were asked for: the server does not give parts of files."
+                " Let the cache hold the whole set (data.cache_gigabytes), or serve it by another server"
+            )
+        if len(data) < last - first:
+            raise DamageError(
+                f"{url} ends before byte {last}: it is truncated, or belongs to another version of the set"
+            )
+    return [fetched[one] for one in ranges]
 
 
 def read(url: str) -> bytes:

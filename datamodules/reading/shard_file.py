@@ -5,10 +5,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from datamodules.reading.damage import DamageError
 from lightning_meta.core import InputError
@@ -25,15 +21,17 @@ class ShardFile:
     Args:
         path: The file.
         size: Its length in bytes, according to the index.
+        writable: Whether it can be written to, as a copy of ranges is.
 
     Raises:
         DamageError: If the file has another length.
         OSError: If it cannot be opened.
     """
 
-    def __init__(self, path: Path, size: int):
+    def __init__(self, path: Path, size: int, writable: bool = False):
         self.path = path
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # do not wait for the writer of a pipe
+        mode = os.O_RDWR if writable else os.O_RDONLY
+        self.number = os.open(path, mode | os.O_CLOEXEC | os.O_NONBLOCK)  # do not wait for the writer of a pipe
         if (length := os.fstat(self.number).st_size) != size:
             raise DamageError(f"shard {path} is {length} bytes long; the index says {size} bytes. {REMEDY}")
 
@@ -51,16 +49,16 @@ class ShardFile:
             raise DamageError(f"shard {self.path} has become shorter while it was read. {REMEDY}")
         return data
 
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes from `offset` on; raise OSError if the disk is full or fails."""
+        while data:
+            written = os.pwrite(self.number, data, offset)
+            offset, data = offset + written, data[written:]
+
     def pieces(self, offset: int, size: int) -> Iterator[bytes]:
         """Yield `size` bytes from `offset` on in pieces that fit into memory."""
         for start in range(offset, offset + size, PIECE):
             yield self.read(start, min(PIECE, offset + size - start))
-
-    def read_rows(self, offset: int, which: NDArray[np.integer], out: NDArray[Any]) -> None:
-        """Read some of the rows that follow one another from `offset` on, those numbered `which`, into the rows of `out`."""
-        size = out[0].nbytes
-        for row, number in zip(out, which.tolist(), strict=True):
-            self.read_into(offset + size * number, memoryview(row).cast("B"))
 
     def read_into(self, offset: int, out: memoryview) -> None:
         """Fill `out` with the bytes from `offset` on; raise DamageError if the file is shorter, InputError if it fails."""

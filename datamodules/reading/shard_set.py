@@ -1,6 +1,8 @@
 """Reading of a set of images in place: any image of any class, by its place in a tar or another file."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -12,24 +14,25 @@ from datamodules.index.opening import is_remote, read_index
 from datamodules.index.shard_index import Blob
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
+from datamodules.reading.ranges import Ranges
 from datamodules.reading.shard_file import REMEDY, ShardFile
-from datamodules.reading.stores import Copies, Folder, Store
+from datamodules.reading.stores import ByteRange, Copies, Folder, Store
 from datamodules.reading.verify import verify
 from lightning_meta.core import InputError
 
 OnError = Literal["raise", "skip"]
 Images = NDArray[Any]  # uint8; float32 for a set of features
-SMALL = 2**17  # bytes up to which an array is read whole, which is faster than row by row
 EARLY = 1024  # local sources up to which their lengths are looked at when the set is opened
 
 
 class ShardSet:
     """A set of images that is open for reading: classes in a folder or at any fsspec URL (http, https, s3, ...).
 
-    Files of this machine are read in place, with at most 64 open at a time; a remote shard is first copied whole into the
-    cache. Opening the set reads no image, whatever its size; it looks at the lengths of the files only if there are no more
-    than 1,024 of them, so that a missing one is noticed early. The checksum of an image, or of an array of images, is
-    checked when it is first read.
+    Files of this machine are read in place, with at most 64 open at a time. Of a remote set that fits into the cache, whole
+    shards are copied there; of a larger one, only the ranges of bytes that hold the images that are asked for. Opening the
+    set reads no image, whatever its size; it looks at the lengths of the files only if there are no more than 1,024 of them,
+    so that a missing one is noticed early. The checksum of an image, or of some images of an array, is checked when it is
+    first read.
 
     Example:
         shards = ShardSet("shards/glyphs")
@@ -82,13 +85,12 @@ class ShardSet:
         features = self.index.features
         return ("<f4", (features.size,)) if features else ("u1", self.index.preprocess.shape)
 
-    def images(self, record: int, which: NDArray[np.integer], out: Images | None = None) -> Images:
+    def images(self, record: int, which: NDArray[np.integer]) -> Images:
         """Read some images of a class.
 
         Args:
             record: The number of the class, as in `index.splits`.
             which: Numbers of images within the class, from 0 to `count(record) - 1`.
-            out: Array to read into, of the shape and type that is returned; by default a new one.
 
         Returns:
             uint8 images [len(which), channels, size, size]; for a set of features, float32 [len(which), size].
@@ -96,31 +98,44 @@ class ShardSet:
         Raises:
             DamageError: If the class is damaged.
         """
-        index, preprocess = self.index, self.index.preprocess
         kind, shape = self.kind
-        if out is None:
-            out = np.empty((len(which), *shape), kind)
-        first, _ = index.blobs(record)
-        if index.encoded:
-            for place, image in zip(out, which.tolist(), strict=True):
-                blob, file = self._checked(record, first + image, 1)
-                place[:] = preprocess(
-                    file.read(blob.offset, blob.bytes), f"of class {index.name(record)} in {file.path}"
-                )
-            return out
-        for number in np.unique(places := which // index.header.images_per_blob).tolist():
-            here = places == number
-            blob, file = self._checked(record, first + number, images := index.images_in(record, number))
-            rows = which[here] - number * index.header.images_per_blob
-            if blob.bytes <= SMALL:
-                out[here] = np.frombuffer(file.read(blob.offset, blob.bytes), kind).reshape(images, *shape)[rows]
-            elif here.all():
-                file.read_rows(blob.offset, rows, out)
+        images = np.empty((len(which), *shape), kind)
+        self.read_images(record, which, images)
+        return images
+
+    def read_images(self, record: int, which: NDArray[np.integer], out: Iterable[Images]) -> None:
+        """Read some images of a class as `images` does, each into the next array of `out`."""
+        index, (kind, shape) = self.index, self.kind
+        per_blob, array, last = index.header.images_per_blob, np.empty(0), -1
+        numbers = index.blobs(record, which)
+        wanted = zip(which.tolist(), numbers.tolist(), index.blob_table(numbers), out, strict=True)
+        for image, number, blob, place in wanted:
+            if index.encoded:
+                data = self._bytes(record, number, blob)
+                place[...] = index.preprocess(data, f"of class {index.name(record)} in {self.where(blob.source)}")
+            elif per_blob == 1 and self._intact[number]:
+                self.open(blob.source).read_into(blob.offset, place.view(np.uint8).reshape(-1).data)
             else:
-                part = np.empty((len(rows), *shape), kind)
-                file.read_rows(blob.offset, rows, part)
-                out[here] = part
-        return out
+                if number != last:
+                    array, last = np.frombuffer(self._bytes(record, number, blob), kind).reshape(-1, *shape), number
+                place[...] = array[image % per_blob]
+
+    def prefetch(self, wanted: Iterable[tuple[int, NDArray[np.integer]]]) -> None:
+        """Fetch images that will be read next, several at a time, if the set is remote and read by ranges.
+
+        Args:
+            wanted: Numbers of classes, and of the images of each.
+        """
+        if all(store.is_lasting for store in self.stores):
+            return
+        places: dict[int, list[ByteRange]] = {}
+        for record, which in wanted:
+            for blob in self.index.blob_table(np.unique(self.index.blobs(record, which))):
+                source = self.index.source(blob.source)
+                places.setdefault(source.root, []).append(ByteRange(source, *blob[1:4]))
+        for root, needed in places.items():
+            with suppress(DamageError):  # it is raised, or counted, when the image itself is read
+                self.stores[root].prefetch(needed)
 
     def verify(self) -> list[str]:
         """Read everything and compare it with the index; return a line for every damaged class or shard."""
@@ -151,19 +166,20 @@ class ShardSet:
             self._lost[number] = str(error)
             raise
 
+    def describe(self) -> str:
+        """Return a line about where the images are read from."""
+        size, sources = self.index.source_bytes / 1e9, len(self.index.sources)
+        where = f"{sources} files of {self.root}, {size:.3g} GB"
+        if all(isinstance(store, Folder) for store in self.stores):
+            return f"reads {where}, in place"
+        assert self.cache
+        how = "by ranges of bytes" if any(isinstance(store, Ranges) for store in self.stores) else "copied whole once"
+        return f"reads {where}, {how}; the cache of {self.cache.bytes / 1e9:.3g} GB is {self.cache.folder}"
+
     def where(self, number: int) -> str:
         """Return the path or URL of a source."""
         source = self.index.source(number)
         return self.stores[source.root].where(source)
-
-    def is_intact(self, blob: Blob) -> bool:
-        """Return whether the checksum of an image or array is right. A damaged copy of a remote shard is fetched again."""
-        if self.open(blob.source).crc32(blob.offset, blob.bytes) == blob.crc32:
-            return True
-        source = self.index.source(blob.source)
-        if not self.stores[source.root].discard(source):
-            return False
-        return self.open(blob.source).crc32(blob.offset, blob.bytes) == blob.crc32
 
     def damage(self, record: int, blob: Blob) -> DamageError:
         """Return the error that a class is damaged."""
@@ -172,22 +188,45 @@ class ShardSet:
             f" {REMEDY}"
         )
 
-    def _checked(self, record: int, number: int, images: int) -> tuple[Blob, ShardFile]:
-        """Return a blob whose checksum is right, and its source."""
-        blob = self.index.blob(number, images)
-        if not self._intact[number]:
-            self.index.check_place(blob)
-            if not self.is_intact(blob):
-                raise self.damage(record, blob)
-            self._intact[number] = True
-        return blob, self.open(blob.source)
+    def read(self, record: int, number: int, blob: Blob) -> bytes:
+        """Return the bytes of a blob whose checksum is right, after fetching a damaged copy of them again.
+
+        Args:
+            record: The number of its class, for messages.
+            number: The number of the blob in the index.
+            blob: The blob.
+
+        Raises:
+            DamageError: If it is damaged.
+        """
+        source = self.index.source(blob.source)
+        self.index.check_place(blob)
+        for is_last in (False, True):
+            data = self.open(blob.source).read(blob.offset, blob.bytes)
+            if zlib.crc32(data) == blob.crc32:
+                self._intact[number] = self.stores[source.root].is_lasting
+                return data
+            if is_last or not self.stores[source.root].refresh([ByteRange(source, *blob[1:4])]):
+                break
+        raise self.damage(record, blob)
+
+    def _bytes(self, record: int, number: int, blob: Blob) -> bytes:
+        """Return the bytes of a blob, checked when they are first read."""
+        if self._intact[number]:
+            return self.open(blob.source).read(blob.offset, blob.bytes)
+        return self.read(record, number, blob)
 
     def _store(self, root: Root, places: dict[str, str]) -> Store:
         """Return what reads the sources below a root."""
         place = places.get(root.name, "") if root.name else self.root
         if is_remote(place):
-            return Copies(place.rstrip("/"), self.cache or ShardCache())
+            cache = self.cache or ShardCache()
+            return (Copies if self._fits(cache) else Ranges)(place.rstrip("/"), cache)
         return Folder(place.rstrip("/") or "/", own=not root.name)
+
+    def _fits(self, cache: ShardCache) -> bool:
+        """Return whether all sources can be copied whole into the cache, so that each is fetched once."""
+        return self.index.is_written and self.index.source_bytes <= cache.bytes
 
     def _check_roots(self, given: set[str]) -> None:
         """Raise InputError unless every root of the index is given, and no other."""

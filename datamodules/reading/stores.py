@@ -1,7 +1,9 @@
 """Places that the sources of a set are read from: a folder, or a URL whose files are copied here."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datamodules.index.shard_index import Source
 from datamodules.index.verification import check_link
@@ -11,6 +13,15 @@ from datamodules.reading.shard_file import REMEDY, ShardFile
 from lightning_meta.core import InputError
 
 OPEN = 64  # local files of a set that are open at a time; the usual limit of a process is 1,024 files, or 256
+
+
+class ByteRange(NamedTuple):
+    """A range of bytes in a source, with the CRC-32 that the index says it has."""
+
+    source: Source
+    offset: int
+    bytes: int
+    crc32: int
 
 
 class Store(ABC):
@@ -29,9 +40,14 @@ class Store(ABC):
     def where(self, source: Source) -> str:
         """Return the path or URL of a source, for messages."""
 
-    def discard(self, source: Source) -> bool:  # noqa: ARG002  the default keeps no copies
-        """Remove the local copy of a source, which is damaged; return False if there are no copies."""
+    is_lasting: bool = True  # whether bytes that were read once stay the same for as long as the set is open
+
+    def refresh(self, places: Sequence[ByteRange]) -> bool:  # noqa: ARG002  the default keeps no copies
+        """Fetch bytes again whose local copy is missing or damaged; return False if there are no copies."""
         return False
+
+    def prefetch(self, places: Sequence[ByteRange]) -> None:
+        """Fetch bytes that will be read next, several ranges at a time."""
 
 
 class Folder(Store):
@@ -90,9 +106,9 @@ class Copies(Store):
     def open(self, source: Source) -> ShardFile:
         file = self._files.pop(source, None)
         if file is None:
-            while len(self._files) >= self.cache.shards:
+            while len(self._files) >= OPEN:
                 self._files.pop(next(iter(self._files)))
-            file = self.cache.open(self.where(source), source, in_use=list(self._files))
+            file = self.cache.open(self.where(source), source, in_use=self._files)
         else:
             file.touch()
         self._files[source] = file
@@ -101,9 +117,10 @@ class Copies(Store):
     def where(self, source: Source) -> str:
         return f"{self.url}/{source.path}"
 
-    def discard(self, source: Source) -> bool:
-        self._files.pop(source, None)
-        self.cache.discard(source)
+    def refresh(self, places: Sequence[ByteRange]) -> bool:
+        for source in {place.source for place in places}:
+            self._files.pop(source, None)
+            self.cache.discard(source)
         return True
 
     def __getstate__(self) -> dict[str, object]:

@@ -16,9 +16,6 @@ class Passes:
         shards: Shard set that holds the records.
         records: Numbers of the records to read.
         labels: Class number of each record.
-        shard_of: Number of the shard in which each record begins.
-        window: Number of shards whose images are mixed at a time: all shards of a local set, or as many as the cache of a
-            remote one holds. The shards too come in an order drawn anew for each pass.
     """
 
     def __init__(
@@ -26,25 +23,24 @@ class Passes:
         shards: ShardSet,
         records: NDArray[np.integer],
         labels: NDArray[np.integer],
-        shard_of: NDArray[np.integer],
-        window: int,
     ):
         counts = shards.index.counts(records)
         if not counts.sum():
             raise InputError(
                 f"{shards.root} has no images to read: all its classes are damaged, or it has none of this split"
             )
-        self.shards, self.window = shards, window
+        self.shards = shards
         self.class_of = np.repeat(np.arange(len(records)), counts)  # by image, in the order of the records
         self.number = np.arange(len(self.class_of)) - np.repeat(counts.cumsum() - counts, counts)  # within its class
-        self.records, self.labels, self.shard_of = records, labels, shard_of
+        self.records, self.labels, self.shard_of = records, labels, shards.index.sources_of(records)
         self._order: tuple[Key, NDArray[np.integer]] | None = None
 
     def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
         """The n images of flat batch number `key.index` of an epoch, and their class numbers [n]."""
-        images, labels = zip(
-            *(self._whole(key, place) for place in range(key.index * n, (key.index + 1) * n)), strict=True
-        )
+        places = range(key.index * n, (key.index + 1) * n)
+        images_to_come = [self._at(key, place) for place in places]
+        self.shards.prefetch((int(self.records[self.class_of[i]]), self.number[i : i + 1]) for i in images_to_come)
+        images, labels = zip(*(self._whole(key, place) for place in places), strict=True)
         return np.concatenate(images), np.array(labels)
 
     def _whole(self, key: Key, place: int) -> tuple[Images, int]:
@@ -73,7 +69,13 @@ class Passes:
         """The images of pass number `key.index` of an epoch, in their order."""
         rng = key.rng("flat")
         shards = rng.permutation(np.unique(self.shard_of))
-        block_of_shard = dict(zip(shards.tolist(), (np.arange(len(shards)) // self.window).tolist(), strict=True))
-        block = np.array([block_of_shard[shard] for shard in self.shard_of.tolist()])[self.class_of]
+        block_of_shard = np.zeros(int(shards.max()) + 1, int)
+        block_of_shard[shards] = np.arange(len(shards)) // self._mixed(len(shards))
+        block = block_of_shard[self.shard_of][self.class_of]
         order = rng.permutation(len(block))
         return order[np.argsort(block[order], kind="stable")]
+
+    def _mixed(self, shards: int) -> int:
+        """Return the number of shards whose images are mixed at a time: all, or as many as the cache of a remote set holds."""
+        cache, size = self.shards.cache, self.shards.index.source_bytes
+        return shards if cache is None or size <= cache.bytes else max(1, shards * cache.bytes // size)

@@ -24,50 +24,36 @@ class ImageTasks(Tasks):
 
     Support examples come in random order, queries class by class.
 
-    If the split has more shards than the cache of a remote set holds, the classes come from a window of one shard fewer
-    than that, in an order drawn anew each epoch; the window moves on by one shard every `window_episodes` episodes. An
-    epoch of `window_episodes` times the number of the split's shards gives every class the same chance.
-
     Args:
-        shards: The shard set to draw from.
-        window_episodes: Episodes after which the window moves on by one shard.
+        shards: The set to draw from.
     """
 
-    def __init__(self, shards: ShardSet, window_episodes: int = 200):
-        self.shards, self.window_episodes = shards, window_episodes
+    def __init__(self, shards: ShardSet):
+        self.shards = shards
         # Damage that is detected later must not change the sequence, so this is a copy.
         self._damaged = shards.damaged.numpy().copy()
-        self._pools: dict[str, _Pool] = {}
+        self._classes: dict[str, NDArray[np.integer]] = {}
         self._trained: dict[str, torch.Tensor] = {}
         self._passes: dict[str, Passes] = {}
-        self._window: tuple[Key, NDArray[np.integer]] | None = None
 
     def check(self, split: str, size: EpisodeSize) -> None:
         ways, shots, queries = size.largest()
-        pool = self._pool(split)
-        if ways > len(pool.records):
-            sizes = {name: len(self._pool(name).records) for name in self.shards.index.splits}
+        classes = self.classes(split)
+        if ways > len(classes):
+            sizes = {name: len(self.classes(name)) for name in self.shards.index.splits}
             listed = ", ".join(f"{name} {count}" for name, count in sizes.items())
             raise InputError(
                 f"{ways} ways were asked of split {split!r} of {self.shards.root}, which has"
-                f" {len(pool.records)} classes to draw from: ask for {len(pool.records)} ways or fewer"
+                f" {len(classes)} classes to draw from: ask for {len(classes)} ways or fewer"
                 f"{f' ({report})' if (report := self.report()) else ''}. {min(sizes.values())} or fewer suit every split"
                 f" ({listed}); ways sets those of training, eval_ways those of validation and test"
             )
         needed = shots + queries
-        smallest = int(pool.records[np.argmin(self.shards.index.counts(pool.records))])
+        smallest = int(classes[np.argmin(self.shards.index.counts(classes))])
         if needed > (count := self.shards.count(smallest)):
             raise InputError(
                 f"{shots} shots and {queries} queries need {needed} images per class, but class"
                 f" {self.shards.index.name(smallest)!r} of split {split!r} has {count}: ask for {count} or fewer in all"
-            )
-        if pool.shard_of is None or not pool.window:
-            return
-        fewest = int(np.sort(np.bincount(pool.shard_of)[pool.shards])[: pool.window].sum())
-        if ways > fewest:
-            raise InputError(
-                f"{ways} ways were asked, but a window of {pool.window} shards may hold only {fewest} classes:"
-                " let the cache hold more shards (cache_shards)"
             )
 
     def draw(self, key: Key, ways: int, shots: int, queries: int) -> Episode:
@@ -78,16 +64,16 @@ class ImageTasks(Tasks):
         support = np.empty((len(keys), ways * shots, *shape), kind)
         query = np.empty((len(keys), ways * queries, *shape), kind)
         support_y = np.empty((len(keys), ways * shots), np.int64)
-        class_images = np.empty((shots + queries, *shape), kind)
-        for task, key in enumerate(keys):
-            plan = self.plan(key, ways, shots, queries)
+        plans = [self.plan(key, ways, shots, queries) for key in keys]
+        self.shards.prefetch(pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
+        for task, plan in enumerate(plans):
             # A learner that reads the support set in sequence must not see a pattern in its order.
             place = np.argsort(plan.order).reshape(ways, shots)
             support_y[task] = plan.order // shots
-            for label in range(ways):
-                self._read(plan, label, class_images)
-                support[task, place[label]] = class_images[:shots]
-                query[task, label * queries : (label + 1) * queries] = class_images[shots:]
+            of_support, of_query = list(support[task]), list(query[task])
+            for label, places in enumerate(place.tolist()):
+                out = [of_support[place] for place in places] + of_query[label * queries : (label + 1) * queries]
+                self._read(plan, label, out)
         query_y = torch.arange(ways).repeat_interleave(queries).expand(len(keys), -1).clone()
         return Episode(
             Examples(torch.from_numpy(support), torch.from_numpy(support_y)), Examples(torch.from_numpy(query), query_y)
@@ -97,26 +83,22 @@ class ImageTasks(Tasks):
         plan, (kind, shape) = self.plan(key, ways, shots, queries), self.shards.kind
         class_images = np.empty((shots + queries, *shape), kind)
         for label in range(ways):
-            self._read(plan, label, class_images)  # another class may come in place of a damaged one
+            self._read(plan, label, list(class_images))  # another class may come in place of a damaged one
         return [self.shards.index.name(record) for record in plan.records]
 
     def plan(self, key: Key, ways: int, shots: int, queries: int) -> "Plan":
         """Draw the classes of a task, the images of each, and the order of the support set."""
-        rng, classes = key.rng(), self.classes(key)
+        rng, classes = key.rng(), self.classes(key.split)
         records: list[int] = rng.choice(classes, ways, replace=False).tolist()
-        images = [self._some(rng, record, shots + queries) for record in records]
+        counts = self.shards.index.counts(np.array(records)).tolist()
+        images = [_some(rng, count, shots + queries) for count in counts]
         return Plan(records, images, rng.permutation(ways * shots), classes, rng, [])
 
-    def _some(self, rng: np.random.Generator, record: int, n: int) -> NDArray[np.integer]:
-        """Draw n images of a class."""
-        count = self.shards.count(record)
-        return rng.permutation(count)[:n] if count <= MANY else rng.choice(count, n, replace=False)
-
-    def _read(self, plan: "Plan", label: int, out: Images) -> None:
+    def _read(self, plan: "Plan", label: int, out: Sequence[Images]) -> None:
         """Read the images of a class of a task, or of another class in place of a damaged one (on_error: skip)."""
         while True:
             try:
-                self.shards.images(plan.records[label], plan.images[label], out)
+                self.shards.read_images(plan.records[label], plan.images[label], out)
                 return
             except DamageError:
                 if self.shards.on_error == "raise":
@@ -124,30 +106,23 @@ class ImageTasks(Tasks):
                 self.shards.forget(plan.records[label])
                 plan.tried.append(plan.records[label])
                 plan.records[label] = self._another(plan.rng, plan.classes, [*plan.records, *plan.tried])
-                plan.images[label] = self._some(plan.rng, plan.records[label], len(out))
+                plan.images[label] = _some(plan.rng, self.shards.count(plan.records[label]), len(out))
 
     def draw_flat(self, key: Key, n: int) -> Episode:
         """Draw images from passes over the split, each image once per pass (see `datamodules.sampling.flat`)."""
         if key.split not in self._passes:
-            pool = self._pool(key.split)
+            classes = self.classes(key.split)
             labels = np.flatnonzero(~self._damaged[self.shards.index.split(key.split)])
-            shard_of = self.shards.index.sources_of(pool.records)
-            window = self.shards.cache.shards if self.shards.cache else len(self.shards.index.sources)
-            self._passes[key.split] = Passes(self.shards, pool.records, labels, shard_of, window)
+            self._passes[key.split] = Passes(self.shards, classes, labels)
         images, labels = self._passes[key.split].read(key, n)
         return flat_batch(Examples(torch.from_numpy(images).unsqueeze(0), torch.from_numpy(labels).unsqueeze(0)))
 
-    def classes(self, key: Key) -> NDArray[np.integer]:
-        """Return the numbers of the records that an episode may draw from."""
-        pool = self._pool(key.split)
-        if pool.shard_of is None or not pool.window:
-            return pool.records
-        place = key._replace(index=key.index // self.window_episodes)
-        if self._window is None or self._window[0] != place:
-            order = key._replace(index=0).rng("window").permutation(pool.shards)
-            in_window = order[(place.index + np.arange(pool.window)) % len(order)]
-            self._window = place, pool.records[np.isin(pool.shard_of, in_window)]
-        return self._window[1]
+    def classes(self, split: str) -> NDArray[np.integer]:
+        """Return the numbers of the classes of a split, without those known as damaged when the set was opened."""
+        if split not in self._classes:
+            classes = self.shards.index.split(split)
+            self._classes[split] = classes[~self._damaged[classes]]
+        return self._classes[split]
 
     def trained_on(self, split: str) -> torch.Tensor:
         if split not in self._trained:
@@ -173,19 +148,6 @@ class ImageTasks(Tasks):
             )
         return int(rng.choice(left))
 
-    def _pool(self, split: str) -> "_Pool":
-        if split not in self._pools:
-            records = self.shards.index.split(split)
-            records = records[~self._damaged[records]]
-            if not (cache := self.shards.cache):
-                self._pools[split] = _Pool(records, None, np.zeros(0, int), 0)
-            else:
-                shard_of = self.shards.index.sources_of(records)
-                shards = np.unique(shard_of)
-                window = cache.window if len(shards) > cache.shards else 0
-                self._pools[split] = _Pool(records, shard_of, shards, window)
-        return self._pools[split]
-
 
 class Plan(NamedTuple):
     """The contents of a task, before any image is read.
@@ -203,14 +165,6 @@ class Plan(NamedTuple):
     tried: list[int]
 
 
-class _Pool(NamedTuple):
-    """The classes that a split draws from, without those known as damaged when the set was opened.
-
-    records: class numbers.  shard_of: the shard of each class, for a remote set.  shards: the numbers of all these shards.
-    window: number of shards in use at a time; 0 if it is all of them.
-    """
-
-    records: NDArray[np.integer]
-    shard_of: NDArray[np.integer] | None
-    shards: NDArray[np.integer]
-    window: int
+def _some(rng: np.random.Generator, count: int, n: int) -> NDArray[np.integer]:
+    """Draw n of the images of a class, which has `count`."""
+    return rng.permutation(count)[:n] if count <= MANY else rng.choice(count, n, replace=False)

@@ -14,7 +14,14 @@ from datamodules.index.opening import read_index
 from datamodules.index.shard_index import Index
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.writing.scan import Member, scan
-from datamodules.writing.shards import CHUNK, check_out, npy, release, tar_writer
+from datamodules.writing.shards import (
+    check_out,
+    images_in_array,
+    images_per_checksum,
+    npy,
+    release,
+    tar_writer,
+)
 from datamodules.writing.task_file import write_task_file
 from lightning_meta.core import InputError
 from lightning_meta.core.files import storage_errors, whole
@@ -85,8 +92,8 @@ def _divide(source: ShardSet, each: int) -> list[range]:
 
 def _chunks(count: int, size: int) -> list[NDArray[np.integer]]:
     """Return the images of each array of a class that has this many, given the number of features."""
-    per_blob = max(1, CHUNK // (4 * size))
-    return [np.arange(first, min(first + per_blob, count)) for first in range(0, count, per_blob)]
+    in_array = images_in_array(4 * size)
+    return [np.arange(first, min(first + in_array, count)) for first in range(0, count, in_array)]
 
 
 def _contents(images: Index, folder: Path, shards: list[range], paths: list[str], features: FeatureInfo) -> Contents:
@@ -94,12 +101,12 @@ def _contents(images: Index, folder: Path, shards: list[range], paths: list[str]
     every = np.arange(len(images.records))
     counts, groups = images.counts(every), images.groups(every)
     written = [
-        Member(shard, f"{record:06d}.{number:04d}.features.npy")
+        Member(shard, f"{record:06d}.{number:04d}.features.npy", len(chunk))
         for shard, records in enumerate(shards)
         for record in records
-        for number in range(len(_chunks(int(counts[record]), features.size)))
+        for number, chunk in enumerate(_chunks(int(counts[record]), features.size))
     ]
-    sources, blobs = scan(folder, paths, written)
+    sources, blobs = scan(folder, paths, written, images_per_checksum(4 * features.size))
     names = [] if groups is None else [images.group_name(group) for group in range(int(groups.max(initial=-1)) + 1)]
     classes = Classes([record.name for record in images.records], counts, groups, names, images.same.tolist())
     return Contents(
@@ -110,7 +117,7 @@ def _contents(images: Index, folder: Path, shards: list[range], paths: list[str]
         blobs=blobs,
         classes=classes,
         splits=images.splits,
-        images_per_blob=max(1, CHUNK // (4 * features.size)),
+        images_per_blob=images_per_checksum(4 * features.size),
         features=features,
     )
 

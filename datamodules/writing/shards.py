@@ -22,7 +22,8 @@ from datamodules.writing.task_file import write_task_file
 from lightning_meta.core import InputError
 from lightning_meta.core.files import check_writable, storage_errors, whole
 
-CHUNK = 2**20  # bytes of an array, so that no class has to be read or checked as a whole
+CHUNK = 2**20  # bytes of an array, so that no class has to be in memory as a whole
+CHECKED = 2**15  # bytes of an array that have one checksum together, so that little else is read with an image
 
 
 class ClassImages(NamedTuple):
@@ -96,7 +97,7 @@ def write_shards(
     with whole(out) as partial:
         shutil.rmtree(partial, ignore_errors=True)  # left by a writer that was killed
         partial.mkdir()
-        writer = _Writer(partial, shard_megabytes, max(1, CHUNK // math.prod(preprocess.check().shape)))
+        writer = _Writer(partial, shard_megabytes, math.prod(preprocess.check().shape))
         try:
             for item in classes:
                 writer.add(item)
@@ -133,8 +134,8 @@ def release(writer: TarWriter) -> None:
 class _Writer:
     """The open shards of a set, one WebDataset TarWriter per split."""
 
-    def __init__(self, folder: Path, megabytes: float, images_per_blob: int):
-        self.folder, self.limit, self.images_per_blob = folder, megabytes * 2**20, images_per_blob
+    def __init__(self, folder: Path, megabytes: float, image_bytes: int):
+        self.folder, self.limit, self.image_bytes = folder, megabytes * 2**20, image_bytes
         self.paths: list[str] = []
         self.members: list[Member] = []
         self.classes: list[ClassImages] = []  # without their images
@@ -148,14 +149,14 @@ class _Writer:
         key = f"{len(self.classes):06d}"
         about = {"name": item.name, "split": item.split, "count": count, "source": item.source}
         described = set[int]()
-        for name, data in _files(item.images, self.images_per_blob):
+        for name, data, images in _files(item.images, images_in_array(self.image_bytes)):
             shard = self.shard(item.split)
             sample = {"__key__": key, name: data}
             if shard not in described:
                 sample["json"] = json.dumps(about).encode()
                 described.add(shard)
             self.open[item.split][1].write(sample)
-            self.members.append(Member(shard, f"{key}.{name}"))
+            self.members.append(Member(shard, f"{key}.{name}", images))
         self.classes.append(item._replace(images=[]))
         self.counts.append(count)
 
@@ -172,7 +173,8 @@ class _Writer:
 
     def contents(self, title: str, preprocess: Preprocess, extra_splits: dict[str, set[str]]) -> Contents:
         """Return the index of what was written, read back from the closed shards."""
-        sources, blobs = scan(self.folder, self.paths, self.members)
+        per_blob = 1 if self.encoded else images_per_checksum(self.image_bytes)
+        sources, blobs = scan(self.folder, self.paths, self.members, per_blob)
         splits: dict[str, list[int]] = {}
         for number, item in enumerate(self.classes):
             splits.setdefault(item.split, []).append(number)
@@ -187,7 +189,6 @@ class _Writer:
             groups=groups,
             same=[(item.same_as, n) for n, item in enumerate(self.classes) if item.same_as is not None],
         )
-        per_blob = 1 if self.encoded else self.images_per_blob
         return Contents(title, preprocess, self.encoded, sources, blobs, classes, splits, per_blob)
 
     def close(self) -> None:
@@ -199,14 +200,26 @@ class _Writer:
             release(writer)
 
 
-def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]], per_blob: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the members of a class: the ending of each name, and its bytes."""
+def _files(images: NDArray[np.uint8] | list[tuple[str, bytes]], in_array: int) -> Iterator[tuple[str, bytes, int]]:
+    """Yield the members of a class: the ending of each name, its bytes, and the number of images in it."""
     if isinstance(images, np.ndarray):
-        for number, first in enumerate(range(0, len(images), per_blob)):
-            yield f"{number:04d}.images.npy", npy(images[first : first + per_blob])
+        for number, first in enumerate(range(0, len(images), in_array)):
+            array = images[first : first + in_array]
+            yield f"{number:04d}.images.npy", npy(array), len(array)
     else:
         for number, (ending, data) in enumerate(images):
-            yield f"{number:04d}{ending}", data
+            yield f"{number:04d}{ending}", data, 1
+
+
+def images_per_checksum(image_bytes: int) -> int:
+    """Return the number of images in arrays that have one checksum together, given the bytes of one."""
+    return max(1, CHECKED // image_bytes)
+
+
+def images_in_array(image_bytes: int) -> int:
+    """Return the number of images in an array, given the bytes of one: a multiple of those with one checksum."""
+    together = images_per_checksum(image_bytes)
+    return together * max(1, CHUNK // (together * image_bytes))
 
 
 def npy(values: NDArray[Any]) -> bytes:

@@ -7,11 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,6 @@ import numpy as np
 import pytest
 
 from datamodules.reading import remote
-from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
@@ -29,7 +25,7 @@ from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import InputError
 from support.disks import disk, disks_possible
-from support.faulty_server import Fault, Handler, Server, altered, cut_off, dropped, silent, slow, unavailable
+from support.faulty_server import Fault, Handler, Server, altered, cut_off, dropped, serving, silent, slow, unavailable
 
 
 @pytest.fixture
@@ -40,15 +36,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     classes = [ClassImages(f"c{i}", "train", rng.integers(0, 256, (5, 1, 40, 40)).astype(np.uint8)) for i in range(6)]
     write_shards(tmp_path / "www" / "set", "made up", Preprocess(40, 1), classes, shard_megabytes=0.001)
     assert len(list((tmp_path / "www" / "set").glob("*.tar"))) == 6
-    handler = type("OfThis", (Handler,), {"faults": {}, "asked": Counter()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "www"))) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
-        found = Server(tmp_path / "www" / "set", http.server_port)
-        handler.faults, handler.asked = found.faults, found.asked
+    with serving(tmp_path / "www" / "set") as found:
         yield found
-        http.shutdown()
-        thread.join()
 
 
 FIRST = "train-000000.tar"
@@ -238,10 +227,3 @@ def test_a_cache_that_cannot_be_written_to_is_read(
         assert is_right(server, images(server))
         with pytest.raises(InputError, match=r"cannot write \S+disk, the cache .*\(Read-only file system\)"):
             images(server, 1, on_error="skip")
-
-
-def test_a_cache_holds_one_shard_more_than_the_window(server: Server) -> None:
-    """So a shard comes once, however often the window moves, until it goes round."""
-    tasks = ImageTasks(ShardSet(server.url, cache=ShardCache(4)), window_episodes=10)
-    list(EpisodeStream(tasks, "train", EpisodeSize(3, 1, 2), 40))
-    assert set(server.asked.values()) == {1}

@@ -1,5 +1,6 @@
 """Images of any kind and size, as `lightning-meta shards write folder` reads them and an episode has them."""
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datamodules import write_folder
+from datamodules.reading.preprocess import decoded_jpeg
 from datamodules.reading.shard_set import ShardSet
 
 SIZE = 16
+DESCRIBED = Image.Exif()
+DESCRIBED[0x010E] = "a tag that turns nothing"
 Pixels = NDArray[np.uint8]
 
 
@@ -125,3 +129,29 @@ def test_ink_is_one_where_the_drawing_is_inverted(folder: Path) -> None:
     paper[3:5, 2:9] = 0
     Image.fromarray(paper).save(folder / "a.png")
     assert np.array_equal(read(folder, channels=1, invert=True), 255 - paper[None, None])
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30}, {"exif": DESCRIBED.tobytes()}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_is_decoded_to_the_values_that_pillow_gives(
+    mode: str, subsampling: int, options: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(subsampling)
+    small = Image.fromarray(rng.integers(0, 256, (9, 13, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    small.resize((101, 67), Image.Resampling.BICUBIC).convert(mode).save(
+        file, "JPEG", subsampling=subsampling, **options
+    )
+    pixels = decoded_jpeg(file.getvalue())
+    assert pixels is not None
+    assert np.array_equal(pixels, np.asarray(Image.open(file)))
+
+
+def test_what_pillow_has_to_judge_is_left_to_it() -> None:
+    file = io.BytesIO()
+    Image.new("CMYK", (20, 20)).save(file, "JPEG")
+    assert decoded_jpeg(file.getvalue()) is None
+    Image.new("RGB", (200, 200)).save(file := io.BytesIO(), "JPEG")
+    for data in (b"", b"\xff\xd8\xff", file.getvalue()[:300], file.getvalue()[:-30]):
+        assert decoded_jpeg(data) is None

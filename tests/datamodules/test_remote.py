@@ -1,6 +1,5 @@
 """Shards behind a real HTTP server: copied whole, checked, kept in a bounded cache, and read as local ones."""
 
-import hashlib
 import re
 import shutil
 import socket
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from datamodules.images import ImageEpisodes
-from datamodules.reading.cache import ShardCache
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sampling.episodes import EpisodeSize, EpisodeStream
@@ -68,8 +66,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def stream(root: str | Path, episodes: int, shards: int = 64, window: int = 200) -> EpisodeStream:
-    tasks = ImageTasks(ShardSet(str(root), cache=ShardCache(shards)), window)
+def stream(root: str | Path, episodes: int) -> EpisodeStream:
+    tasks = ImageTasks(ShardSet(str(root)))
     return EpisodeStream(tasks, "train", SIZE, episodes, 4)
 
 
@@ -92,45 +90,9 @@ def test_remote_reads_as_local_byte_for_byte(server: Server, cache: Path, worker
     assert server.fetched() == sent  # the second time, all came from the cache
 
 
-def test_episodes_come_from_a_moving_window_where_the_cache_is_smaller(server: Server, cache: Path) -> None:
-    """Three of six shards at a time, one more every 20 episodes: after 120, every class has had the same chance. A cache
-    of four never lets a shard go that is still in use."""
-    windowed, drawn = stream(server.url, 120, shards=4, window=20), list[int]()
-    for number, batch in enumerate(windowed):
-        drawn += classes(batch)
-        assert {path.suffix for path in cache.iterdir()} == {".columns", ".tar"}
-        assert len(list(cache.glob("*.tar"))) <= 4
-        if number % 5 == 4:  # the window moves on now
-            assert len(set(drawn[-60:])) == 3 * OF_SHARD
-    assert set(drawn) == set(range(SHARDS * OF_SHARD))
-    assert server.fetched().total() <= SHARDS + 2  # twice those that the window comes round to
-    assert raw(list(MetaLoader(stream(server.url, 120, shards=4, window=20), 2))) == raw(read_epoch(windowed, 0))
-    assert raw(read_epoch(windowed, 0)) != raw(read_epoch(windowed, 1))
-
-
-def read_epoch(windowed: EpisodeStream, epoch: int) -> list[Episode]:
-    windowed.epoch = epoch
-    return list(windowed)
-
-
-def test_an_epoch_of_whole_windows_gives_every_class_the_same_chance(server: Server, cache: Path) -> None:
-    """In each epoch a class of 12 is in the window for 180 episodes of 360, and in half of those: 90 times, +- 5 sigma."""
-    windowed = stream(server.url, 360, shards=4, window=60)
-    for epoch in range(2):
-        drawn = Counter(i for batch in read_epoch(windowed, epoch) for i in classes(batch))
-        assert len(drawn) == 12
-        assert all(abs(count - 90) < 5 * (180 * 0.25) ** 0.5 for count in drawn.values())
-    assert len(list(cache.glob("*.tar"))) == 4
-
-
-def test_more_ways_than_the_window_holds_are_refused(server: Server, cache: Path) -> None:
-    sizes = {"ways": 5, "queries": 2, "splits": ("train",) * 3}
-    ImageEpisodes(server.url, cache_shards=4, **sizes).setup("fit")
-    with pytest.raises(InputError, match=r"5 ways were asked, but a window of 2 shards may hold only 4 .*cache_shards"):
-        ImageEpisodes(server.url, cache_shards=3, **sizes).setup("fit")
-    with pytest.raises(InputError, match="the cache must hold 1 shard or more, not 0"):
-        ImageEpisodes(server.url, cache_shards=0, **sizes)
-    assert not list(cache.glob("*.tar"))
+def test_a_cache_without_room_is_refused(server: Server) -> None:
+    with pytest.raises(InputError, match=r"the cache of remote shards has 0\.0 GB: give more than 0"):
+        ImageEpisodes(server.url, cache_gigabytes=0.0)
 
 
 def test_an_address_without_a_set_is_refused(server: Server, cache: Path) -> None:
@@ -180,36 +142,3 @@ def test_a_copy_that_was_cut_off_is_copied_again(server: Server, cache: Path, ke
     copy.write_bytes(kept)
     assert np.array_equal(ShardSet(server.url).images(0, np.arange(5)), first)
     assert copy.read_bytes() == (server.root / "train-000000.tar").read_bytes()
-
-
-READ_ALL = """
-import hashlib, sys
-import numpy as np
-from datamodules.reading.cache import ShardCache
-from datamodules.reading.shard_set import ShardSet
-shards = ShardSet(sys.argv[1], cache=ShardCache(2, sys.argv[2]))
-print("ready", flush=True)
-sys.stdin.readline()
-images = [shards.images(record, np.arange(5)) for _ in range(8) for record in range(12)]
-print(hashlib.sha256(np.stack(images).tobytes()).hexdigest())
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_share_a_cache_folder(server: Server, tmp_path: Path) -> None:
-    """Both read all six shards eight times over, at the same time, from a folder that holds two."""
-    local = ShardSet(str(server.root))
-    images = np.stack([local.images(record, np.arange(5)) for _ in range(8) for record in range(12)])
-    command = [sys.executable, "-c", READ_ALL, server.url, tmp_path / "cache"]
-    readers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for reader in readers:
-        assert reader.stdout
-        assert reader.stdout.readline() == "ready\n"
-    for reader in readers:
-        assert reader.stdin
-        reader.stdin.write("go\n")
-        reader.stdin.flush()
-    outputs = [reader.communicate(timeout=60)[0].strip() for reader in readers]
-    assert outputs == [hashlib.sha256(images.tobytes()).hexdigest()] * 2
-    assert [reader.returncode for reader in readers] == [0, 0]
-    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".tar"}

@@ -75,14 +75,14 @@ HEADS = {  # where in the head of an index, what there; signed anew or not; the 
     "a column of text": (("columns", "same"), "x", True, "places of its columns are not valid"),
     "a column of less than nothing": (("columns", "same", 1), -1, True, "places of its columns are not valid"),
     "a column outside": (("columns", "same", 0), 10**9, True, "it cannot hold 0 rows at 1000000000"),
-    "an endless column": (("columns", "blob_crc32", 1), 10**12, True, "it cannot hold 1000000000000 rows"),
-    "a column less": (("columns", "blob_crc32", 1), 0, True, "the length of blob_crc32 does not fit"),
+    "an endless column": (("columns", "blob", 1), 10**12, True, "it cannot hold 1000000000000 rows"),
+    "a column less": (("columns", "source_root", 1), 0, True, "the length of source_root does not fit"),
     "another length": (("size",), 10**12, True, "where the index says 1000000000000"),
     "a checksum that is a path": (("checksums",), "../../x", True, "length or checksum"),
     "endless arrays": (("images_per_blob",), 0, True, "0 images per blob"),
     "a root that is a path": (("roots",), [["../..", "bytes", ""]], True, "a root of another kind"),
     "an image without end": (("preprocess", "size"), 10**6, True, "size is 1000000"),
-    "images of another size": (("preprocess", "size"), 27, True, "8 images of 729 bytes lie in 6272 bytes"),
+    "images of another size": (("preprocess", "size"), 27, True, "an array of images of 729 bytes has 6272 bytes"),
     "a title of two lines": (("title",), "x\nmodel: {class_path: os.system}", True, "its title"),
     "encoded or not": (("encoded",), "no", True, "`encoded`"),
     "features": (("features",), [0, "x"], True, "features need a size of 1 or more"),
@@ -117,13 +117,13 @@ COLUMNS = {  # a column of an index of six classes of eight images, its new valu
     "a shard elsewhere": ("source_path", "http://a/xx.tar", "is at 'http://a/xx.tar'"),
     "a chain": ("source_path", "zip::x12345.tar", "is at 'zip::x12345.tar'"),
     "another shard": ("source_path", "test-000007.tar", "test-000007.tar is missing"),
-    "a shard that does not exist": ("blob_source", np.full(6, 7), "an image is in source 7 of 1"),
+    "a shard that does not exist": ("blob.source", np.full(6, 7), "an image is in source 7 of 1"),
     "another root": ("source_root", np.array([3]), "below root 3 of 1"),
     "a longer shard": ("source_bytes", np.array([10**12]), "the index says 1000000000000 bytes"),
-    "bytes outside": ("blob_offset", np.full(6, 10**9), "lies outside of"),
-    "bytes far outside": ("blob_offset", np.full(6, 2**63), "lies outside of"),
-    "other bytes": ("blob_offset", np.full(6, 1024), "is not where it says"),
-    "more bytes": ("blob_bytes", np.full(6, 10**9), "lies outside of test-000000.tar"),
+    "bytes outside": ("blob.offset", np.full(6, 10**9), "lies outside of"),
+    "bytes far outside": ("blob.offset", np.full(6, 2**63), "lies outside of"),
+    "other bytes": ("blob.offset", np.full(6, 1024), "its checksum is not that of the index"),
+    "more bytes": ("blob.bytes", np.full(6, 10**9), "an array of images of 784 bytes has 1000000000 bytes"),
     "endless images": ("class_first", np.arange(7) * 10**12, "places than its 1000000000000 images need"),
     "fewer images than none": ("class_first", np.arange(7)[::-1] * 8, "has -8 images"),
     "no places": ("class_blob", np.zeros(7), "places than its 8 images need"),
@@ -143,7 +143,11 @@ def test_the_columns_of_a_stranger_s_index_end_in_one_message(
     values = np.frombuffer(value.encode(), np.uint8) if isinstance(value, str) else value
 
     def change(columns: Columns) -> None:
-        columns[name] = values[: len(columns[name])].astype(columns[name].dtype) if name != "same" else values
+        column, _, field = name.partition(".")
+        if field:
+            columns[column][field] = values
+        else:
+            columns[name] = values[: len(columns[name])].astype(columns[name].dtype) if name != "same" else values
 
     rewrite(place / "shards", change)
     ends_with_one_message("shards verify shards", [message], place, capfd)

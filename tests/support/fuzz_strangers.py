@@ -152,6 +152,8 @@ def change_a_column(columns: Columns, rng: random.Random) -> None:
     if rng.random() < 0.3:
         columns[name] = rng.choice(ways)()
         return
+    if values.dtype.names:
+        values = values[rng.choice(values.dtype.names)]
     flat, place = values.reshape(-1), rng.randrange(values.size)
     largest, held = int(np.iinfo(values.dtype).max), int(flat[place])
     flat[place] = rng.choice(

@@ -1,0 +1,77 @@
+"""Sources at a URL of which only those ranges are fetched that are needed, several at a time."""
+
+import zlib
+from collections.abc import Sequence
+
+from datamodules.index.shard_index import Source
+from datamodules.reading.cache import ShardCache
+from datamodules.reading.remote import fetch_ranges
+from datamodules.reading.shard_file import ShardFile
+from datamodules.reading.stores import OPEN, ByteRange, Store
+from lightning_meta.core.files import storage_errors
+
+GAP = 2**15  # bytes between two ranges up to which they are fetched as one
+
+
+class Ranges(Store):
+    """Sources at a URL, read by ranges of bytes and kept in sparse files of the cache.
+
+    Bytes that are in the cache are recognised by their checksum, so that copies of any process serve all others and a damaged
+    copy is fetched again.
+
+    Args:
+        url: The URL that they are below.
+        cache: The cache.
+    """
+
+    is_lasting = False  # another process may remove a copy to make room
+
+    def __init__(self, url: str, cache: ShardCache):
+        self.url, self.cache = url, cache
+        self._files: dict[Source, ShardFile] = {}  # the most recently used comes last
+
+    def open(self, source: Source) -> ShardFile:
+        file = self._files.pop(source, None)
+        if file is None:
+            while len(self._files) >= OPEN:
+                self._files.pop(next(iter(self._files)))
+            file = self.cache.open_ranges(self.where(source), source)
+        self._files[source] = file
+        return file
+
+    def where(self, source: Source) -> str:
+        return f"{self.url}/{source.path}"
+
+    def prefetch(self, places: Sequence[ByteRange]) -> None:
+        missing = [place for place in dict.fromkeys(places) if not self._is_here(place)]
+        if missing:
+            self.refresh(missing)
+
+    def refresh(self, places: Sequence[ByteRange]) -> bool:
+        joined = join_ranges(places)
+        data = fetch_ranges([(self.where(source), first, last) for source, first, last in joined])
+        with storage_errors(f"{self.cache.folder}, the cache of remote shards (LIGHTNING_META_CACHE names another)"):
+            for (source, first, _), piece in zip(joined, data, strict=True):
+                file = self.open(source)
+                file.write(first, piece)
+                file.touch()
+            self.cache.make_room({self.open(place.source).path for place in places})
+        return True
+
+    def _is_here(self, place: ByteRange) -> bool:
+        return zlib.crc32(self.open(place.source).read(place.offset, place.bytes)) == place.crc32
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_files": {}}
+
+
+def join_ranges(places: Sequence[ByteRange]) -> list[tuple[Source, int, int]]:
+    """Return the ranges [first, last) that cover all places, those joined that lie close together in a source."""
+    joined: list[tuple[Source, int, int]] = []
+    for place in sorted(places, key=lambda place: (place.source, place.offset)):
+        first, last = place.offset, place.offset + place.bytes
+        if joined and joined[-1][0] == place.source and first - joined[-1][2] <= GAP:
+            joined[-1] = (place.source, joined[-1][1], max(last, joined[-1][2]))
+        else:
+            joined.append((place.source, first, last))
+    return joined
