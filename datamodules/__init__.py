@@ -5,6 +5,9 @@ Importing this package is cheap; each name below is imported from its module whe
 Data modules, which a configuration names by their class paths: `Episodes` (any task distribution), `ImageEpisodes`,
 `Sinusoid`, `Worlds`. To add a task distribution, derive from `Tasks`; see its example.
 
+Samplers choose the classes of an episode, and how many images of each, in place of `ImageEpisodes`' own uniform choice:
+`MetaDataset`, `ConfiguredSize`, or a `Sampler` of your own.
+
 Shard sets: `write_folder`, `write_omniglot` and `write_glyphs` write one from a source, `write_shards` from any classes of
 images, `write_features` one of features; `index_sources` makes one of tars, parquet files, folders and lists without copying
 an image. `ShardSet` reads one:
@@ -31,9 +34,13 @@ if TYPE_CHECKING:
     from datamodules.index.shard_index import Index
     from datamodules.reading.preprocess import Preprocess
     from datamodules.reading.shard_set import ShardSet
-    from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Tasks
+    from datamodules.sampling.composition import Composer, Composition, Sampler, SplitClasses
+    from datamodules.sampling.configured_size import ConfiguredSize
+    from datamodules.sampling.episode_size import EpisodeSize
+    from datamodules.sampling.episodes import EpisodeStream, Tasks
     from datamodules.sampling.image_tasks import ImageTasks
     from datamodules.sampling.meta_batches import Key
+    from datamodules.sampling.meta_dataset import MetaDataset
     from datamodules.scanning.index_sources import index_sources
     from datamodules.sinusoid import Sinusoid, SinusoidTasks
     from datamodules.sources.folder import write_folder
@@ -52,9 +59,13 @@ _MODULES = {
     "datamodules.index.shard_index": ["Index"],
     "datamodules.reading.preprocess": ["Preprocess"],
     "datamodules.reading.shard_set": ["ShardSet"],
-    "datamodules.sampling.episodes": ["EpisodeSize", "EpisodeStream", "Tasks"],
+    "datamodules.sampling.composition": ["Composer", "Composition", "Sampler", "SplitClasses"],
+    "datamodules.sampling.configured_size": ["ConfiguredSize"],
+    "datamodules.sampling.episode_size": ["EpisodeSize"],
+    "datamodules.sampling.episodes": ["EpisodeStream", "Tasks"],
     "datamodules.sampling.image_tasks": ["ImageTasks"],
     "datamodules.sampling.meta_batches": ["Key"],
+    "datamodules.sampling.meta_dataset": ["MetaDataset"],
     "datamodules.scanning.index_sources": ["index_sources"],
     "datamodules.sinusoid": ["Sinusoid", "SinusoidTasks"],
     "datamodules.sources.folder": ["write_folder"],
@@ -79,6 +90,12 @@ __all__ = [  # noqa: RUF022  in the order of the docstring
     "Key",
     "EpisodeSize",
     "EpisodeStream",
+    "Sampler",
+    "MetaDataset",
+    "ConfiguredSize",
+    "SplitClasses",
+    "Composition",
+    "Composer",
     "write_folder",
     "write_omniglot",
     "write_glyphs",

@@ -9,7 +9,9 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from datamodules.index.trained_on import classes_of
-from datamodules.sampling.episodes import EpisodeSize, EpisodeStream, Range, Tasks
+from datamodules.sampling.composition import Sampler
+from datamodules.sampling.episode_size import EpisodeSize, Range
+from datamodules.sampling.episodes import EpisodeStream, Tasks
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
 from datamodules.streamed_tasks import StreamedTasks
@@ -37,6 +39,8 @@ class EpisodeData(StreamedTasks):
         flat_batch: Examples per flat batch: with more than 0, training reads flat batches in place of tasks, `meta_batch`
             of them per step.
         val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
+        sampler: Sampler of the training episodes; None for those of the task distribution.
+        eval_sampler: Sampler of the validation and test episodes; None for those of the task distribution.
 
     Raises:
         InputError: If a number is too small, or `val_shots` repeats one.
@@ -58,13 +62,21 @@ class EpisodeData(StreamedTasks):
         num_workers: int,
         flat_batch: int,
         val_shots: Sequence[int] | None,
+        sampler: Sampler | None = None,
+        eval_sampler: Sampler | None = None,
     ):
         super().__init__(meta_batch, seed, num_workers)
+        if val_shots is not None and eval_sampler is not None and eval_sampler.has_own_sizes:
+            raise InputError(
+                f"val_shots is {list(val_shots)}, but {type(eval_sampler).__name__} draws the shots of validation itself: leave"
+                " val_shots out, or set eval_sampler to another one"
+            )
         if val_shots is not None and (not val_shots or min(val_shots) < 1 or len(set(val_shots)) < len(val_shots)):
             raise InputError(f"val_shots is {list(val_shots)}: give different numbers of 1 or more")
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
             raise InputError("meta_batch, epoch_batches, val_episodes and test_episodes must be 1 or more")
         self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
+        self.samplers = dict(zip(STAGES, (sampler, eval_sampler, eval_sampler), strict=True))
         self.splits = dict(zip(STAGES, splits, strict=True))
         self.flat_batch, self.val_shots = flat_batch, val_shots
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
@@ -115,6 +127,7 @@ class EpisodeData(StreamedTasks):
             rank=rank,
             world=processes,
             flat=self.flat_batch if stage == "train" else 0,
+            sampler=self.samplers[stage],
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:
@@ -127,6 +140,11 @@ class EpisodeData(StreamedTasks):
             if stream.flat:
                 yield to_floats(stream.tasks.draw_flat(key, stream.flat))
                 continue
+            if stream.composer is not None:
+                extremes = stream.composer.extremes()
+                for episode in stream.tasks.draw_composed([key] * len(extremes), extremes):
+                    yield to_floats(episode)
+                continue
             for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
                 yield to_floats(stream.tasks.draw(key, *size))
 
@@ -136,8 +154,18 @@ class EpisodeData(StreamedTasks):
         assert not isinstance(batch, MDPs)
         return batch
 
+    def size_of(self, stage: str) -> EpisodeSize:
+        """Return the ways, shots and queries that can be drawn in a stage."""
+        sampler = self.samplers[stage]
+        return self.stream(stage).size if sampler and sampler.has_own_sizes else self.sizes[stage]
+
     def test_sizes(self, ways: list[int] | None, shots: list[int] | None) -> list[EpisodeSize]:
-        own = self.sizes["test"]
+        own, sampler = self.size_of("test"), self.samplers["test"]
+        if sampler and sampler.has_own_sizes and (ways or shots):
+            raise InputError(
+                f"--ways and --shots set the size of test episodes, but {type(sampler).__name__} draws it itself: leave them"
+                " out, or set data.eval_sampler to uniform"
+            )
         if ways and self.target_dimensions("test"):
             listed = "-".join(map(str, ways))
             raise InputError(
@@ -165,14 +193,16 @@ class EpisodeData(StreamedTasks):
     @property
     def judged_on(self) -> str:
         streams = [(stream.split, stream.size, stream.episodes, stream.seed) for stream in self.streams("val")]
-        return repr((self.source, streams))
+        sampler = self.samplers["val"]
+        return repr((self.source, streams, *([str(sampler)] if sampler else [])))
 
     def protocol(self, stage: str) -> dict[str, Any]:
         met = 0 if self.trained is None else self.tasks.met(self.splits[stage], self.trained)
         return {
             "data": self.source,
             "split": self.splits[stage],
-            **self.sizes[stage]._asdict(),
+            **({"sampler": str(sampler)} if (sampler := self.samplers[stage]) else {}),
+            **self.size_of(stage)._asdict(),
             "episodes": self.episodes[stage],
             "seed": self.seed,
             **({"classes_trained_on": met} if met else {}),

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from datamodules.episode_data import EpisodeData
-from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
+from datamodules.sampling.episode_size import EpisodeSize, Range
+from datamodules.sampling.episodes import Tasks
 from datamodules.world_settings import Settings, digest
 
 

@@ -1,6 +1,7 @@
 """Few-shot image classification as a Lightning data module."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pytorch_lightning.utilities import rank_zero_info
 
@@ -8,7 +9,8 @@ from datamodules.episode_data import EpisodeData
 from datamodules.index.opening import is_remote
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.shard_set import OnError, ShardSet
-from datamodules.sampling.episodes import EpisodeSize, Range
+from datamodules.sampling.composition import Sampler
+from datamodules.sampling.episode_size import EpisodeSize, Range
 from datamodules.sampling.image_tasks import ImageTasks
 
 
@@ -37,6 +39,11 @@ class ImageEpisodes(EpisodeData):
         flat_batch: Images per flat batch, for pretraining: training then reads `meta_batch` flat batches per step, of all
             classes of the split, in place of episodes, in passes over its images; 0 for episodes.
         val_shots: Validate at each of these numbers of shots, with `val_episodes` episodes each, and score by the mean.
+        sampler: Choice of the classes of a training episode and of the number of images of each, as a class with its
+            arguments, such as datamodules.MetaDataset or datamodules.ConfiguredSize; by default uniform, with the
+            configured ways, shots and queries.
+        eval_sampler: The same for validation and test; by default as in training, and `uniform` for the choice without a
+            sampler.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class ImageEpisodes(EpisodeData):
         num_workers: int = 0,
         flat_batch: int = 0,
         val_shots: Sequence[int] | None = None,
+        sampler: Sampler | None = None,
+        eval_sampler: Sampler | Literal["uniform"] | None = None,
     ):
         train = EpisodeSize(ways, shots, queries)
         super().__init__(
@@ -74,6 +83,8 @@ class ImageEpisodes(EpisodeData):
             num_workers=num_workers,
             flat_batch=flat_batch,
             val_shots=val_shots,
+            sampler=sampler,
+            eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
         )
         self.root = root
         self.on_error: OnError = on_error
@@ -82,7 +93,7 @@ class ImageEpisodes(EpisodeData):
     @property
     def outputs(self) -> int:
         """The largest number of ways in training."""
-        return self.sizes["train"].largest()[0]
+        return self.size_of("train").largest()[0]
 
     @property
     def classes(self) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from datamodules.episode_data import EpisodeData
-from datamodules.sampling.episodes import EpisodeSize, Range, Tasks
+from datamodules.sampling.episode_size import EpisodeSize, Range
+from datamodules.sampling.episodes import Tasks
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import Episode, Examples, flat_batch
 

@@ -1,54 +1,15 @@
-"""Episodes: their size, the task distributions that they are drawn from, and their meta-batches."""
+"""Episodes: the task distributions that they are drawn from, and their meta-batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
+from datamodules.sampling.composition import Composition, Sampler, SplitClasses
+from datamodules.sampling.episode_size import EpisodeSize
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
-
-Range = int | tuple[int, int]  # a number, or the first and last number of a range to draw from, both included
-
-
-class EpisodeSize(NamedTuple):
-    """The size of an episode: ways, and shots and queries per class.
-
-    A range is drawn anew for every meta-batch, so that all its episodes have one size and form one tensor.
-    """
-
-    ways: Range
-    shots: Range
-    queries: Range
-
-    def check(self) -> None:
-        """Raise InputError if a number is below 1 or a range ends before it begins."""
-        for name, value in self._asdict().items():
-            low, high = (value, value) if isinstance(value, int) else value
-            if not 1 <= low <= high:
-                raise InputError(f"{name} is {value}: give a number of 1 or more, or [first, last] with first <= last")
-
-    def replaced(self, ways: Range | None, shots: Range | None, queries: Range | None) -> "EpisodeSize":
-        """Return this size with the given parts in place of its own; None keeps a part."""
-        given = {"ways": ways, "shots": shots, "queries": queries}
-        return self._replace(**{name: value for name, value in given.items() if value is not None})
-
-    def smallest(self) -> tuple[int, int, int]:
-        """Return the smallest ways, shots and queries that can be drawn."""
-        ways, shots, queries = (value if isinstance(value, int) else value[0] for value in self)
-        return ways, shots, queries
-
-    def largest(self) -> tuple[int, int, int]:
-        """Return the largest ways, shots and queries that can be drawn."""
-        ways, shots, queries = (value if isinstance(value, int) else value[1] for value in self)
-        return ways, shots, queries
-
-    def draw(self, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Draw ways, shots and queries, uniformly from each range."""
-        ways, shots, queries = (v if isinstance(v, int) else int(rng.integers(v[0], v[1] + 1)) for v in self)
-        return ways, shots, queries
 
 
 class Tasks(ABC):
@@ -121,6 +82,18 @@ class Tasks(ABC):
         """Return the names of the classes of a task that `draw` draws, by label; None if they have no names."""
         return None
 
+    def split_classes(self, split: str) -> SplitClasses:  # noqa: ARG002  the default refuses
+        """Return the classes of a split, among which a sampler chooses. Raise InputError if it cannot."""
+        raise InputError(f"{type(self).__name__} has no classes that a sampler can choose from: leave the sampler out")
+
+    def draw_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> list[Episode]:
+        """Draw tasks of these compositions of the classes of `split_classes`, each otherwise as `draw` does."""
+        raise NotImplementedError(type(self).__name__)
+
+    def composed_names(self, key: Key, composition: Composition) -> list[str] | None:
+        """Return the names of the classes of a task that `draw_composed` draws, by label; None if they have no names."""
+        raise NotImplementedError(type(self).__name__)
+
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError if this split cannot give episodes of this size."""
 
@@ -159,6 +132,10 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         rank: Number of this process; needed if several run.
         world: Number of processes; needed if several run.
         flat: Number of examples in a flat batch; 0 for episodes.
+        sampler: Choice of the classes of an episode and of the number of examples of each; by default that of `tasks`.
+
+    Attributes:
+        size: Ways, shots and queries that can be drawn.
     """
 
     def __init__(
@@ -172,25 +149,35 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         rank: int | None = None,
         world: int | None = None,
         flat: int = 0,
+        sampler: Sampler | None = None,
     ):
         super().__init__(split, episodes, meta_batch, seed, rank, world)
         if flat < 0:
             raise InputError(f"flat_batch is {flat}: give the number of examples in a flat batch, or 0 for episodes")
+        self.composer = None
         if not flat:
             size.check()
-            tasks.check(split, size)
-        self.tasks, self.size, self.flat = tasks, size, flat
+            if sampler is None:
+                tasks.check(split, size)
+            else:
+                self.composer = sampler.composer(tasks.split_classes(split), size)
+                size = self.composer.bounds()
+        self.tasks, self.size, self.flat, self.sampler = tasks, size, flat, sampler
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes of the first episode of the first epoch, by label; None if there are none."""
         if self.flat:
             return None
         first = Key(self.seed, self.split, 0, 0)
+        if self.composer is not None:
+            return self.tasks.composed_names(first, self.composer.compose(first))
         return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
     def draw(self, number: int, indices: range) -> MetaBatch:
         keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
         if self.flat:
             return join_tasks([self.tasks.draw_flat(key, self.flat) for key in keys])
+        if self.composer is not None:
+            return join_tasks(self.tasks.draw_composed(keys, [self.composer.compose(key) for key in keys]))
         ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
         return self.tasks.draw_batch(keys, ways, shots, queries)

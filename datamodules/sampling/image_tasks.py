@@ -11,7 +11,9 @@ from datamodules.index import class_names
 from datamodules.index.trained_on import check_shape, images_of
 from datamodules.reading.damage import DamageError
 from datamodules.reading.shard_set import Images, ShardSet
-from datamodules.sampling.episodes import EpisodeSize, Tasks
+from datamodules.sampling.composition import Composition, SplitClasses
+from datamodules.sampling.episode_size import EpisodeSize
+from datamodules.sampling.episodes import Tasks
 from datamodules.sampling.flat import Passes
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import Episode, Examples, InputError, flat_batch
@@ -85,6 +87,47 @@ class ImageTasks(Tasks):
         for label in range(ways):
             self._read(plan, label, list(class_images))  # another class may come in place of a damaged one
         return [self.shards.index.name(record) for record in plan.records]
+
+    def split_classes(self, split: str) -> SplitClasses:
+        classes, index = self.classes(split), self.shards.index
+        where = f"split {split!r} of {self.shards.root}"
+        return SplitClasses(
+            where, index.counts(classes), index.groups(classes), lambda number: index.name(int(classes[number]))
+        )
+
+    def draw_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> list[Episode]:
+        plans = [self.composed_plan(key, one) for key, one in zip(keys, compositions, strict=True)]
+        self.shards.prefetch(pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
+        return [self._composed(plan, one) for plan, one in zip(plans, compositions, strict=True)]
+
+    def _composed(self, plan: "Plan", composition: Composition) -> Episode:
+        """Read the images of a task."""
+        (_, shots, queries, labels), (kind, shape) = composition, self.shards.kind
+        support, query = np.empty((1, len(labels), *shape), kind), np.empty((1, int(queries.sum()), *shape), kind)
+        of_support, of_query = list(support[0]), list(query[0])
+        places = np.split(np.argsort(plan.order), np.cumsum(shots)[:-1])  # of the support images of each class
+        ends = np.cumsum(queries).tolist()
+        for label, (own, end, n) in enumerate(zip(places, ends, queries.tolist(), strict=True)):
+            self._read(plan, label, [of_support[place] for place in own.tolist()] + of_query[end - n : end])
+        support_y = torch.from_numpy(labels[plan.order]).long().unsqueeze(0)
+        query_y = torch.arange(len(shots)).repeat_interleave(torch.from_numpy(queries)).unsqueeze(0)
+        return Episode(Examples(torch.from_numpy(support), support_y), Examples(torch.from_numpy(query), query_y))
+
+    def composed_names(self, key: Key, composition: Composition) -> list[str]:
+        plan = self.composed_plan(key, composition)
+        self._composed(plan, composition)  # another class may come in place of a damaged one
+        return [self.shards.index.name(record) for record in plan.records]
+
+    def composed_plan(self, key: Key, composition: Composition) -> "Plan":
+        """Draw the images of each class of a composition, and the order of the support set."""
+        rng, classes, needed = key.rng(), self.classes(key.split), composition.shots + composition.queries
+        records = classes[composition.classes]
+        counts = self.shards.index.counts(records)
+        images = [_some(rng, count, n) for count, n in zip(counts.tolist(), needed.tolist(), strict=True)]
+        order, spare = rng.permutation(len(composition.labels)), classes
+        if self.shards.on_error == "skip":  # what comes in place of a damaged class has as many images
+            spare = classes[self.shards.index.counts(classes) >= needed.max()]
+        return Plan(records.tolist(), images, order, spare, rng, [])
 
     def plan(self, key: Key, ways: int, shots: int, queries: int) -> "Plan":
         """Draw the classes of a task, the images of each, and the order of the support set."""

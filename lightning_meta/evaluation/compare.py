@@ -39,7 +39,7 @@ def compare(
 
     Args:
         learners: Checkpoints of `fit`, and learners as objects.
-        data: Data modules of labelled examples, one or several, with the same queries, seed, split and meta-batch. The
+        data: Data modules of labelled examples, one or several, with the same sampler, queries, seed, split and meta-batch. The
             tasks of a meta-batch are adapted to, and timed, at a time.
         ways: Classes of a task, one number or several; by default those of the data.
         shots: Support examples per class, one number or several; by default those of the data.
@@ -92,12 +92,12 @@ def protocol_of(sets: list[TaskData], device: torch.device, against: str | None)
     if agents := [type(one).__name__ for one in sets if one.gives != "labelled examples"]:
         raise InputError(f"{agents[0]} gives decision processes: compare agents by evaluating each")
     described = [{**one.protocol("test"), "meta_batch": one.meta_batch} for one in sets]
-    for name in ("split", "queries", "episodes", "seed", "meta_batch"):
-        if len(different := list(dict.fromkeys(str(one[name]) for one in described))) > 1:
+    for name in ("split", "sampler", "queries", "episodes", "seed", "meta_batch"):
+        if len(different := list(dict.fromkeys(str(one.get(name)) for one in described))) > 1:
             raise InputError(f"the data of a comparison differ in {name} ({', '.join(different)}): give them the same")
     first = described[0]
     of_tasks = first["split"], first["queries"], first["episodes"], first["seed"], first["meta_batch"]
-    return Protocol(*of_tasks, device.type, against)
+    return Protocol(*of_tasks, device.type, against, first.get("sampler"))
 
 
 def play_all(

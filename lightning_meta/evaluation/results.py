@@ -54,8 +54,10 @@ def tasks_at_a_time(
     of one size."""
     tasks = max(one.episodes or 0 for one in own)
     timed = max(one.episodes or 0 for one in measured if one.metric == "adapt_seconds")
-    differ = timed > processes * math.ceil(tasks / data.meta_batch)
-    return round(tasks / timed, 1) if differ else data.meta_batch // processes
+    if timed <= processes * math.ceil(tasks / data.meta_batch):
+        return data.meta_batch // processes
+    mean = round(tasks / timed, 1)
+    return int(mean) if mean.is_integer() else mean
 
 
 def other_protocol(way: str, learner: FewShotLearner, measured: list[Measurement]) -> OtherProtocol | None:

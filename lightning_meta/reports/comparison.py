@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lightning_meta.reports.tables import is_elsewhere, number
+from lightning_meta.reports.tables import is_elsewhere, number, shown
 from lightning_meta.training.measurements import known
 from lightning_meta.training.metrics import EpisodeMean
 
@@ -76,22 +76,24 @@ class Round:
 
     Attributes:
         source: The set.
-        ways: Classes of a task.
-        shots: Support examples per class.
+        ways: Classes of a task, a number or a range.
+        shots: Support examples per class, a number or a range.
         metric: `accuracy` or `mse`.
         cells: What each learner reached, or why it could not take part.
     """
 
     source: str
-    ways: int
-    shots: int
+    ways: int | tuple[int, int]
+    shots: int | tuple[int, int]
     metric: str
     cells: dict[str, Score | Refusal]
 
     @property
     def size(self) -> str:
         """The size of a task in words."""
-        return f"{self.shots}-shot" if self.metric == "mse" else f"{self.ways}-way {self.shots}-shot"
+        return (
+            f"{shown(self.shots)}-shot" if self.metric == "mse" else f"{shown(self.ways)}-way {shown(self.shots)}-shot"
+        )
 
     @property
     def scored(self) -> dict[str, Score]:
@@ -167,19 +169,22 @@ class Protocol:
         tasks_at_a_time: Tasks that are adapted to, and timed, at a time.
         device: Device that this ran on.
         against: Name of the learner that differences are to; None for the best of each round.
+        sampler: Sampler of the episodes; None for that of the data.
     """
 
     split: str
-    queries: int
+    queries: int | tuple[int, int]
     episodes: int
     seed: int
     tasks_at_a_time: int
     device: str
     against: str | None = None
+    sampler: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values by the keys of JSON files."""
-        return {name: value for name, value in asdict(self).items() if name != "against"}
+        own = {name: value for name, value in asdict(self).items() if name != "against"}
+        return {name: value for name, value in own.items() if name != "sampler" or value}
 
 
 @dataclass(frozen=True)

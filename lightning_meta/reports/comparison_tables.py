@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from lightning_meta.reports.comparison import Comparison, Facts, Refusal, Round, Score, spread, standing
+from lightning_meta.reports.tables import shown
 
 
 def markdown(comparison: Comparison) -> str:
@@ -13,7 +14,8 @@ def markdown(comparison: Comparison) -> str:
     blocks = [table([*heads, "episodes", "CPU minutes"], [row_of_facts(one) for one in comparison.learners])]
     blocks.append(
         f"Mean +- 95 % confidence interval over {protocol.episodes} episodes of split {protocol.split} (seed"
-        f" {protocol.seed}, {protocol.queries} queries), the same for all. In brackets the paired difference to"
+        f" {protocol.seed}, {shown(protocol.queries)} queries{f', {protocol.sampler}' if protocol.sampler else ''}), the same"
+        f" for all. In brackets the paired difference to"
         f" {against or 'the best of the column'}."
     )
     for source in dict.fromkeys(round.source for round in rounds):
@@ -26,8 +28,11 @@ def markdown(comparison: Comparison) -> str:
         ]
         blocks.append(f"{source}, {'accuracy' if of_set[0].metric == 'accuracy' else 'mean squared error'}")
         blocks.append(table(["learner", "", *sizes], lines))
+        most = "at most " if protocol.sampler else ""  # its tasks may differ in size
         seconds = [[name, *(seconds_text(round.cells[name]) for round in of_set)] for name in names]
-        blocks.append(f"{source}, seconds to adapt to a task ({protocol.tasks_at_a_time} at a time, {protocol.device})")
+        blocks.append(
+            f"{source}, seconds to adapt to a task ({most}{protocol.tasks_at_a_time} at a time, {protocol.device})"
+        )
         blocks.append(table(["learner", *sizes], seconds))
     return "\n\n".join([*blocks, *filter(None, [reasons(rounds)])]) + "\n"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_meta.core import FewShotLearner
 from lightning_meta.reports.results import Result, scalars, scores
-from lightning_meta.reports.tables import is_elsewhere, protocol_line, rows
+from lightning_meta.reports.tables import is_elsewhere, protocol_line, rows, shown
 from lightning_meta.training.evaluation import predictions
 from lightning_meta.training.measurements import Measurement
 
@@ -86,7 +86,7 @@ class Cost:
     def text(self) -> str:
         """Return a line for the screen."""
         return (
-            f"cost: {self.adapt_seconds_a_task:.2e} s to adapt to a task ({self.tasks_at_a_time} at a time),"
+            f"cost: {self.adapt_seconds_a_task:.2e} s to adapt to a task ({shown(self.tasks_at_a_time)} at a time),"
             f" {self.query_seconds:.2e} s a query; peak memory {self.peak_memory_bytes / 2**20:,.0f} MiB"
             f" ({self.peak_memory_of})"
         )

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lightning_meta.reports.comparison import Comparison, Curve, Round
+from lightning_meta.reports.tables import shown
 
-Line = list[tuple[int, float, float | None]]  # shots, mean score, half-width of its 95 % confidence interval
+Line = list[tuple[float, float, float | None]]  # shots, mean score, half-width of its 95 % confidence interval
 
 
 def against_shots(lines: dict[str, Line], metric: str, title: str, path: Path) -> None:
@@ -23,7 +24,7 @@ def picture_of_comparison(comparison: Comparison, path: Path) -> None:
     them; and the validation score against episodes of training, where the runs tell it. A colour a learner."""
     rounds = comparison.rounds
     palette, metric = colours([one.learner for one in comparison.learners]), rounds[0].metric
-    groups: dict[tuple[str, int], list[Round]] = {}
+    groups: dict[tuple[str, int | tuple[int, int]], list[Round]] = {}
     for round in rounds:
         groups.setdefault((round.source, round.ways), []).append(round)
     # The two protocols of a checkpoint share its training.
@@ -37,8 +38,8 @@ def picture_of_comparison(comparison: Comparison, path: Path) -> None:
         points: dict[str, Line] = {name: [] for name in palette}
         for round in of_group:
             for name, score in round.scored.items():
-                points[name].append((round.shots, score.mean, score.ci95))
-        title = source if metric == "mse" else f"{source}, {ways}-way"
+                points[name].append((middle(round.shots), score.mean, score.ci95))
+        title = source if metric == "mse" else f"{source}, {shown(ways)}-way"
         draw_shots(panel, {name: line for name, line in points.items() if line}, metric, title, palette)
     draw_cost(axes[len(groups)], next(iter(groups.values())), palette)
     if curves:
@@ -46,6 +47,11 @@ def picture_of_comparison(comparison: Comparison, path: Path) -> None:
     for blank in axes[panels:]:
         blank.set_axis_off()
     figure.savefig(path, dpi=150)
+
+
+def middle(shots: int | tuple[int, int]) -> float:
+    """Return the place of a number of shots on an axis, of a range its middle."""
+    return shots if isinstance(shots, int) else sum(shots) / 2
 
 
 def draw_shots(axes: Axes, lines: dict[str, Line], metric: str, title: str, palette: dict[str, str]) -> None:
@@ -64,11 +70,11 @@ def draw_cost(axes: Axes, rounds: list[Round], palette: dict[str, str]) -> None:
     """The score against the seconds to adapt, a point for each number of shots."""
     metric = rounds[0].metric
     for name, colour in palette.items():
-        cells = [(round.shots, round.scored[name]) for round in rounds if name in round.scored]
+        cells = [(shown(round.shots), round.scored[name]) for round in rounds if name in round.scored]
         seconds, means = [c.adapt_seconds for _, c in cells], [scale(metric) * c.mean for _, c in cells]
         axes.plot(seconds, means, marker="o", label=name, color=colour)
         for (shots, _), x, y in zip(cells, seconds, means, strict=True):
-            axes.annotate(f"{shots}", (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
+            axes.annotate(shots, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
     powers(axes)
     finish(axes, f"{rounds[0].source}, {rounds[0].size} to {rounds[-1].size}", "seconds to adapt to a task", metric)
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.images import ImageEpisodes
+from datamodules.sampling.configured_size import ConfiguredSize
 from lightning_meta.core import FewShotLearner
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.checkpoint import build
@@ -23,6 +24,9 @@ RUNS["baselinepp"] = {"name": "baselinepp", "precision": "64-true"}
 # In bfloat16 a loop computes each task alone, for one batch of all rounds by how many there are, 8 bits or not. One step: in
 # the next a weight that differs in its last bit of float32 may be rounded to another of bfloat16.
 RUNS["maml in bfloat16"] = {"name": "maml", "precision": "bf16-mixed", "vectorize": "loop", "meta_batches": 1}
+# Tasks of 1 to 3 shots in one meta-batch, so that a process has sizes which the other has not.
+RUNS["protonet, tasks of different sizes"] = {"name": "protonet", "shots": (1, 3)}
+RUNS["fomaml, tasks of different sizes"] = {"name": "fomaml", "shots": (1, 3)}
 
 
 def make(name: str, **changes: Any) -> FewShotLearner:
@@ -32,14 +36,27 @@ def make(name: str, **changes: Any) -> FewShotLearner:
 
 
 def train(
-    devices: int, shards: str, name: str, precision: Any = "64-true", meta_batches: int = 5, **changes: Any
+    devices: int,
+    shards: str,
+    name: str,
+    precision: Any = "64-true",
+    meta_batches: int = 5,
+    shots: Any = 1,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Two epochs of so many meta-batches; of one, where there is but one."""
     learner = make(name, **changes)
     module = MetaTraining(learner, partial(torch.optim.SGD, lr=0.1))
     flat_batch = 6 if learner.flat else 0
     data = ImageEpisodes(
-        shards, queries=3, meta_batch=4, epoch_batches=meta_batches, test_episodes=8, flat_batch=flat_batch
+        shards,
+        shots=shots,
+        queries=3,
+        meta_batch=4,
+        epoch_batches=meta_batches,
+        test_episodes=8,
+        flat_batch=flat_batch,
+        sampler=None if isinstance(shots, int) else ConfiguredSize(),
     )
     trainer = pl.Trainer(
         accelerator="cpu",
