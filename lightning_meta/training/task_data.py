@@ -91,7 +91,9 @@ class TaskData(LightningDataModule, ABC):
         return [to_floats(part) for part in batch] if isinstance(batch, list) else to_floats(batch)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
-        return self.prepare(batch)
+        """Prepare a batch. Lightning has converted floats to the run's precision before, when images were still bytes."""
+        ready = self.prepare(batch)
+        return self.trainer.precision_plugin.convert_input(ready) if self.trainer else ready
 
     @property
     def place(self) -> tuple[int | None, int | None]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from datamodules.images import ImageEpisodes
 from datamodules.reading.damage import DamageError
@@ -23,6 +24,9 @@ from datamodules.sampling.meta_dataset import MetaDataset
 from datamodules.sinusoid import SinusoidTasks
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError, MetaBatch, equal_parts
+from lightning_meta.evaluation.compare import compare
+from lightning_meta.learners import ProtoNet
+from lightning_meta.reports.comparison_tables import markdown
 from lightning_meta.training.resume import changes
 
 VARIED = MetaDataset(min_ways=3, max_ways=6)
@@ -123,6 +127,19 @@ def test_a_report_and_what_a_score_is_judged_on_name_the_sampler(shard_root: Pat
     back = ImageEpisodes(str(shard_root), queries=3, sampler=VARIED, eval_sampler="uniform")
     assert back.judged_on == plain.judged_on
     assert "sampler" in back.protocol("train")
+
+
+def test_a_comparison_is_on_the_tasks_of_the_sampler_and_names_it(shard_root: Path) -> None:
+    data = ImageEpisodes(str(shard_root), test_episodes=6, sampler=VARIED)
+    learner = ProtoNet(nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))
+    found = compare([learner], data)
+    (score,) = found.rounds[0].scored.values()
+    assert len(score.scores) == 6
+    assert found.rounds[0].size == "3-6-way 1-6-shot"
+    assert found.protocol.sampler == str(VARIED)
+    assert "6 queries, MetaDataset(min_ways=3, max_ways=6, " in markdown(found)
+    with pytest.raises(InputError, match="differ in sampler"):
+        compare([learner], [data, ImageEpisodes(str(shard_root), queries=6, test_episodes=6)])
 
 
 def test_a_resumed_run_does_not_go_on_with_another_sampler() -> None:
