@@ -23,7 +23,7 @@ for name in ("lightning_meta", "datamodules", "clusters"):
             try:
                 importlib.import_module(module.name)
             except ModuleNotFoundError as error:
-                assert error.name in ("ray", "pyarrow"), error  # the extra `search`
+                assert error.name == "ray", error  # the extra `search`
 for name in ("tools", "tests", "bench"):
     assert importlib.util.find_spec(name) is None, f"{name} must not be installed"
 """

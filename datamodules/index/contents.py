@@ -33,7 +33,7 @@ class Blobs(NamedTuple):
     """The places of images, as columns with one row per blob, those of a class one after another.
 
     source: the number of the file.
-    offset: where the bytes begin in it; in a parquet file the number of the row.
+    offset: where the bytes begin in it; in a parquet file the page of the image and its rank there.
     bytes: the number of bytes.
     crc32: their CRC-32.
     """
@@ -122,7 +122,8 @@ class Contents(NamedTuple):
         for number, members in enumerate(self.splits.values()):
             columns[f"split_{number}"] = np.asarray(members)
         kinds = KINDS | dict.fromkeys((f"split_{number}" for number in range(len(self.splits))), SPLIT)
-        typed = {name: columns[name].astype(kind) for name, (kind, _) in kinds.items()}
+        # a copy of the blobs would have other bytes between their fields
+        typed = {name: columns[name].astype(kind, copy=False) for name, (kind, _) in kinds.items()}
         facts, size, checksums = write_columns(folder / COLUMNS, typed)
         head = (self.title, self.preprocess, self.encoded, self.images_per_blob, self.features, self.roots)
         text = Header(*head, tuple(self.splits), facts, size, checksums).to_json()

@@ -37,7 +37,7 @@ class Source(NamedTuple):
 class Blob(NamedTuple):
     """A range of bytes in a source, with its CRC-32: an encoded image, or an array of several images of one class.
 
-    In a parquet file `offset` is the number of the row.
+    In a parquet file `offset` is the page of the image and its rank there (`datamodules.reading.parquet_pages.place_of`).
     """
 
     source: int

@@ -33,7 +33,7 @@ def fetch(url: str, target: Path) -> None:
     """
 
     def copy() -> None:
-        storage, path = _storage(url)
+        storage, path = storage_of(url)
         storage.get_file(path, str(target))
 
     persist(copy, f"cannot copy {url} here")
@@ -53,7 +53,7 @@ def fetch_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
 
     def rest() -> None:
         missing = [one for one in ranges if one not in fetched]
-        storage, paths = _storage(missing[0][0])[0], [_storage(url)[1] for url, _, _ in missing]
+        storage, paths = storage_of(missing[0][0])[0], [storage_of(url)[1] for url, _, _ in missing]
         starts, ends = [first for _, first, _ in missing], [last for _, _, last in missing]
         came = storage.cat_ranges(paths, starts, ends, on_error="return")
         fetched.update({one: data for one, data in zip(missing, came, strict=True) if isinstance(data, bytes)})
@@ -85,7 +85,7 @@ def read(url: str) -> bytes:
     """
 
     def content() -> bytes:
-        storage, path = _storage(url)
+        storage, path = storage_of(url)
         return storage.cat_file(path)
 
     return persist(content, f"cannot read {url}", patient=False)
@@ -107,6 +107,8 @@ def persist(act: Callable[[], Result], failed: str, patient: bool = True) -> Res
                 raise
             if isinstance(error, FileNotFoundError):
                 raise DamageError(f"{failed}: there is no such file ({reason(error)}). Check the address") from error
+            if is_refusal(error):
+                raise InputError(f"{failed}: access is refused ({reason(error)}). Check the credentials") from error
             if delay is None or is_lasting(error) or not (patient or has_answered(error)):
                 raise InputError(f"{failed}: {reason(error)}. Check the address and the network") from error
             log.warning("%s: %s; trying again in %g s", failed, reason(error), delay)
@@ -128,6 +130,12 @@ def is_lasting(error: BaseException) -> bool:
     return lasting or isinstance(error, PermissionError | ImportError | NotImplementedError | ValueError)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Return whether the server wants credentials, or others."""
+    refusals = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return getattr(error, "status", None) in refusals or isinstance(error, PermissionError)
+
+
 def has_answered(error: BaseException) -> bool:
     """Return whether a server answered at all."""
     status = getattr(error, "status", None)
@@ -136,7 +144,7 @@ def has_answered(error: BaseException) -> bool:
     )
 
 
-def _storage(url: str) -> tuple[Any, str]:
+def storage_of(url: str) -> tuple[Any, str]:
     """Return fsspec's file system and path for a URL, without the HTTP limit of 300 seconds for a whole file."""
     timeout = ClientTimeout(total=None, sock_connect=SILENCE, sock_read=SILENCE)
     protocols = {part.partition("://")[0] for part in url.split("::")}

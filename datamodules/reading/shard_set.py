@@ -14,9 +14,10 @@ from datamodules.index.opening import is_remote, read_index
 from datamodules.index.shard_index import Blob
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
+from datamodules.reading.parquet_store import ParquetFiles
 from datamodules.reading.ranges import Ranges
 from datamodules.reading.shard_file import REMEDY, ShardFile
-from datamodules.reading.stores import ByteRange, Copies, Folder, Store
+from datamodules.reading.stores import ByteRange, Copies, Folder, Opened, Store
 from datamodules.reading.verify import verify
 from lightning_meta.core import InputError
 
@@ -67,7 +68,8 @@ class ShardSet:
             raise InputError(f"on_error is {on_error!r}: choose raise or skip")
         self.root, self.on_error = root.rstrip("/"), on_error
         self.index = read_index(self.root)
-        self.cache = (cache or ShardCache()) if is_remote(self.root) else None
+        is_local = not any(map(is_remote, (self.root, *(roots or {}).values())))
+        self.cache = None if is_local else cache or ShardCache()
         self.stores = [self._store(root, dict(roots or {})) for root in self.index.roots]
         self._check_roots(set(roots or {}))
         self.damaged = torch.zeros(len(self.index.records), dtype=torch.bool).share_memory_()
@@ -114,7 +116,9 @@ class ShardSet:
                 data = self._bytes(record, number, blob)
                 place[...] = index.preprocess(data, f"of class {index.name(record)} in {self.where(blob.source)}")
             elif per_blob == 1 and self._intact[number]:
-                self.open(blob.source).read_into(blob.offset, place.view(np.uint8).reshape(-1).data)
+                file = self.open(blob.source)
+                assert isinstance(file, ShardFile), "arrays are in shards"
+                file.read_into(blob.offset, place.view(np.uint8).reshape(-1).data)
             else:
                 if number != last:
                     array, last = np.frombuffer(self._bytes(record, number, blob), kind).reshape(-1, *shape), number
@@ -155,7 +159,7 @@ class ShardSet:
             f"{len(skipped)} of {len(self.index.records)} classes of {self.root} are damaged and were skipped: {names}"
         )
 
-    def open(self, number: int) -> ShardFile:
+    def open(self, number: int) -> Opened:
         """Return a source, open for reading; raise DamageError if it is not complete, after one attempt."""
         if number in self._lost:
             raise DamageError(self._lost[number])
@@ -170,10 +174,10 @@ class ShardSet:
         """Return a line about where the images are read from."""
         size, sources = self.index.source_bytes / 1e9, len(self.index.sources)
         where = f"{sources} files of {self.root}, {size:.3g} GB"
-        if all(isinstance(store, Folder) for store in self.stores):
+        if self.cache is None:
             return f"reads {where}, in place"
-        assert self.cache
-        how = "by ranges of bytes" if any(isinstance(store, Ranges) for store in self.stores) else "copied whole once"
+        is_whole = all(isinstance(store, Folder | Copies) for store in self.stores)
+        how = "copied whole once" if is_whole else "by ranges of bytes"
         return f"reads {where}, {how}; the cache of {self.cache.bytes / 1e9:.3g} GB is {self.cache.folder}"
 
     def where(self, number: int) -> str:
@@ -219,6 +223,8 @@ class ShardSet:
     def _store(self, root: Root, places: dict[str, str]) -> Store:
         """Return what reads the sources below a root."""
         place = places.get(root.name, "") if root.name else self.root
+        if root.format == "parquet":
+            return ParquetFiles(place.rstrip("/"), is_remote(place), root.column)
         if is_remote(place):
             cache = self.cache or ShardCache()
             return (Copies if self._fits(cache) else Ranges)(place.rstrip("/"), cache)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from datamodules.index.shard_index import Source
 from datamodules.index.verification import check_link
@@ -24,11 +24,20 @@ class ByteRange(NamedTuple):
     crc32: int
 
 
+@runtime_checkable
+class Opened(Protocol):
+    """A source that is open for reading."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return the bytes of an image or array by its place in the index."""
+        ...
+
+
 class Store(ABC):
     """The sources below one root."""
 
     @abstractmethod
-    def open(self, source: Source) -> ShardFile:
+    def open(self, source: Source) -> Opened:
         """Return a source, open for reading.
 
         Raises:
@@ -78,17 +87,26 @@ class Folder(Store):
         return self.__dict__ | {"_files": {}}
 
     def _open(self, source: Source) -> ShardFile:
-        where = self.where(source)
         if self.own:
             check_link(Path(self.folder), source.path)
-        try:
-            return ShardFile(Path(where), source.bytes)
-        except FileNotFoundError as error:
-            raise DamageError(f"shard {where} is missing; the index says {source.bytes} bytes. {REMEDY}") from error
-        except OSError as error:
-            raise InputError(
-                f"shard {where} cannot be opened ({error.strerror}): check that it may be read, and `ulimit -n`"
-            ) from error
+        return open_shard(self.where(source), source)
+
+
+def open_shard(where: str, source: Source) -> ShardFile:
+    """Open a source of this machine.
+
+    Raises:
+        DamageError: If it is missing or has another length than the index says.
+        InputError: If it cannot be opened.
+    """
+    try:
+        return ShardFile(Path(where), source.bytes)
+    except FileNotFoundError as error:
+        raise DamageError(f"shard {where} is missing; the index says {source.bytes} bytes. {REMEDY}") from error
+    except OSError as error:
+        raise InputError(
+            f"shard {where} cannot be opened ({error.strerror}): check that it may be read, and `ulimit -n`"
+        ) from error
 
 
 class Copies(Store):

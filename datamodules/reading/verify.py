@@ -9,7 +9,7 @@ import numpy as np
 from datamodules.index.consistency import check_consistency
 from datamodules.reading.damage import DamageError
 from datamodules.reading.ranges import Ranges
-from datamodules.reading.shard_file import REMEDY
+from datamodules.reading.shard_file import REMEDY, ShardFile
 from datamodules.reading.stores import ByteRange
 from lightning_meta.core import InputError
 
@@ -39,6 +39,7 @@ def _verify(shards: "ShardSet", source: int, blobs: list[int]) -> list[str]:
     """Return a line for every damaged class in a source, or one for the source itself."""
     index, damage = shards.index, dict[int, str]()
     try:
+        shards.open(source)
         intact = _is_intact(shards, source)
         about = index.source(source)
         if not intact and shards.stores[about.root].refresh([ByteRange(about, 0, 0, 0)]):
@@ -62,6 +63,8 @@ def _is_intact(shards: "ShardSet", source: int) -> bool:
     about, digest = shards.index.source(source), hashlib.sha256()
     if about.sha256 is None or isinstance(shards.stores[about.root], Ranges):
         return True
-    for piece in shards.open(source).pieces(0, about.bytes):
+    file = shards.open(source)
+    assert isinstance(file, ShardFile), "checksums of whole sources are those of shards"
+    for piece in file.pieces(0, about.bytes):
         digest.update(piece)
     return digest.hexdigest() == about.sha256

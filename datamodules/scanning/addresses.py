@@ -12,8 +12,7 @@ from braceexpand import braceexpand
 from datamodules.index.opening import is_remote
 from datamodules.index.verification import BESIDE, OUTSIDE, is_text
 from datamodules.reading.image_files import is_clutter
-from datamodules.reading.remote import _storage as storage_of
-from datamodules.reading.remote import persist
+from datamodules.reading.remote import persist, storage_of
 from datamodules.scanning.tar_headers import compressed
 from lightning_meta.core import InputError
 

@@ -8,9 +8,8 @@ from itertools import islice
 from datamodules.scanning.addresses import Address
 from datamodules.scanning.label_rules import IN_TARS, USUAL, Rules, UnusableError
 from datamodules.scanning.parquet_rows import ParquetTable
-from datamodules.scanning.remote_file import RemoteFile
 from datamodules.scanning.scanned import Columns
-from datamodules.scanning.tape import identity, local_errors, opened
+from datamodules.scanning.tape import opened
 from datamodules.scanning.tar_samples import Sample, TarReader, sample_value
 from lightning_meta.core import InputError
 
@@ -122,16 +121,8 @@ def _description(samples: Sequence[Sample], endings: Counter[str]) -> str:
 
 
 def _parquet_rules(address: Address, label: str, group: str, image: str) -> Rules:
-    with local_errors(address.place):
-        if address.remote:
-            with RemoteFile(address.place, identity(address.place, True)["size"]) as file:
-                return _table_rules(ParquetTable(address.place, file), label, group, image)
-        with open(address.place, "rb") as file:
-            return _table_rules(ParquetTable(address.place, file), label, group, image)
-
-
-def _table_rules(table: ParquetTable, label: str, group: str, image: str) -> Rules:
-    column = table.image_column(image)
-    rules = Rules(label or table.label_column(), group, column)
-    table.check(rules)
-    return rules
+    with opened(address.place, address.remote) as tape:
+        table = ParquetTable(address.place, tape.file)
+        rules = Rules(label or table.label_column(), group, table.image_column(image))
+        table.check(rules)
+        return rules

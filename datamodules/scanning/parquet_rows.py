@@ -2,20 +2,22 @@
 
 import json
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from datamodules.reading.damage import DamageError
+from datamodules.reading.parquet_pages import Chunk, chunk_values, column_chunks
 from datamodules.scanning.image_kinds import is_image
 from datamodules.scanning.label_rules import USUAL, Rules
 from datamodules.scanning.scanned import ClassKey, Columns
 from lightning_meta.core import InputError
 
-BATCH = 256  # rows that are in memory at a time, beside the row group's compressed pages
+# What damaged bytes make pyarrow and the parser of pages raise.
+DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
 
 
 class ParquetTable:
@@ -23,14 +25,14 @@ class ParquetTable:
 
     Args:
         name: Path or URL, for messages.
-        file: The file, as pyarrow opens it.
+        file: The file, open and buffered.
 
     Raises:
         DamageError: If it is not a parquet file, or damaged.
     """
 
     def __init__(self, name: str, file: Any):
-        self.name = name
+        self.name, self._source = name, file
         try:
             self.file = pq.ParquetFile(file, pre_buffer=False)
             self.schema: pa.Schema = self.file.schema_arrow
@@ -105,57 +107,74 @@ class ParquetTable:
             columns: What the rows are added to.
             report: Called with the number of bytes that were read.
         """
-        image = rules.image
         self.check(rules)
-        names = [image.partition(".")[0], *dict.fromkeys(filter(None, (rules.label, rules.group)))]
         row = 0
         try:
-            for batch in self.file.iter_batches(BATCH, columns=[image, *names[1:]], use_threads=False):
-                self._scan_batch(batch, row, rules, image, columns)
-                row += len(batch)
-                report(batch.nbytes)
-        except (pa.ArrowException, OSError) as error:
+            for group, chunk in enumerate(column_chunks(self.file.metadata, rules.image)):
+                row += self._scan_group(group, chunk, row, rules, columns, report)
+        except InputError:
+            raise
+        except DAMAGE as error:
             raise_network(error)
-            raise DamageError(f"{self.name} is damaged after row {row} ({first_line(error)}): copy it again") from error
-        if row != self.file.metadata.num_rows:
             raise DamageError(
-                f"{self.name} is damaged: it has {row} of {self.file.metadata.num_rows} rows. Copy it again"
-            )
+                f"{self.name} cannot be read after row {row} ({first_line(error)}): copy or write it again"
+            ) from error
 
-    def _scan_batch(self, batch: pa.RecordBatch, row: int, rules: Rules, image: str, columns: Columns) -> None:
-        labels = self._texts(batch, rules.label)
-        groups = self._texts(batch, rules.group) if rules.group else [""] * len(labels)
-        pictures = batch.column(batch.schema.names.index(image.partition(".")[0]))
-        if "." in image:
-            pictures = pictures.field(image.partition(".")[2])
-        for i, data in enumerate(slices(pictures)):
-            where = f"row {row + i}"
-            if data is None:
-                columns.pass_over("rows without image bytes", where)
-            elif not labels[i]:
-                columns.pass_over(f"rows without a label ({rules.label})", where)
-            elif not is_image(data):
-                columns.pass_over("rows whose image is not JPEG, PNG or WebP", where)
+    def _scan_group(self, group: int, chunk: Chunk, row: int, rules: Rules, columns: Columns, report: Any) -> int:
+        """Add the rows of a row group, of which the first has number `row`, and return their number."""
+        names = list(dict.fromkeys(filter(None, (rules.label, rules.group))))
+        table = self.file.read_row_group(group, columns=names, use_threads=False)
+        labels, label_names = self._codes(table, rules.label)
+        groups, group_names = self._codes(table, rules.group) if rules.group else (np.zeros_like(labels), [""])
+        numbers: dict[tuple[int, int], int] = {}
+        i = -1
+        for i, value in enumerate(chunk_values(self._read_at, chunk)):
+            label, group_code = int(labels[i]), int(groups[i])
+            if value is None:
+                columns.pass_over("rows without image bytes", f"row {row + i}")
+            elif label < 0:
+                columns.pass_over(f"rows without a label ({rules.label})", f"row {row + i}")
+            elif not is_image(value[1]):
+                columns.pass_over("rows whose image is not JPEG, PNG or WebP", f"row {row + i}")
             else:
-                number = columns.class_number(ClassKey(labels[i], "", groups[i]))
-                columns.add(number, row + i, len(data), zlib.crc32(data))
+                if (label, group_code) not in numbers:
+                    key = ClassKey(label_names[label], "", group_names[group_code] if group_code >= 0 else "")
+                    numbers[label, group_code] = columns.class_number(key)
+                columns.add(numbers[label, group_code], value[0], len(value[1]), zlib.crc32(value[1]))
+            if value is not None:
+                report(len(value[1]))
+        if i + 1 != len(labels):
+            raise ValueError(f"row group {group} has {i + 1} images and {len(labels)} labels")
+        return len(labels)
 
-    def _texts(self, batch: pa.RecordBatch, column: str) -> list[str]:
-        """Return a column as texts, empty where there is no value; a number of a class becomes its name."""
-        values = batch.column(batch.schema.names.index(column))
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
+    def _codes(self, table: pa.Table, column: str) -> tuple[NDArray[np.int64], list[str]]:
+        """Return a column as numbers of texts, -1 where there is no value, and the texts, such as the names of classes."""
+        values = table.column(column).combine_chunks()
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        codes = values.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        texts = self._texts(values.dictionary, column)
+        missing = np.array([not text for text in texts], bool)
+        if missing.any():
+            codes = np.where((codes >= 0) & missing[codes], -1, codes)
+        return codes, texts
+
+    def _texts(self, values: pa.Array, column: str) -> list[str]:
+        """Return values as texts, empty for one that is no label."""
         if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
             return [(value or "").strip() for value in values.to_pylist()]
         if not pa.types.is_integer(values.type):
             raise InputError(f"column {column} of {self.name} holds {values.type}: give a column of text or integers")
-        names = self.features.get(column, {}).get("names")
+        names, numbers = self.features.get(column, {}).get("names"), values.to_pylist()
         if not isinstance(names, list):
-            return ["" if value is None else str(value) for value in values.to_pylist()]
-        numbers = values.to_pylist()
+            return ["" if value is None else str(value) for value in numbers]
         if any(value is not None and not -1 <= value < len(names) for value in numbers):
             raise InputError(f"column {column} of {self.name} holds a number that is none of its {len(names)} classes")
         return ["" if value is None or value < 0 else str(names[value]) for value in numbers]  # -1 is an unknown class
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        self._source.seek(offset)
+        return self._source.read(size)
 
     def _features(self) -> dict[str, dict[str, Any]]:
         """Return what Hugging Face's metadata say of each column; an empty dictionary if there are none."""
@@ -171,19 +190,6 @@ class ParquetTable:
         return InputError(
             f"{self.name} has no column {name!r} of {what}: choose from {', '.join(map(str, legal)) or 'none'}"
         )
-
-
-def slices(values: pa.Array) -> Iterator[memoryview | None]:
-    """Yield the bytes of each value of a binary column without copying them, and None where there is no value."""
-    kind = np.int64 if pa.types.is_large_binary(values.type) else np.int32
-    _, ends, data = values.buffers()
-    places = (
-        np.frombuffer(ends, kind, len(values) + 1, values.offset * kind().itemsize).tolist() if len(values) else [0]
-    )
-    view = memoryview(data) if data is not None else memoryview(b"")
-    valid = values.is_valid().to_pylist()
-    for i, first in enumerate(places[:-1]):
-        yield view[first : places[i + 1]] if valid[i] else None
 
 
 def raise_network(error: BaseException) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from aiohttp import ClientPayloadError
 
-from datamodules.reading.remote import _storage as storage_of
-from datamodules.reading.remote import persist
+from datamodules.reading.remote import persist, storage_of
 from lightning_meta.core import InputError
 
 REQUEST = 2**23  # bytes per request, where a storage is read in ranges

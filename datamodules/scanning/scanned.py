@@ -36,7 +36,7 @@ class Scanned(NamedTuple):
 
     classes: the distinct classes.
     number: for each image its number in `classes`, uint32.
-    offset: where its bytes begin in the source, or the number of its row in a parquet file, uint64.
+    offset: where its bytes begin in the source, or its place in a parquet file (`parquet_pages.place_of`), uint64.
     bytes: its length, uint64.
     crc32: the CRC-32 of its bytes, uint32.
     passed: what was passed over, by its kind.

@@ -15,13 +15,12 @@ from datamodules.reading.damage import DamageError
 from datamodules.scanning.image_kinds import is_image
 from datamodules.scanning.label_rules import Rules
 from datamodules.scanning.parquet_rows import ParquetTable
-from datamodules.scanning.remote_file import RemoteFile
 from datamodules.scanning.scanned import ClassKey, Columns, Scanned
-from datamodules.scanning.tape import Report, identity, local_errors, opened
+from datamodules.scanning.tape import Report, identity, opened
 from datamodules.scanning.tar_samples import scan_tar
 from lightning_meta.core import InputError
 
-VERSION = 1  # of what is kept of a scan; another one is scanned again
+VERSION = 2  # of what is kept of a scan; another one is scanned again
 
 
 class Unit(NamedTuple):
@@ -111,13 +110,8 @@ def _read_tar(unit: Unit, report: Report) -> Columns:
 
 def _read_parquet(unit: Unit, report: Report) -> Columns:
     columns = Columns(unit.place)
-    with local_errors(unit.place):
-        if unit.remote:
-            with RemoteFile(unit.place, identity(unit.place, True)["size"]) as file:
-                ParquetTable(unit.place, file).scan(unit.rules, columns, report)
-        else:
-            with open(unit.place, "rb") as file:
-                ParquetTable(unit.place, file).scan(unit.rules, columns, report)
+    with opened(unit.place, unit.remote) as tape:
+        ParquetTable(unit.place, tape.file).scan(unit.rules, columns, report)
     return columns
 
 

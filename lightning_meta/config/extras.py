@@ -5,7 +5,7 @@ import sys
 
 from lightning_meta.core import InputError
 
-EXTRAS = {"search": ("ray", "pyarrow")}
+EXTRAS = {"search": ("ray",)}
 
 
 def need(extra: str, only_say: bool) -> None:

@@ -1,6 +1,7 @@
 """`lightning-meta shards index` of parquet files, class folders and CSV lists, with known answers."""
 
 import os
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from datamodules.images import ImageEpisodes
 from datamodules.index.shard_index import Index
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
@@ -200,10 +202,13 @@ def test_an_index_is_read_as_a_shard_set(tmp_path: Path) -> None:
     """Its task file names the roots, its images have the pixels of the files, and `verify` reads them all."""
     root = write_folders(tmp_path / "own", {f"c{n}": range(n * 4, n * 4 + 4) for n in range(6)})
     write_tar(tmp_path / "t" / "x.tar", samples(range(48), classes=12))
-    index([root, tmp_path / "t"], tmp_path / "out")
+    (tmp_path / "p").mkdir()
+    write_parquet(tmp_path / "p" / "x.parquet", range(200, 248), [f"p{i}" for i in range(12)])
+    index([root, tmp_path / "t", tmp_path / "p"], tmp_path / "out")
     arguments = yaml.safe_load((tmp_path / "out" / "task.yaml").read_text())["data"]["init_args"]
-    assert arguments["roots"] == {"own": str(root), "t": str(tmp_path / "t")}
+    assert arguments["roots"] == {"own": str(root), "p": str(tmp_path / "p"), "t": str(tmp_path / "t")}
     shards, decode = ShardSet(arguments["root"], roots=arguments["roots"]), Preprocess(8)
+    shards = pickle.loads(pickle.dumps(shards))
     known = {
         name: sorted(decode(image).tobytes() for image in all_) for name, all_ in indexed(tmp_path / "out").items()
     }
@@ -211,5 +216,29 @@ def test_an_index_is_read_as_a_shard_set(tmp_path: Path) -> None:
         images = shards.images(number, np.arange(record.count))
         assert sorted(image.tobytes() for image in images) == known[record.name]
     assert shards.verify() == []
-    with pytest.raises(InputError, match=r"reads images below own, t, but `roots` does not say where that is"):
+    assert shards.describe().endswith("in place")
+    data = ImageEpisodes(**arguments | {"meta_batch": 2, "epoch_batches": 3, "num_workers": 1})
+    data.setup("fit")
+    every = {image for images in known.values() for image in images}
+    for batch in data.train_dataloader():
+        for image in (batch.support.x * 255).round().byte().numpy().reshape(-1, 3, 8, 8):
+            assert image.tobytes() in every
+    with pytest.raises(InputError, match=r"reads images below own, p, t, but `roots` does not say where that is"):
         ShardSet(arguments["root"])
+
+
+def test_damaged_sources_are_told_by_name(tmp_path: Path) -> None:
+    """Bytes of an image that differ, and a file of another length, in parquet as in tars."""
+    (tmp_path / "p").mkdir()
+    path = write_parquet(tmp_path / "p" / "x.parquet", range(24), NAMES)
+    index(path, tmp_path / "out")
+    pixels = picture(3)[60:80]
+    data = path.read_bytes().replace(pixels, pixels[::-1])  # in the page, and perhaps in statistics
+    path.write_bytes(data)
+    (line,) = ShardSet(str(tmp_path / "out"), roots={"p": str(tmp_path / "p")}).verify()
+    assert "class fox in" in line
+    assert "is damaged" in line or "cannot be read" in line
+    path.write_bytes(data[:-1])
+    (line,) = ShardSet(str(tmp_path / "out"), roots={"p": str(tmp_path / "p")}).verify()
+    assert "x.parquet is" in line
+    assert "bytes long; the index says" in line

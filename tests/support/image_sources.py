@@ -6,7 +6,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from datamodules.index.opening import read_index
+from datamodules.reading.parquet_pages import ParquetColumn, ReadAt
 
 SIZE = 8
 Pictures = dict[str, set[bytes]]  # the images of each class
@@ -82,12 +83,14 @@ def indexed(out: Path) -> Pictures:
     roots = yaml.safe_load((out / "task.yaml").read_text())["data"]["init_args"]["roots"]
     images: Pictures = {}
     for record in index.records:
-        for source, offset, size, crc32 in record.blobs:
+        for source, offset, size, crc32, _ in record.blobs:
             root, path = index.roots[index.sources[source].root], index.sources[source].path
             place = Path(roots[root.name]) / path
             assert place.stat().st_size == index.sources[source].bytes
             if root.format == "parquet":
-                data = pq.read_table(place).flatten()[root.column][offset].as_py()
+                with place.open("rb") as file:
+                    column = ParquetColumn(str(place), reader(file), pq.read_metadata(place), root.column)
+                    data = column.read(offset, size)
             else:
                 data = place.read_bytes()[offset : offset + size]
             assert len(data) == size
@@ -95,6 +98,16 @@ def indexed(out: Path) -> Pictures:
             images.setdefault(record.name, set()).add(data)
         assert len(images[record.name]) == record.count
     return images
+
+
+def reader(file: BinaryIO) -> ReadAt:
+    """What reads bytes anywhere in an open file."""
+
+    def read_at(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return read_at
 
 
 def content(out: Path) -> dict[str, bytes]:
