@@ -16,7 +16,7 @@ def write_sheet(
     """Draw a picture of a shard set: some classes, one row each.
 
     Args:
-        root: Folder or URL of the shards.
+        root: Folder or URL of the set, or its task file if the index names roots.
         out: PNG file to write.
         split: Name of the split to show.
         classes: Number of rows, one class each.
@@ -36,7 +36,7 @@ def write_sheet(
 def contact_sheet(shards: ShardSet, split: str, classes: int, images: int) -> Image.Image:
     """Return a picture of the first classes of a split, one row each, with their first images side by side."""
     rows = []
-    for record in shards.index.split(split)[:classes]:
+    for record in shards.index.split(split)[:classes].tolist():
         row = shards.images(record, np.arange(min(images, shards.count(record))))
         blank = np.zeros((images - len(row), *row.shape[1:]), np.uint8)
         rows.append(np.concatenate([row, blank]).transpose(1, 2, 0, 3).reshape(row.shape[1], row.shape[2], -1))

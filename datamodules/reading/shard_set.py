@@ -14,6 +14,7 @@ from datamodules.index.opening import is_remote, read_index
 from datamodules.index.shard_index import Blob
 from datamodules.reading.cache import ShardCache
 from datamodules.reading.damage import DamageError
+from datamodules.reading.named_set import set_place
 from datamodules.reading.parquet_store import ParquetFiles
 from datamodules.reading.ranges import Ranges
 from datamodules.reading.shard_file import REMEDY, ShardFile
@@ -240,7 +241,7 @@ class ShardSet:
         if missing := sorted(named - given):
             raise InputError(
                 f"{self.root} reads images below {', '.join(missing)}, but `roots` does not say where that is: give"
-                f" --data.roots.{missing[0]} FOLDER_OR_URL, as {self.root}/task.yaml does"
+                f" --data.roots.{missing[0]} FOLDER_OR_URL, or {self.root}/task.yaml in place of {self.root}"
             )
         if more := sorted(given - named):
             raise InputError(f"{self.root} has no root {more[0]!r}: it has {', '.join(sorted(named)) or 'none'}")
@@ -259,8 +260,9 @@ class ShardSet:
 
 
 def open_images(root: str) -> ShardSet:
-    """Open a shard set of images; raise InputError if it holds features."""
-    shards = ShardSet(root)
+    """Open the set of images at a folder or URL, or of a task file; raise InputError if it holds features."""
+    place, roots = set_place(root)
+    shards = ShardSet(place, roots=roots)
     if shards.index.features:
         raise InputError(f"{root} holds features, not pictures to look at: give the shard set that they were made from")
     return shards

@@ -1,5 +1,6 @@
 """The classes of an index: which are kept, and which split and group each belongs to."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from datamodules.index.class_names import folded
 from datamodules.scanning.image_lists import csv_columns, read_csv
 from datamodules.scanning.scanned import ClassKey, check_name
-from datamodules.sources.class_splits import divide
+from datamodules.sources.class_splits import SPLITS, divide
 from lightning_meta.core import InputError
 
 pc: Any = pyarrow.compute  # its functions are made at run time
@@ -201,7 +202,16 @@ def _in_splits(keys: list[ClassKey], choices: Division) -> list[ClassKey]:
             raise InputError(
                 f"{len(without)} classes are in no split, and others are ({some(without)}): divide all by --split FILE.csv"
             )
+        _check_sizes(keys)
         return keys
     parts = divide(range(len(keys)), choices.fractions, choices.seed)
     split_of = {number: split for split, numbers in parts.items() for number in numbers}
     return [key._replace(split=split_of[number]) for number, key in enumerate(keys)]
+
+
+def _check_sizes(keys: Sequence[ClassKey]) -> None:
+    """Raise InputError if one of the splits of a run has a single class."""
+    sizes = Counter(key.split for key in keys)
+    for split in SPLITS:
+        if sizes[split] == 1:
+            raise InputError(f"split {split} has 1 class; a split needs two or more: add classes to it")

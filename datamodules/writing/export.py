@@ -27,7 +27,7 @@ def export_images(
     """Write images of some classes as PNG files, to try `adapt` on: OUT/support/CLASS/*.png and OUT/query/*.png.
 
     Args:
-        root: Folder or URL of the shards.
+        root: Folder or URL of the set, or its task file if the index names roots.
         out: Folder to write.
         split: Name of the split to draw from.
         classes: Number of classes.

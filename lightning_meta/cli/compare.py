@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from datamodules.episode_data import EpisodeData
 from datamodules.images import ImageEpisodes
+from datamodules.reading.named_set import set_place
 from datamodules.sinusoid import Sinusoid
 from lightning_meta.config.parser_errors import Complaining, add_trust
 from lightning_meta.core import InputError
@@ -67,7 +68,8 @@ def open_sets(
     size: dict[str, Any] = {"queries": queries, "test_episodes": episodes, "seed": seed, "meta_batch": batch}
     if "sinusoid" in on:
         return [Sinusoid(**size)]
-    return [ImageEpisodes(root, **size) for root in dict.fromkeys(on)]
+    places = [set_place(named) for named in dict.fromkeys(on)]
+    return [ImageEpisodes(root, roots=roots, **size) for root, roots in places]
 
 
 def report(out: Path, comparison: Comparison) -> None:
@@ -94,7 +96,9 @@ def run(argv: list[str]) -> None:
     )
     many: dict[str, Any] = {"nargs": "+"}
     parser.add_argument("checkpoints", type=str, help="checkpoints of `fit`", **many)
-    parser.add_argument("--on", type=str, required=True, help="shard sets, or `sinusoid` alone", **many)
+    parser.add_argument(
+        "--on", type=str, required=True, help="shard sets or their task files, or `sinusoid` alone", **many
+    )
     parser.add_argument("--ways", type=int, help="classes of a task, one or several numbers (default: 5)", **many)
     parser.add_argument(
         "--shots", type=int, default=[1], help="support examples a class, one or several numbers", **many

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from datamodules.index.header import FeatureInfo
+from datamodules.reading.named_set import set_place
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.writing.features import write_features
 from datamodules.writing.shards import check_out
@@ -42,7 +43,7 @@ def features(
     the last whole shard.
 
     Args:
-        root: Folder or URL of the shards of images.
+        root: Folder or URL of the set of images, or its task file if the index names roots.
         backbone: Dotted path of a class, or of a function annotated to return a module, such as
             torchvision.models.resnet18.
         out: Folder to write.
@@ -59,7 +60,8 @@ def features(
     """
     check_at_least(1, batch=batch)
     check_out(out)
-    source = ShardSet(root)
+    place, roots = set_place(root)
+    source = ShardSet(place, roots=roots)
     norm = {name: value for name, value in {"mean": mean, "std": std}.items() if value is not None}
     spec = {"class_path": backbone, "init_args": arguments or {}}
     _, problem = importable(backbone)

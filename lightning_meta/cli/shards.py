@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from datamodules.reading.contact_sheet import write_sheet
+from datamodules.reading.named_set import set_place
 from datamodules.reading.shard_set import ShardSet
 from datamodules.scanning.index_sources import index_sources
 from datamodules.sources.folder import write_folder
@@ -23,7 +24,7 @@ def verify(root: str) -> str:
     """Read a whole shard set, local or remote, and compare it with its index by checksum.
 
     Args:
-        root: Folder or URL of the shards.
+        root: Folder or URL of the set, or its task file if the index names roots.
 
     Returns:
         A line that says how much was read.
@@ -31,7 +32,8 @@ def verify(root: str) -> str:
     Raises:
         InputError: If a record or shard is damaged, with one line for each.
     """
-    shards = ShardSet(root, on_error="skip")
+    place, roots = set_place(root)
+    shards = ShardSet(place, on_error="skip", roots=roots)
     if damage := shards.verify():
         raise InputError("\n".join(damage))
     return f"{root}: {len(shards.index.sources)} shards, {len(shards.index.records)} classes, all as the index says"

@@ -113,6 +113,15 @@ CASES = {
         r"has the columns name, split: name two of them `class` and `split`",
         split="split.csv",
     ),
+    "one class": Case(
+        lambda path: [
+            folders(**dict.fromkeys("ab", range(2)))(path),
+            text("split.csv", "class,split\na,train\nb,val\n")(path),
+        ],
+        "own",
+        r"split train has 1 class; a split needs two or more",
+        split="split.csv",
+    ),
     "no split list": Case(
         lambda _: None, ".", r"cannot read the list .*split\.csv \(No such file or directory\)", split="split.csv"
     ),

@@ -14,9 +14,11 @@ import yaml
 
 from datamodules.images import ImageEpisodes
 from datamodules.index.shard_index import Index
+from datamodules.reading.named_set import set_place
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from datamodules.scanning.index_sources import index_sources
+from lightning_meta.cli import main
 from lightning_meta.core import InputError
 from support.image_sources import (
     content,
@@ -223,8 +225,28 @@ def test_an_index_is_read_as_a_shard_set(tmp_path: Path) -> None:
     for batch in data.train_dataloader():
         for image in (batch.support.x * 255).round().byte().numpy().reshape(-1, 3, 8, 8):
             assert image.tobytes() in every
-    with pytest.raises(InputError, match=r"reads images below own, p, t, but `roots` does not say where that is"):
+    with pytest.raises(
+        InputError, match=r"reads images below own, p, t, but `roots` does not say where .*out/task\.yaml"
+    ):
         ShardSet(arguments["root"])
+
+
+def test_commands_take_the_task_file_of_an_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folders(tmp_path / "own", {f"c{n}": range(n * 4, n * 4 + 4) for n in range(6)})
+    index(root, tmp_path / "out")
+    task = str(tmp_path / "out" / "task.yaml")
+    main(["shards", "verify", task])
+    assert "24 shards, 6 classes, all as the index says" in capsys.readouterr().out.replace("\n", " ")
+    main(["shards", "sheet", task, "--out", str(tmp_path / "sheet.png")])
+    main(["shards", "export", task, "--out", str(tmp_path / "try"), "--classes", "2", "--query", "1"])
+    assert (tmp_path / "sheet.png").is_file()
+    assert len(list((tmp_path / "try" / "query").iterdir())) == 2
+    for content_of, message in (("[", "names no set of images"), ("data: {}", "names no set of images")):
+        (tmp_path / "bad.yaml").write_text(content_of)
+        with pytest.raises(InputError, match=message):
+            set_place(str(tmp_path / "bad.yaml"))
+    with pytest.raises(InputError, match=r"cannot read the task file .*none\.yaml \(No such file"):
+        set_place(str(tmp_path / "none.yaml"))
 
 
 def test_damaged_sources_are_told_by_name(tmp_path: Path) -> None:
