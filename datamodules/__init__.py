@@ -3,14 +3,15 @@
 Importing this package is cheap; each name below is imported from its module when it is first used.
 
 Data modules, which a configuration names by their class paths: `Episodes` (any task distribution), `ImageEpisodes`,
-`Sinusoid`, `Worlds`. To add a task distribution, derive from `Tasks`; see its example.
+`FixedEpisodes` (prescribed episodes of images), `Sinusoid`, `Worlds`. To add a task distribution, derive
+from `Tasks`; see its example.
 
 Samplers choose the classes of an episode, and how many images of each, in place of `ImageEpisodes`' own uniform choice:
 `MetaDataset`, `ConfiguredSize`, or a `Sampler` of your own.
 
-Shard sets: `write_folder`, `write_omniglot` and `write_glyphs` write one from a source, `write_shards` from any classes of
-images, `write_features` one of features; `index_sources` makes one of tars, parquet files, folders and lists without copying
-an image. `ShardSet` reads one:
+Shard sets: `write_folder`, `write_omniglot`, `write_caltech101`, `write_fonts` and `write_glyphs` write one from a source,
+`write_shards` from any classes of images, `write_features` one of features; `index_sources` makes one of tars, parquet
+files, folders and lists without copying an image. `ShardSet` reads one:
 
     from pathlib import Path
     import numpy as np
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datamodules.episode_data import EpisodeData
     from datamodules.episodes import Episodes
+    from datamodules.fixed_episodes import FixedEpisodes
     from datamodules.images import ImageEpisodes
     from datamodules.index.opening import read_index
     from datamodules.index.shard_index import Index
@@ -43,7 +45,9 @@ if TYPE_CHECKING:
     from datamodules.sampling.meta_dataset import MetaDataset
     from datamodules.scanning.index_sources import index_sources
     from datamodules.sinusoid import Sinusoid, SinusoidTasks
+    from datamodules.sources.caltech101 import write_caltech101
     from datamodules.sources.folder import write_folder
+    from datamodules.sources.fonts import write_fonts
     from datamodules.sources.glyph_set import write_glyphs
     from datamodules.sources.omniglot import write_omniglot
     from datamodules.worlds import Worlds
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "datamodules.episode_data": ["EpisodeData"],
     "datamodules.episodes": ["Episodes"],
+    "datamodules.fixed_episodes": ["FixedEpisodes"],
     "datamodules.images": ["ImageEpisodes"],
     "datamodules.index.opening": ["read_index"],
     "datamodules.index.shard_index": ["Index"],
@@ -68,7 +73,9 @@ _MODULES = {
     "datamodules.sampling.meta_dataset": ["MetaDataset"],
     "datamodules.scanning.index_sources": ["index_sources"],
     "datamodules.sinusoid": ["Sinusoid", "SinusoidTasks"],
+    "datamodules.sources.caltech101": ["write_caltech101"],
     "datamodules.sources.folder": ["write_folder"],
+    "datamodules.sources.fonts": ["write_fonts"],
     "datamodules.sources.glyph_set": ["write_glyphs"],
     "datamodules.sources.omniglot": ["write_omniglot"],
     "datamodules.worlds": ["Worlds"],
@@ -81,6 +88,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [  # noqa: RUF022  in the order of the docstring
     "Episodes",
     "ImageEpisodes",
+    "FixedEpisodes",
     "Sinusoid",
     "Worlds",
     "EpisodeData",
@@ -98,6 +106,8 @@ __all__ = [  # noqa: RUF022  in the order of the docstring
     "Composer",
     "write_folder",
     "write_omniglot",
+    "write_caltech101",
+    "write_fonts",
     "write_glyphs",
     "index_sources",
     "write_shards",

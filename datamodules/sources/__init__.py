@@ -1,1 +1,1 @@
-"""Sources of images from which shard sets are written: folders, Omniglot and generated glyphs."""
+"""Sources of images from which shard sets are written: folders, Omniglot, Caltech-101, fonts and generated glyphs."""

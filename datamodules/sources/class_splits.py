@@ -1,5 +1,6 @@
 """The class folders of a user's images, divided into train, val and test."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -78,8 +79,7 @@ def divide(items: Sequence[Item], fractions: tuple[float, float, float], seed: i
     Raises:
         InputError: If there are fewer than six items, or the fractions are not shares.
     """
-    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
+    check_fractions(fractions)
     count = len(items)
     if count < 6:
         raise InputError(f"there are {count} classes; a split needs two or more, and all three six: add some")
@@ -87,6 +87,45 @@ def divide(items: Sequence[Item], fractions: tuple[float, float, float], seed: i
     val = np.clip(round((fractions[0] + fractions[1]) * count), train + 2, count - 2)
     parts = np.split(np.random.default_rng(seed).permutation(count), [train, val])
     return {split: [items[i] for i in sorted(part.tolist())] for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def read_split_file(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the split of each class, from a CSV file with the columns class and split.
+
+    Args:
+        path: The file.
+        names: The names of the classes. Others may be in the file too.
+
+    Raises:
+        InputError: If the file cannot be read, has other columns or splits, or lacks a class or names it twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read {path} ({error}): give a CSV file with the columns class and split") from error
+    split_of: dict[str, str] = {}
+    for number, row in enumerate(rows, 2):
+        name, split = row.get("class"), row.get("split")
+        if name is None or split not in SPLITS:
+            raise InputError(
+                f"{path}, line {number}: give the columns class and split, the split one of {', '.join(SPLITS)}"
+            )
+        if split_of.setdefault(name, split) != split:
+            raise InputError(
+                f"{path}, line {number}: class {name} is in {split_of[name]} and {split}: give one of them"
+            )
+    if missing := [name for name in names if name not in split_of]:
+        raise InputError(f"{path} has no split for {len(missing)} classes, such as {missing[0]}: add them")
+    if empty := [split for split in SPLITS if sum(split_of[name] == split for name in names) < 2]:
+        raise InputError(f"{path} gives {empty[0]} fewer than two classes: give every split two or more")
+    return {name: split_of[name] for name in names}
+
+
+def check_fractions(fractions: tuple[float, float, float]) -> None:
+    """Raise InputError if the shares of the classes for train, val and test are not positive or do not sum to 1."""
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(f"fractions {fractions}: give three positive numbers that sum to 1, for train, val and test")
 
 
 def _classes(folder: Path, least: int) -> list[Path]:

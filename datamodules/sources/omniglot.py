@@ -3,26 +3,26 @@
 1,623 characters of 50 alphabets, each drawn by 20 people. Read from the two official zip files.
 """
 
-import hashlib
 import io
 import os
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from datamodules.index.fixed_episodes import FILE, episodes_text
 from datamodules.reading.image_files import is_clutter
 from datamodules.reading.preprocess import Preprocess
+from datamodules.sources.download import download_file
+from datamodules.sources.one_shot import ARCHIVE, Run, ink_digest, one_shot_set, read_runs
 from datamodules.writing.shards import ClassImages, check_out, write_shards
+from datamodules.writing.task_file import fixed_task_yaml
 from datamodules.writing.written_set import WrittenSet
 from lightning_meta.core import InputError
-from lightning_meta.core.files import whole
 
 OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 VINYALS = "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
@@ -35,6 +35,7 @@ LISTS = {
     "val": "sha256:11f99e54faee3e26f53d3231c1cceac5bf7b8730e9be31cb6dab256551dc0c1a",
     "test": "sha256:845264cc5c156180828ccf17915668b17ee21424d0170df6e7d81676aa5d1204",
 }
+ONE_SHOT = "sha256:437c1eeab0af8484112e1b4cc0f3d541ec727f7c47b9b202da738af9dfd6c325"
 PREPROCESS = Preprocess(28, 1, invert=True)  # black on white becomes ink = 255
 """28x28, with 90-degree rotations as classes of their own: Vinyals et al. 2016, and Snell et al. 2017, section 3.1."""
 
@@ -42,20 +43,65 @@ PREPROCESS = Preprocess(28, 1, invert=True)  # black on white becomes ink = 255
 def write_omniglot(out: Path = Path("shards/omniglot"), data: str | None = None, download: bool = False) -> WrittenSet:
     """Write Omniglot, 28x28, ink = 1, with each character in four rotations, from the two official zip files.
 
-    Splits: train, val, trainval, test (Vinyals et al. 2016) and background, evaluation (the data set's own).
+    Splits: train, val, trainval, test (Vinyals et al. 2016), background, evaluation (the data set's own), and
+    background_upright, without rotations. If all_runs.zip is there, Lake's one-shot task is written beside it, as OUT-one-shot.
 
     Args:
         out: Folder to write.
-        data: Folder with images_background.zip, images_evaluation.zip and splits_vinyals/; by default omniglot/ in the
-            folder that LIGHTNING_META_DATA names.
+        data: Folder with images_background.zip, images_evaluation.zip, splits_vinyals/ and perhaps all_runs.zip; by default
+            omniglot/ in the folder that LIGHTNING_META_DATA names.
         download: Fetch missing files from the official repository (18 MB) and verify their checksums.
 
     Returns:
-        The written set.
+        The written set, with a note about the one-shot task.
     """
+    one_shot = out.with_name(f"{out.name}-one-shot")
     check_out(out)
     source = find_archives(data, download)
-    return WrittenSet(out, write_shards(out, "omniglot", PREPROCESS, classes(source), extra_splits(source)))
+    runs = list[Run]()
+    if (source / ARCHIVE).is_file():
+        check_out(one_shot)
+        runs = read_runs(source / ARCHIVE)
+    index = write_shards(out, "omniglot", PREPROCESS, classes(source), extra_splits(source))
+    if runs:
+        note = write_one_shot(one_shot, source, runs)
+    else:
+        note = f"there is no {source / ARCHIVE}, so Lake's one-shot task was not written: --download true fetches it"
+    return WrittenSet(out, index, (note,))
+
+
+def write_one_shot(out: Path, folder: Path, runs: list[Run]) -> str:
+    """Write Lake's one-shot task as a set of fixed episodes (`datamodules.FixedEpisodes`).
+
+    Args:
+        out: Folder to write.
+        folder: The folder of the zip files.
+        runs: The runs of the task.
+
+    Returns:
+        A line about what was written, with the command that tests on it.
+    """
+    drawings, episodes = one_shot_set(runs, upright_names(folder))
+    items = (
+        ClassImages(name, "test", np.stack([PREPROCESS.array(one) for one in several]), ARCHIVE, group=alphabet(name))
+        for name, several in drawings.items()
+    )
+    config = fixed_task_yaml(out, len(episodes), episodes[0], PREPROCESS)
+    texts = {FILE: episodes_text("test", episodes), "task.yaml": config}
+    write_shards(out, "Omniglot, one-shot", PREPROCESS, items, texts=lambda: texts)
+    return (
+        f"{out}: Lake's one-shot task, {len(episodes)} runs; test on it with `lightning-meta test --config {out}/task.yaml"
+        " --config protonet.yaml --ckpt_path CHECKPOINT`"
+    )
+
+
+def upright_names(folder: Path) -> dict[bytes, str]:
+    """Return the name of the upright class of every drawing of `images_evaluation.zip`, by its `ink_digest`."""
+    names = {}
+    with _open(folder, "images_evaluation") as archive:
+        for character, paths in track(_drawings(archive).items(), "names of characters"):
+            names |= {ink_digest(_picture(archive, path)): _rotations(character)[0] for path in paths}
+    return names
 
 
 def find_archives(data: str | None, download: bool) -> Path:
@@ -64,7 +110,7 @@ def find_archives(data: str | None, download: bool) -> Path:
     Args:
         data: The folder; by default `omniglot` in the folder that LIGHTNING_META_DATA names.
         download: Fetch missing files, the zip files from the official repository and the class lists from that of Snell et
-            al., and verify their checksums.
+            al., and verify their checksums. Only then is `all_runs.zip` missed.
 
     Raises:
         InputError: If a file is missing, cannot be fetched, or has another checksum.
@@ -73,27 +119,17 @@ def find_archives(data: str | None, download: bool) -> Path:
     wanted = {f"{name}.zip": (f"{OFFICIAL}/{name}.zip", checksum) for name, checksum in ARCHIVES.items()}
     wanted |= {f"splits_vinyals/{name}.txt": (f"{VINYALS}/{name}.txt", checksum) for name, checksum in LISTS.items()}
     missing = [name for name in wanted if not (folder / name).is_file()]
+    if download and not (folder / ARCHIVE).is_file():
+        wanted[ARCHIVE] = f"{OFFICIAL}/one-shot-classification/{ARCHIVE}", ONE_SHOT
+        missing.append(ARCHIVE)
     if missing and not download:
         raise InputError(
             f"Omniglot is incomplete in {folder}: {', '.join(missing)} missing. Set LIGHTNING_META_DATA to the folder that"
             " holds omniglot/, or add --download true to fetch the official files (18 MB)"
         )
     for name in missing:
-        _download(*wanted[name], folder / name)
+        download_file(*wanted[name], folder / name)
     return folder
-
-
-def _download(url: str, checksum: str, path: Path) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            data = response.read()
-    except (OSError, HTTPException) as error:
-        raise InputError(f"cannot download {url}: {error}. Fetch it by other means as {path}") from error
-    kind, expected = checksum.split(":")
-    if (digest := hashlib.new(kind, data).hexdigest()) != expected:
-        raise InputError(f"{url} came with {kind} {digest}, expected {expected}: not kept. Try again later")
-    with whole(path) as aside:
-        aside.write_bytes(data)
 
 
 def classes(folder: Path) -> Iterator[ClassImages]:
@@ -110,16 +146,26 @@ def classes(folder: Path) -> Iterator[ClassImages]:
                     if label not in split_of:
                         raise InputError(f"{label} is in no list of {folder / 'splits_vinyals'}: fetch the lists again")
                     images = np.stack([PREPROCESS.array(picture.rotate(angle)) for picture in pictures])
-                    yield ClassImages(label, split_of[label], images, f"{name}.zip")
+                    yield ClassImages(label, split_of[label], images, f"{name}.zip", group=alphabet(character))
+
+
+def alphabet(character: str) -> str:
+    """Return the alphabet of a character such as `Greek/character01`."""
+    return character.partition("/")[0]
 
 
 def extra_splits(folder: Path) -> dict[str, set[str]]:
-    """Return class names of the Vinyals split `trainval`, and of the data set's own `background` and `evaluation`."""
+    """Return class names of further splits.
+
+    They are the Vinyals split `trainval`, the data set's own `background` and `evaluation`, and `background_upright`, the
+    first of these without rotations.
+    """
     own = {"trainval": {label for label, split in _vinyals(folder).items() if split != "test"}}
     for name in ARCHIVES:
         with _open(folder, name) as archive:
             labels = {label for character in _drawings(archive) for label in _rotations(character).values()}
         own[name.removeprefix("images_")] = labels
+    own["background_upright"] = {label for label in own["background"] if label.endswith("/rot000")}
     return own
 
 

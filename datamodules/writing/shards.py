@@ -4,7 +4,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +52,7 @@ def write_shards(
     classes: Iterable[ClassImages],
     extra_splits: dict[str, set[str]] | None = None,
     shard_megabytes: float = 64.0,
+    texts: Callable[[], dict[str, str]] = dict,
 ) -> Index:
     """Write classes of images to a folder of WebDataset shards, with an index and a task file.
 
@@ -86,6 +87,8 @@ def write_shards(
         classes: The classes, read one at a time; either all as arrays or all as encoded files.
         extra_splits: Further splits over the same classes: {name of the split: names of its classes}.
         shard_megabytes: Size after which a shard is closed.
+        texts: Returns further text files to write beside the shards, {name: content}. It is called after the last class; a
+            `task.yaml` among them takes the place of the usual one.
 
     Returns:
         The index of the set.
@@ -107,6 +110,8 @@ def write_shards(
         contents = writer.contents(title, preprocess, extra_splits or {})
         contents.write(partial)
         write_task_file(partial, out, read_index(str(partial)))
+        for name, content in texts().items():
+            (partial / name).write_text(content, encoding="utf-8")
     return read_index(str(out))
 
 

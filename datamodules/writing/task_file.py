@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from datamodules.index.fixed_episodes import FixedEpisode
 from datamodules.index.shard_index import Index
+from datamodules.reading.preprocess import Preprocess
 
 SPLITS = ("train", "val", "test")
 
@@ -25,11 +27,7 @@ def task_yaml(root: Path, index: Index, roots: Mapping[str, str] | None = None) 
     """
     ways = min(5, *(len(index.splits[split]) for split in SPLITS))
     fewest = int(index.counts(np.arange(len(index.records))).min())
-    channels, size, _ = index.preprocess.shape
-    backbone: dict[str, Any] = {
-        "class_path": f"lightning_meta.nn.{'Conv4' if size <= 84 else 'ResNet12'}",
-        "init_args": {"in_channels": channels, "image_size": size},
-    }
+    backbone = image_backbone(index.preprocess)
     if index.features:
         backbone = {"class_path": "lightning_meta.nn.Features", "init_args": {"size": index.features.size}}
     config = {
@@ -48,6 +46,36 @@ def task_yaml(root: Path, index: Index, roots: Mapping[str, str] | None = None) 
     }
     title = index.title.encode("ascii", "backslashreplace").decode()  # the name of a folder may not be UTF-8
     return f"# {title}: {ways}-way 1-shot\n" + yaml.safe_dump(config, sort_keys=False)
+
+
+def fixed_task_yaml(root: Path, episodes: int, first: FixedEpisode, preprocess: Preprocess) -> str:
+    """Return the YAML of a test on fixed episodes, to which only a learner and its checkpoint have to be added.
+
+    Args:
+        root: Folder or URL of the set, as the configuration shall name it.
+        episodes: Number of the episodes.
+        first: The first of them, which has the size of all.
+        preprocess: The preprocessing of the images.
+    """
+    ways = len({item.label for item in first.support})
+    sizes = {"ways": ways, "shots": len(first.support) // ways, "queries": len(first.query) // ways}
+    config = {
+        "model": {"learner": {"init_args": {"backbone": image_backbone(preprocess)}}},
+        "data": {
+            "class_path": "datamodules.fixed_episodes.FixedEpisodes",
+            "init_args": {"root": str(root), **sizes, "test_episodes": episodes},
+        },
+    }
+    return f"# {episodes} fixed episodes, for lightning-meta test\n" + yaml.safe_dump(config, sort_keys=False)
+
+
+def image_backbone(preprocess: Preprocess) -> dict[str, Any]:
+    """Return the backbone for images of this size: Conv4 up to 84 pixels, ResNet12 above."""
+    channels, size, _ = preprocess.shape
+    return {
+        "class_path": f"lightning_meta.nn.{'Conv4' if size <= 84 else 'ResNet12'}",
+        "init_args": {"in_channels": channels, "image_size": size},
+    }
 
 
 def write_task_file(folder: Path, root: Path, index: Index, roots: Mapping[str, str] | None = None) -> None:

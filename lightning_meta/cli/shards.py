@@ -10,7 +10,9 @@ from datamodules.reading.contact_sheet import write_sheet
 from datamodules.reading.named_set import set_place
 from datamodules.reading.shard_set import ShardSet
 from datamodules.scanning.index_sources import index_sources
+from datamodules.sources.caltech101 import write_caltech101
 from datamodules.sources.folder import write_folder
+from datamodules.sources.fonts import write_fonts
 from datamodules.sources.glyph_set import write_glyphs
 from datamodules.sources.omniglot import write_omniglot
 from datamodules.writing.export import export_images
@@ -63,7 +65,13 @@ def with_one_list(argv: list[str]) -> list[str]:
 
 def run(argv: list[str]) -> None:
     commands = {
-        "write": {"glyphs": write_glyphs, "omniglot": write_omniglot, "folder": write_folder},
+        "write": {
+            "glyphs": write_glyphs,
+            "omniglot": write_omniglot,
+            "caltech101": write_caltech101,
+            "fonts": write_fonts,
+            "folder": write_folder,
+        },
         "index": index_sources,
         "features": features,
         "verify": verify,

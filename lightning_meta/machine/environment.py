@@ -20,7 +20,9 @@ class Variable(NamedTuple):
 
 YOURS = (
     Variable(
-        "LIGHTNING_META_DATA", "The folder of raw data sets; Omniglot's archives are in `omniglot/` below it.", "data"
+        "LIGHTNING_META_DATA",
+        "The folder of raw data sets; archives are in `omniglot/` and `caltech101/` below it.",
+        "data",
     ),
     Variable("LIGHTNING_META_CACHE", "The folder that copies of remote shards are kept in.", "~/.cache/lightning-meta"),
     Variable(

@@ -1,72 +1,30 @@
 """Omniglot: read from zip files of its layout, made up or (below LIGHTNING_META_DATA) real; fetched and checked."""
 
 import hashlib
-import io
 import os
 import shutil
-import threading
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from datamodules import write_omniglot
 from datamodules.reading.shard_set import ShardSet
 from datamodules.sources import omniglot
 from datamodules.writing.shards import ClassImages
 from lightning_meta.core import InputError
-
-ANGLES = (0, 90, 180, 270)
-CHARACTERS = {
-    "images_background": ["Greek/character01", "Greek/character02", "Latin/character01"],
-    "images_evaluation": ["Angelic/character01", "Angelic/character02"],
-}
-SPLITS = {
-    "train": ["Greek/character01", "Angelic/character01"],
-    "val": ["Greek/character02"],
-    "test": ["Latin/character01", "Angelic/character02"],
-}
-DRAWINGS = 3
-
-
-def rotations(characters: list[str]) -> list[str]:
-    return [f"{character}/rot{angle:03d}" for character in characters for angle in ANGLES]
-
-
-def drawing(character: int, number: int) -> bytes:
-    """A PNG of 105x105 black or white points: a lying L, black on white."""
-    paper = np.full((105, 105), 255, np.uint8)
-    paper[15 : 23 + character, 15:75] = 0
-    paper[15 : 60 + number, 15:23] = 0
-    buffer = io.BytesIO()
-    Image.fromarray(paper).convert("1").save(buffer, "PNG")
-    return buffer.getvalue()
+from support.made_omniglot import CHARACTERS, DRAWINGS, SPLITS, make_omniglot, rotations
+from support.served import served_folder
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A small pair of zips and the class lists, in the official layout."""
-    folder = tmp_path / "data" / "omniglot"
-    (folder / "splits_vinyals").mkdir(parents=True)
-    for name, characters in CHARACTERS.items():
-        with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
-            archive.mkdir(name)
-            for i, character in enumerate(characters):
-                archive.mkdir(f"{name}/{character}")
-                for j in range(DRAWINGS):
-                    archive.writestr(f"{name}/{character}/{100 + i:04d}_{j + 1:02d}.png", drawing(i, j))
-    for split, characters in SPLITS.items():
-        (folder / "splits_vinyals" / f"{split}.txt").write_text("\n".join(rotations(characters)) + "\n")
-    return folder
+    return make_omniglot(tmp_path / "data" / "omniglot")
 
 
 def check_turned(classes: list[ClassImages]) -> None:
@@ -103,7 +61,11 @@ def test_the_written_set_has_all_splits(data: Path, tmp_path: Path, monkeypatch:
     names = {name: {shards.index.records[i].name for i in ids} for name, ids in shards.index.splits.items()}
     own = {name.removeprefix("images_"): characters for name, characters in CHARACTERS.items()}
     expected = {**SPLITS, **own, "trainval": SPLITS["train"] + SPLITS["val"]}
-    assert names == {name: set(rotations(characters)) for name, characters in expected.items()}
+    upright = {f"{character}/rot000" for character in own["background"]}
+    assert names == {
+        **{name: set(rotations(characters)) for name, characters in expected.items()},
+        "background_upright": upright,
+    }
     assert shards.index.preprocess.shape == (1, 28, 28)
     numbers = {record.name: i for i, record in enumerate(shards.index.records)}
     for item in omniglot.classes(data):
@@ -165,29 +127,23 @@ def test_damaged_files_are_refused_in_one_sentence(data: Path, tmp_path: Path, d
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of a real HTTP server, which stands for both repositories."""
     folder = tmp_path / "www"
     folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with served_folder(folder) as url:
         for name in ("OFFICIAL", "VINYALS"):
-            monkeypatch.setattr(omniglot, name, f"http://127.0.0.1:{server.server_port}")
+            monkeypatch.setattr(omniglot, name, url)
         yield folder
-        server.shutdown()
-        thread.join()
 
 
 def serve(data: Path, folder: Path) -> None:
     for path in (*data.glob("*.zip"), *data.glob("splits_vinyals/*.txt")):
         shutil.copy(path, folder)
+    if (folder / "all_runs.zip").is_file():
+        (folder / "one-shot-classification").mkdir()
+        shutil.move(folder / "all_runs.zip", folder / "one-shot-classification")
 
 
 def test_a_download_is_whole_and_asked_for_once(
@@ -201,12 +157,13 @@ def test_a_download_is_whole_and_asked_for_once(
 
     monkeypatch.setattr(omniglot, "ARCHIVES", checksums("md5", ".zip", omniglot.ARCHIVES))
     monkeypatch.setattr(omniglot, "LISTS", checksums("sha256", ".txt", omniglot.LISTS))
+    official = (data / "all_runs.zip").read_bytes()
+    monkeypatch.setattr(omniglot, "ONE_SHOT", f"sha256:{hashlib.sha256(official).hexdigest()}")
     fetched = omniglot.find_archives(str(tmp_path / "new"), download=True)
     files = sorted(path.relative_to(data) for path in data.rglob("*.*"))
     assert sorted(path.relative_to(fetched) for path in fetched.rglob("*.*")) == files
     assert all((fetched / file).read_bytes() == (data / file).read_bytes() for file in files)
-    for path in served.iterdir():
-        path.unlink()
+    shutil.rmtree(served)
     assert omniglot.find_archives(str(tmp_path / "new"), download=True) == fetched  # no request: nothing is missing
 
 
@@ -241,6 +198,7 @@ def test_the_real_splits_are_those_of_the_papers(real: Path) -> None:
         "trainval": 4800,
         "background": 964 * 4,
         "evaluation": 659 * 4,
+        "background_upright": 964,
     }
     assert extra["background"] | extra["evaluation"] == set(split_of)  # so all 1,623 characters, and these two disjoint
     assert extra["trainval"] == {label for label, split in split_of.items() if split != "test"}
@@ -262,6 +220,7 @@ def test_the_official_class_lists_have_the_checksums_that_a_download_expects(
     serve(real, served)
     for name in omniglot.ARCHIVES:
         (tmp_path / f"{name}.zip").symlink_to(real / f"{name}.zip")
+    (tmp_path / "all_runs.zip").touch()  # it is not asked for if it is there
     omniglot.find_archives(str(tmp_path), download=True)
 
 
@@ -271,7 +230,7 @@ def test_the_real_set_is_written_whole(real: Path, tmp_path: Path) -> None:
     shards = ShardSet(str(tmp_path / "out"))
     sizes = {name: len(members) for name, members in shards.index.splits.items()}
     vinyals = {"train": 4112, "val": 688, "trainval": 4800, "test": 1692}
-    assert sizes == {**vinyals, "background": 3856, "evaluation": 2636}
+    assert sizes == {**vinyals, "background": 3856, "evaluation": 2636, "background_upright": 964}
     assert {record.count for record in shards.index.records} == {20}
     assert len({record.name for record in shards.index.records}) == 1623 * 4
     assert shards.verify() == []

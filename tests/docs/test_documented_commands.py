@@ -36,7 +36,7 @@ class ParsedError(BaseException):
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that documents take for granted, in which a command ends once it is parsed."""
-    for name in ("mine", "mine-resnet18"):
+    for name in ("mine", "mine-resnet18", "fonts", "caltech101", "omniglot-one-shot"):
         (tmp_path / "shards" / name).mkdir(parents=True)
         (tmp_path / "shards" / name / "task.yaml").write_text("include: [glyphs.yaml]\n")
     (tmp_path / "my_package.py").write_text(PACKAGE)

@@ -214,7 +214,8 @@ def test_every_command_on_shards_explains_itself_in_whole_sentences() -> None:
     """Lists of commands show the first line of each."""
     from lightning_meta.cli import adapt, features, shards
 
-    writers = (shards.write_glyphs, shards.write_omniglot, shards.write_folder, features.features)
+    own = (shards.write_folder, shards.write_fonts, shards.write_glyphs)
+    writers = (*own, shards.write_omniglot, shards.write_caltech101, features.features)
     for command in (*writers, shards.verify, shards.write_sheet, shards.export_images, adapt.adapt):
         assert (command.__doc__ or "").splitlines()[0].endswith(".")
         for name in command.__annotations__.keys() - {"return"}:
