@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lightning_meta.reports.comparison import Comparison, Curve, Round
 from lightning_meta.reports.tables import shown
 
-Line = list[tuple[float, float, float | None]]  # shots, mean score, half-width of its 95 % confidence interval
+Line = list[tuple[int | float, float, float | None]]  # shots, mean score, half-width of its 95 % confidence interval
 
 
 def against_shots(lines: dict[str, Line], metric: str, title: str, path: Path) -> None:
@@ -49,7 +49,7 @@ def picture_of_comparison(comparison: Comparison, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def middle(shots: int | tuple[int, int]) -> float:
+def middle(shots: int | tuple[int, int]) -> int | float:
     """Return the place of a number of shots on an axis, of a range its middle."""
     return shots if isinstance(shots, int) else sum(shots) / 2
 
