@@ -31,7 +31,7 @@ SHARD = 64 * 2**20  # bytes of features after which a shard is closed
 
 
 def write_features(source: ShardSet, out: Path, extract: Extract, features: FeatureInfo) -> Index:
-    """Write the features of every image of a set, in shards of about 64 MB.
+    """Write the features of every image of a set, one shard for each of its shards or, if it was not written, for about 64 MB.
 
     A shard is written aside and renamed; all of them go to `out.partial`, which is renamed at the end. So a writer that was
     killed continues after its last whole shard if `source` and `features` are the same, and otherwise begins anew.
@@ -78,16 +78,18 @@ def write_features(source: ShardSet, out: Path, extract: Extract, features: Feat
         raise
 
 
-def _divide(source: ShardSet, each: int) -> list[range]:
-    """Divide the classes of a set into shards, given the bytes of the features of an image."""
-    ends = np.cumsum(source.index.counts(np.arange(len(source.index.records)))) * each
-    shards, first = list[range](), 0
-    while first < len(ends):
-        begun = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, begun + SHARD, "right")))
-        shards.append(range(first, last))
-        first = last
-    return shards
+def _divide(source: ShardSet, each: int) -> list[list[int]]:
+    """Divide the classes of a set into shards, given the bytes of the features of an image.
+
+    Those of a written set are divided as they are there; those of another in their order, about 64 MB in a shard.
+    """
+    classes = np.arange(len(source.index.records))
+    if source.index.is_written:
+        number = source.index.sources_of(classes)
+    else:
+        ends = np.cumsum(source.index.counts(classes)) * each
+        number = np.maximum(ends - 1, 0) // SHARD
+    return [classes[number == shard].tolist() for shard in np.unique(number).tolist()]
 
 
 def _chunks(count: int, size: int) -> list[NDArray[np.integer]]:
@@ -96,14 +98,16 @@ def _chunks(count: int, size: int) -> list[NDArray[np.integer]]:
     return [np.arange(first, min(first + in_array, count)) for first in range(0, count, in_array)]
 
 
-def _contents(images: Index, folder: Path, shards: list[range], paths: list[str], features: FeatureInfo) -> Contents:
+def _contents(
+    images: Index, folder: Path, shards: list[list[int]], paths: list[str], features: FeatureInfo
+) -> Contents:
     """Return the index of the features in a folder, given the index of the images."""
     every = np.arange(len(images.records))
     counts, groups = images.counts(every), images.groups(every)
+    shard_of = {record: shard for shard, records in enumerate(shards) for record in records}
     written = [
-        Member(shard, f"{record:06d}.{number:04d}.features.npy", len(chunk))
-        for shard, records in enumerate(shards)
-        for record in records
+        Member(shard_of[record], f"{record:06d}.{number:04d}.features.npy", len(chunk))
+        for record in every.tolist()
         for number, chunk in enumerate(_chunks(int(counts[record]), features.size))
     ]
     sources, blobs = scan(folder, paths, written, images_per_checksum(4 * features.size))
@@ -122,7 +126,7 @@ def _contents(images: Index, folder: Path, shards: list[range], paths: list[str]
     )
 
 
-def _write_shard(source: ShardSet, records: range, path: Path, extract: Extract, size: int) -> None:
+def _write_shard(source: ShardSet, records: list[int], path: Path, extract: Extract, size: int) -> None:
     """Write one tar: the features of some classes, under their numbers in the index."""
     writer = tar_writer(path)
     try:
