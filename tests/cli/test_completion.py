@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def offered(folder: Path, *words: str) -> set[str]:
-    """What bash offers for the last of these words."""
+    """Return the completions that bash offers for the last of these words."""
     asked = ASK % " ".join(f"'{word}'" for word in ("lightning-meta", *words))
     done = subprocess.run(["bash", "-c", asked], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -38,7 +38,7 @@ def test_what_is_public_says_what_it_does(path: Path) -> None:
 
 
 def test_results_are_values_and_logged_names_are_not_read_back() -> None:
-    """What was measured is in `MetaModule.measurements`; names of logged scalars are for people and for Ray's history."""
+    """Check that results are read from `MetaModule.measurements`; names of scalars are for people and Ray's history."""
     readers = {path.name for path in SHIPPED if ".callback_metrics" in path.read_text()}
     assert readers == {"ending.py", "reporter.py"}
 

@@ -1,4 +1,4 @@
-"""Where things are, and what a process that a test starts can import."""
+"""Paths of the repository, and those that a process of a test imports from."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a log file tells of a training, and trainings on the same few meta-batches."""
+"""Reading of a training's log file, and trainings on the same few meta-batches."""
 
 import re
 from pathlib import Path
