@@ -11,7 +11,7 @@ runs' TensorBoard events. Rows:
 - share of the time of all slots that was spent training, the start of the cluster and the end included (limit: 1);
 - seconds of a whole search, a trial, when its trials train for one meta-batch only: what scheduling costs.
 
-In full, trials of five minutes, and 1,000 short ones; --quick, of some seconds, and 20.
+In full, trials of five minutes, and 1,000 short ones; --quick, of some seconds, and 6.
 """
 
 import os
@@ -40,7 +40,7 @@ class Spent(NamedTuple):
 def main() -> None:
     args = arguments(__doc__ or "")
     slots = os.cpu_count() or 1
-    seconds, trials, short = (2, 2 * slots, 20) if args.quick else (300, 2 * slots, 1000)
+    seconds, trials, short = (2, 2 * slots, 6) if args.quick else (300, 2 * slots, 1000)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         batches = max(int(seconds / STEP_SECONDS), 1)

@@ -171,13 +171,10 @@ def test_a_set_up_line_that_fails_ends_the_job(user: User) -> None:
 
 
 def test_nodes_that_do_not_find_each_other_and_a_head_without_an_address_are_said(user: User) -> None:
-    """Nothing resolves the names of these nodes."""
+    """Nothing resolves the names of these nodes; the first node to notice ends the job."""
     search = ("tune", "--config", "sinusoid-maml.yaml", "--config", "pbt_inner_lr_shots.yaml")
     for command, says in (
-        (
-            ("--nodes", "2", *user.fit("apart", [])),
-            "n2 finds no address of n1, where the processes meet: set master_addr",
-        ),
+        (("--nodes", "2", *user.fit("apart", [])), "finds no address of n1, where the processes meet: set master_addr"),
         (("--", *search, "--trainer.accelerator", "cpu"), "n1 has no address, so no Ray cluster can start there"),
     ):
         job = user.submit(*command)

@@ -24,7 +24,7 @@ def spread(tasks: int, n: int) -> Examples:
 
 def linear(**options: object) -> IMAML:
     """y = w x + b: the support loss is a quadratic of 4 weights."""
-    arguments = {"inner_lr": 0.1, "inner_steps": 2000, "proximal": LAMBDA, "cg_steps": 4, "features": 3, **options}
+    arguments = {"inner_lr": 0.1, "inner_steps": 300, "proximal": LAMBDA, "cg_steps": 4, "features": 3, **options}
     return IMAML(nn.Identity(), 1, **arguments).double()  # type: ignore[arg-type]
 
 
