@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from pytorch_lightning.trainer.states import TrainerStatus
+
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import MetaBatches
 from lightning_meta.core import InputError
@@ -68,5 +70,10 @@ class StreamedTasks(TaskData):
         return self._loader(stream, lambda: 0)
 
     def _loader(self, stream: MetaBatches[Any], epoch: Callable[[], int] | None) -> MetaLoader[Any]:
-        """Return a loader. A trainer prepares its batches on the device; without one they come prepared."""
-        return MetaLoader(stream, self.num_workers, epoch, prepare=None if self.trainer else self.prepare)
+        """Return a loader. A trainer that runs prepares its batches on the device; anyone else gets them prepared."""
+        return MetaLoader(stream, self.num_workers, epoch, prepare=self._prepare_outside)
+
+    def _prepare_outside(self, batch: Any) -> Any:
+        """Prepare a batch unless a trainer is running, as after a fit."""
+        is_running = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
+        return batch if is_running else self.prepare(batch)

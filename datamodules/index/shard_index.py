@@ -80,6 +80,7 @@ class Index:
         self.title, self.preprocess, self.encoded = header.title, header.preprocess, header.encoded
         self.features, self.roots = header.features, header.roots
         self.columns = columns
+        self._check_sizes()
         self._first, self._blob, self._table = columns["class_first"], columns["class_blob"], columns["blob"]
         self._names = Texts(columns["class_name_end"], columns["class_name"])
         self._group_names = Texts(columns["group_name_end"], columns["group_name"])
@@ -89,7 +90,6 @@ class Index:
         self.records: Sequence[Record] = _Sequence(len(self._first) - 1, self.record)
         self.sources: Sequence[Source] = _Sequence(len(self._paths), self.source)
         self.splits: Mapping[str, Numbers] = _Splits(self)
-        self._check_sizes()
 
     @property
     def images(self) -> int:

@@ -123,6 +123,8 @@ class ShardSet:
             else:
                 if number != last:
                     array, last = np.frombuffer(self._bytes(record, number, blob), kind).reshape(-1, *shape), number
+                if image % per_blob >= len(array):
+                    raise index.damage(f"image {image} of class {index.name(record)} is not where it should be")
                 place[...] = array[image % per_blob]
 
     def prefetch(self, wanted: Iterable[tuple[int, NDArray[np.integer]]]) -> None:

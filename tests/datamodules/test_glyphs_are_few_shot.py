@@ -8,7 +8,7 @@ from torch import nn
 
 from datamodules import write_glyphs
 from datamodules.images import ImageEpisodes
-from lightning_meta.core import score
+from lightning_meta.core import score, to_floats
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
 
@@ -28,7 +28,7 @@ def test_a_trained_learner_is_clearly_better_than_pixels_and_chance_features(tmp
     )
     pixels, untrained, learner = ProtoNet(nn.Flatten()), ProtoNet(Conv4()), ProtoNet(Conv4())
     for image in range(50):  # statistics of untrained features
-        untrained.train().adapt(data.stream("train").read(image).support)
+        untrained.train().adapt(to_floats(data.stream("train").read(image)).support)
     optimizer = torch.optim.Adam(learner.parameters())
     for episode in data.train_dataloader():
         optimizer.zero_grad()

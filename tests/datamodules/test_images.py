@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from datamodules.images import ImageEpisodes
@@ -19,6 +20,10 @@ from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.sampling.loader import MetaLoader
 from datamodules.writing.shards import ClassImages, write_shards
 from lightning_meta.core import Episode, InputError
+from lightning_meta.learners import ProtoNet
+from lightning_meta.nn import Conv4
+from lightning_meta.training import MetaTraining
+from support.trainer import SILENT, of_lightning
 
 SIZE = EpisodeSize(3, 1, 2)
 COUNT = 5  # images of a class
@@ -235,3 +240,14 @@ def test_a_folder_without_a_legal_index_is_refused(root: Path, text: str | None,
 def test_validation_on_classes_that_are_trained_on_is_told(shard_root: Path) -> None:
     assert ImageEpisodes(str(shard_root), splits=("train", "train", "test")).trains_on_validation
     assert not ImageEpisodes(str(shard_root)).trains_on_validation
+
+
+@of_lightning
+def test_batches_are_floats_for_whoever_reads_them_after_a_fit(root: Path) -> None:
+    data = ImageEpisodes(
+        str(root), ways=2, queries=1, epoch_batches=1, val_episodes=1, test_episodes=2, splits=("train",) * 3
+    )
+    pl.Trainer(**SILENT).fit(MetaTraining(ProtoNet(Conv4(image_size=16))), datamodule=data)
+    for batch in (*data.train_dataloader(), *data.test_dataloader()):
+        assert batch.support.x.is_floating_point()
+        assert batch.query.x.max() <= 1

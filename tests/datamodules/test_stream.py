@@ -265,8 +265,8 @@ def test_classes_images_and_labels_are_drawn_uniformly(tmp_path: Path) -> None:
     write_shards(tmp_path / "set", "numbered", Preprocess(2, 1), numbered)
     stream = EpisodeStream(ImageTasks(ShardSet(str(tmp_path / "set"))), "train", EpisodeSize(3, 1, 2), 4000, 4000)
     ((support, query),) = stream
-    label, drawn = support.y.flatten(), (support.x[:, :, 0, :, 0] * 255).round().long().flatten(0, 1)
-    queried = (query.x[:, :, 0, 1, 0] * 255).round().long().flatten()
+    label, drawn = support.y.flatten(), support.x[:, :, 0, :, 0].long().flatten(0, 1)
+    queried = query.x[:, :, 0, 1, 0].long().flatten()
     assert (
         chi_square(drawn[:, 0].bincount()) < 44
     )  # of 15 degrees of freedom, 1 in 10,000; 0.9 and 1.1 by turns give 120
