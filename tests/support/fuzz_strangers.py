@@ -148,7 +148,8 @@ def change_a_column(columns: Columns, rng: random.Random) -> None:
     """Another value in one place of an index, or a column that is shorter, longer or in another order."""
     name = rng.choice([name for name, values in columns.items() if values.size])
     values = columns[name]
-    ways = (lambda: values[1:], lambda: values[::-1], lambda: np.concatenate([values, values[:1]]), lambda: values[:0])
+    longer = np.concatenate([values, values[:1]]).astype(values.dtype)  # concatenation takes the padding out of rows
+    ways = (lambda: values[1:], lambda: values[::-1], lambda: longer, lambda: values[:0])
     if rng.random() < 0.3:
         columns[name] = rng.choice(ways)()
         return
