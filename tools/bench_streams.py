@@ -26,6 +26,7 @@ from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sources import glyphs
 from datamodules.writing.shards import ClassImages, write_shards
+from lightning_meta.core import to_floats
 from lightning_meta.core.allocator import keep_freed_memory
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
@@ -110,7 +111,7 @@ def waiting(tasks: ImageTasks, steps: int) -> Row:
     waited, start, before = 0.0, time.perf_counter(), time.perf_counter()
     for episode in MetaLoader(stream):
         waited += time.perf_counter() - before
-        learner.loss(episode).loss.backward()
+        learner.loss(to_floats(episode)).loss.backward()
         before = time.perf_counter()
     share = waited / (time.perf_counter() - start)
     return Row("share of training time waiting for data (num_workers 0)", share, float("nan"), float("nan"), 0.0)
