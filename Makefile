@@ -43,8 +43,8 @@ test: check
 coverage: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow and not gpu and not ray and not slurm" --cov --cov-report=term-missing:skip-covered
 
-slow: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "slow and not ray and not slurm and not gpu" -n auto --dist worksteal --durations=10
+slow: $(VENV)/.installed-dev  # without the type checker, which `make test` has and which takes a third of the time
+	OMP_NUM_THREADS=1 $(BIN)/pytest -o addopts="-q --strict-markers" -m "slow and not ray and not slurm and not gpu" -n auto --dist worksteal --durations=10
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "ray or slurm" -n 2 --dist loadfile --durations=10
 	$(BIN)/python tools/check_wheel.py
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
