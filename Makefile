@@ -3,15 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test coverage slow bench docs check clean
+.PHONY: help install demo test coverage slow bench bench-quick docs check clean
 
 help:
 	@echo "make install   a virtual environment in $(VENV) with lightning-meta in it"
 	@echo "make demo      write a data set, meta-train and meta-test ProtoNet and MAML (minutes)"
 	@echo "make test      set up, check style, types and floors, run the tests"
 	@echo "make coverage  the same tests, with the lines that none of them runs"
-	@echo "make slow      the longer tests, those that start Ray clusters and a Slurm, the wheel check and a quick run of the benchmarks"
-	@echo "make bench     the benchmarks in full"
+	@echo "make slow      the longer tests, those that start Ray clusters and a Slurm, the wheel check and a quick run of three benchmarks"
+	@echo "make bench     the benchmarks in full (make bench-quick: all in their quick form)"
 	@echo "make docs      build the documentation and serve it at http://127.0.0.1:8000"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -50,11 +50,12 @@ slow: $(VENV)/.installed-dev  # without the type checker, which `make test` has 
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
 	$(BIN)/python tools/bench_streams.py --quick
 	$(BIN)/python tools/bench_learners.py --quick
-	$(BIN)/python tools/bench_memory.py --quick
-	$(BIN)/python tools/bench_search.py --quick
 	$(BIN)/python tools/bench_worlds.py --quick
-	$(BIN)/python tools/compare_strategies.py --quick
-	$(BIN)/python tools/compare_memories.py --quick
+
+bench-quick: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
+	for tool in bench_streams bench_learners bench_memory bench_search bench_worlds compare_strategies compare_memories; do \
+	  $(BIN)/python tools/$$tool.py --quick || exit 1; done
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet --no-deps 'easyfsl==1.5.0'
