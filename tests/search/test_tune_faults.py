@@ -94,7 +94,7 @@ def test_a_search_over_several_nodes_survives_the_death_of_one(tmp_path: Path) -
     with ExitStack() as stack:
         nodes = Nodes(stack, [0, 1, 1], log)
         space = {RATE: {"grid": [0.001, 0.01]}}
-        command = search(tmp_path, 20, 150, trials=1, space=space, cpus=1.0)
+        command = search(tmp_path, 12, 150, trials=1, space=space, cpus=1.0)
         command += ["--address", f"{nodes.addresses[0]}:6379"]
         driver = stack.enter_context(process(*nodes.inside(0), *command, log=log, cwd=tmp_path))
         both = {"trial_00000", "trial_00001"}
@@ -105,5 +105,5 @@ def test_a_search_over_several_nodes_survives_the_death_of_one(tmp_path: Path) -
         until(lambda: driver.poll() is not None, 300, log)
         assert driver.returncode == 0, log.read_text()
     for trial in ("trial_00000", "trial_00001"):
-        assert {line["epoch"] for line in history(tmp_path) if line["trial"] == trial} == set(range(1, 21))
+        assert {line["epoch"] for line in history(tmp_path) if line["trial"] == trial} == set(range(1, 13))
     assert [row["status"] for row in report(tmp_path)["trials"]] == ["done", "done"]
