@@ -123,9 +123,9 @@ class ShardSet:
             else:
                 if number != last:
                     array, last = np.frombuffer(self._bytes(record, number, blob), kind).reshape(-1, *shape), number
-                if image % per_blob >= len(array):
+                if (row := image % per_blob) >= len(array):
                     raise index.damage(f"image {image} of class {index.name(record)} is not where it should be")
-                place[...] = array[image % per_blob]
+                place[...] = array[row]
 
     def prefetch(self, wanted: Iterable[tuple[int, NDArray[np.integer]]]) -> None:
         """Fetch images that will be read next, several at a time, if the set is remote and read by ranges.

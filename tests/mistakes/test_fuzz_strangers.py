@@ -13,7 +13,7 @@ from support.paths import PYTHONPATH, SUPPORT
 
 @pytest.mark.parametrize(
     ("many", "seed"),
-    [(60, 0), pytest.param(500, 1, marks=pytest.mark.slow)],
+    [(60, 0), pytest.param(500, 1, marks=pytest.mark.slow), pytest.param(500, 2, marks=pytest.mark.slow)],
 )
 def test_a_file_of_a_stranger_is_read_or_refused_and_does_nothing_else(many: int, seed: int, tmp_path: Path) -> None:
     """evil_module would import: it is where Python looks."""

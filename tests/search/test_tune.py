@@ -1,4 +1,4 @@
-"""What a search finds, as a user runs it: populations, failed trials, several workers, and the same from Python."""
+"""Results of searches as a user runs them: populations, failed trials, several workers, and the same from Python."""
 
 import json
 import re

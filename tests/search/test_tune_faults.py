@@ -1,4 +1,4 @@
-"""Searches whose driver, worker, storage, disk or node is lost under way."""
+"""Searches that lose their driver, a worker, their storage, room on a disk, or a node."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Searches on sinusoids as a user runs them, and what is found of them."""
+"""Searches on sinusoids as a user runs them, and the files that they leave."""
 
 import json
 import subprocess
