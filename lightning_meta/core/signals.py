@@ -31,13 +31,17 @@ def ending_on_signals(restarted: bool) -> Iterator[None]:
     scheduler end one that can be `restarted` at once, with 75. Processes that are forked within pass them over.
 
     A signal that was ignored (nohup, a job in the background) stays so. Training takes over with handlers of its own.
+    A library may turn what a handler raises into an error of its own (NumPy: "Cannot compare structured arrays"): after a
+    signal, every error is the signal's.
     """
     owner = os.getpid()
+    came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a handler's signature
         if os.getpid() == owner:
             if restarted and number in BY_SCHEDULER:
                 os._exit(AGAIN)
+            came.append(number)
             raise StoppedError(number)
 
     before = {}
@@ -47,6 +51,10 @@ def ending_on_signals(restarted: bool) -> Iterator[None]:
                 before[sign] = signal.signal(sign, end)
     try:
         yield
+    except Exception as error:
+        if came:
+            raise StoppedError(came[0]) from error
+        raise
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_meta.cli.running import ending_with_one_message
+from lightning_meta.core.signals import StoppedError
 from support.resumable import config
 from support.runs import lightning_meta, write_yaml
 
@@ -93,7 +95,24 @@ def test_a_command_without_a_training_ends_with_one_line(tmp_path: Path) -> None
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert running.returncode == 130, said
     assert said.splitlines()[-1] == "lightning-meta: stopped by SIGINT"
     assert "Traceback" not in said
     assert not (tmp_path / "set").exists()
+
+
+def test_a_signal_that_a_library_turns_into_an_error_of_its_own_ends_the_command_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """NumPy, interrupted while it compares arrays, raises TypeError in the place of the handler's exception."""
+    with pytest.raises(StoppedError) as stopped, ending_with_one_message(["shards"]):
+        compare_interrupted()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "lightning-meta: stopped by SIGINT\n"
+
+
+def compare_interrupted() -> None:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except SystemExit:
+        raise TypeError("Cannot compare structured arrays") from None
