@@ -20,7 +20,7 @@ from lightning_meta.search.options import Search
 from lightning_meta.search.plan import Plan
 from lightning_meta.search.progress import Narrator
 from lightning_meta.search.space import Dimension
-from lightning_meta.search.storage import Reserve, filesystem, stored, trouble
+from lightning_meta.search.storage import Reserve, WholeFiles, filesystem, stored, trouble
 from lightning_meta.search.trial import run_trial
 
 ROOM, ROOM_OF_A_TRIAL = 2**20, 2**14  # bytes that the state of a search takes at most
@@ -186,7 +186,10 @@ class Job:
         try:
             self.reserve.take()
             tuner = self.restored() if resume else self.tuner()
-            return tuner.fit()
+            results = tuner.fit()
+            for _ in range(2):  # the state of a search that has ended names none of the checkpoints that were replaced
+                WholeFiles.state_saved()
+            return results
         except (OSError, EOFError, TuneError, ValueError) as error:  # of a lost experiment Ray says ValueError
             raise InputError(
                 f"the search ended: {trouble(self.places) or error}. Its history so far is in {self.folder};"

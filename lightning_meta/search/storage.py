@@ -6,7 +6,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fsspec.implementations.local import LocalFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -51,10 +51,31 @@ def filesystem(place: str) -> PyFileSystem | None:
 
 
 class WholeFiles(LocalFileSystem):
-    """This machine's files, written aside and renamed."""
+    """This machine's files, written aside and renamed.
+
+    Ray replaces a trial's checkpoint before it saves a state that names the new one: a driver killed in between could not
+    continue from the state. A replaced checkpoint is therefore deleted when the second state after that is saved, since the
+    first may have been taken before.
+    """
+
+    replaced: ClassVar[list[str]] = []  # since the last state was saved
+    outdated: ClassVar[list[str]] = []  # before that
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
         return Aside(path) if mode == "wb" else super()._open(path, mode, block_size, **options)
+
+    def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
+        if os.path.basename(path).startswith("checkpoint_"):
+            self.replaced.append(path)
+        else:
+            super().rm(path, recursive, maxdepth)
+
+    @classmethod
+    def state_saved(cls) -> None:
+        """Delete the checkpoints that no saved state names any more."""
+        for path in cls.outdated:
+            shutil.rmtree(path, ignore_errors=True)
+        cls.outdated, cls.replaced = cls.replaced, []
 
 
 class Aside(io.BufferedWriter):
@@ -76,6 +97,8 @@ class Aside(io.BufferedWriter):
         super().close()
         if self.whole:
             os.replace(self.aside, self.path)
+            if os.path.basename(self.path).startswith("experiment_state"):
+                WholeFiles.state_saved()
 
 
 def in_place(checkpoint: Checkpoint | None) -> Checkpoint | None:

@@ -226,3 +226,17 @@ def test_a_checkpoint_of_this_machine_is_read_where_it_lies(tmp_path: Path) -> N
     with found.as_directory() as folder:
         assert folder == str(tmp_path / "checkpoint_000003")
     assert in_place(None) is None
+
+
+def test_a_checkpoint_that_a_saved_state_may_name_outlives_a_killed_driver(tmp_path: Path) -> None:
+    """Ray replaces a checkpoint first and saves the state that names the new one later."""
+    old, state = tmp_path / "checkpoint_000003", tmp_path / "experiment_state-2026.json"
+    (old / "weights").mkdir(parents=True)
+    filesystem(str(tmp_path)).delete_dir(str(old))  # type: ignore[union-attr]  # as Ray does
+    there = []
+    for _ in range(2):
+        there.append(old.is_dir())
+        with filesystem(str(tmp_path)).open_output_stream(str(state)) as stream:  # type: ignore[union-attr]
+            stream.write(b"{}")
+    assert there == [True, True]
+    assert not old.exists()
