@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, rows, and how they are printed."""
+"""Common parts of the benchmarks: interleaved timing, rows, and their printing."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What a search costs beyond its training, beside a bare loop of `fit` runs in sequence.
+"""The cost of a search beyond its training, beside a bare loop of `fit` runs in sequence.
 
     python tools/bench_search.py [--quick] [--json]
 
@@ -110,7 +110,7 @@ def loop(folder: Path, runs: int, batches: int) -> Spent:
 
 
 def span(run: Path) -> tuple[float, float]:
-    """When a run logged its first and its last training step, on the wall clock."""
+    """Return the times at which a run logged its first and its last training step, on the wall clock."""
     times = [
         event.wall_time
         for file in run.glob("events*")

@@ -1,4 +1,4 @@
-"""What a memory is worth: agents that differ in nothing but their sequence network, in the I-maze.
+"""The worth of a memory: agents that differ in nothing but their sequence network, in the I-maze.
 
     python tools/compare_memories.py [--seeds 0 1 2] [--memories LSTM SNAIL Memoryless] [--out DIR] [--json] [--quick]
 

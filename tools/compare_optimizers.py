@@ -55,7 +55,7 @@ Draw = Callable[[int, int, int], Problem]  # networks, purpose, number -> fresh 
 
 
 class Effort(NamedTuple):
-    """What is spent. updates: of the rule, each over CHUNK steps; every: updates from one validation to the next;
+    """The cost of a comparison. updates: of the rule, each over CHUNK steps; every: updates from one validation to the next;
     validate, tune, test: networks; rates: of the grid, a decade; drawings: of each character."""
 
     steps: int = 100

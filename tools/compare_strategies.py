@@ -193,7 +193,7 @@ class Trained(NamedTuple):
         return cls(path, agent, kind(**(data["world"].get("init_args") or {})))
 
     def belongs(self, setting: Setting) -> bool:
-        """Whether it can live there: in two arms of any odds, whichever of them it was trained on."""
+        """Return whether it can live there: in two arms of any odds, whichever of them it was trained on."""
         own, other = ({**vars(world), "odds": None} for world in (self.world, setting.world))
         same = type(self.world) is type(setting.world) and own == other
         return same and getattr(self.agent, "episodes", 1) == setting.episodes

@@ -173,7 +173,7 @@ def line(figure: Figure, runs: Path) -> str | None:
 
 
 def training(checkpoint: dict[str, Any]) -> str:
-    """Which checkpoint was tested, and what its training cost."""
+    """Return the checkpoint that was tested, and the cost of its training."""
     seconds = checkpoint["cpu_seconds"]
     minutes = f", {seconds / 60:.0f} CPU min" if seconds else ""
     return f"{checkpoint['steps']:,} steps{minutes}, {Path(checkpoint['path']).stem}"

@@ -44,8 +44,8 @@ def construct(failures: list[Failure], kind: type, *args: Any, **kwargs: Any) ->
 
 
 def why(error: Exception, failures: list[Failure], config: dict[str, Any]) -> str | None:
-    """Why a configuration came to nothing: what our own code said, the first class that could not be made, a module that
-    cannot be imported, or what Lightning said. None where it is not a fault of the configuration."""
+    """The reason that a configuration came to nothing: what our own code said, the first class that could not be made, a
+    module that cannot be imported, or what Lightning said. None where it is not a fault of the configuration."""
     root: BaseException = error
     while root.__cause__ and not isinstance(root, InputError):
         root = root.__cause__

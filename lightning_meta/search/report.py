@@ -119,7 +119,7 @@ def brief(value: Any) -> str:
 
 
 def in_a_line(said: str) -> str:
-    """Why a worker died, of all that Ray says: that it was killed for memory, else the last line."""
+    """Return the reason that a worker died, of all that Ray says: that it was killed for memory, else the last line."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason is known"]
     return next((line for line in lines if "low on memory" in line), lines[-1])
 

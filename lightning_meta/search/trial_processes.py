@@ -55,7 +55,7 @@ class Ranks:
         }
 
     def cause(self) -> Exception | None:
-        """Why a process ended, if one has: its own error, or that of the worker or node that died under it."""
+        """Return the reason that a process ended, if one has: its own error, or that of the worker or node that died."""
         done, _ = ray.wait(self.tasks, num_returns=len(self.tasks), timeout=10)
         for task in done:
             try:

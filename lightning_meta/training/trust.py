@@ -137,7 +137,7 @@ def is_path(value: Any) -> bool:
 
 
 def refusal(class_path: str) -> str:
-    """Why a class is not built, and the way out."""
+    """Return the reason that a class is not built, and the way out."""
     package = class_path.partition(".")[0]
     why = "which is not on the list of classes that a checkpoint may name: building it would run its code"
     if package in NEVER:

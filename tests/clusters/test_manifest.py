@@ -87,7 +87,7 @@ def test_what_meets_its_time_goes_on_where_it_can_and_ends_where_it_cannot(tmp_p
 
 
 def command_of(made: dict[str, Any]) -> list[str]:
-    """What the head of a RayJob runs."""
+    """Return the command that the head of a RayJob runs."""
     (head,) = at(*HEAD)(made)["containers"]
     (command,) = [json.loads(each["value"]) for each in head["env"] if each["name"] == "LIGHTNING_META_COMMAND"]
     return command
@@ -198,7 +198,7 @@ def test_a_broken_manifest_is_refused(
 
 
 def expanded(text: str, variables: dict[str, str]) -> str:
-    """What Kubernetes makes of $(NAME) and $$ in a command or a variable, after its documentation."""
+    """Return what Kubernetes makes of $(NAME) and $$ in a command or a variable, after its documentation."""
     pattern = r"\$\$|\$\(([^)]*)\)"
     return re.sub(pattern, lambda m: "$" if m[0] == "$$" else variables.get(m[1], m[0]), text)
 

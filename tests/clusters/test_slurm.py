@@ -67,7 +67,7 @@ def test_a_signal_before_training_requeues(user: User, tmp_path: Path, monkeypat
 
 
 def trained(run: Path, processes: int) -> bool:
-    """Whether so many processes, one after the other, have written points of the run's curve."""
+    """Return whether this number of processes, one after the other, have written points of the run's curve."""
     files = sorted(run.glob("events*"), key=lambda path: path.stat().st_mtime_ns)
     return len(files) >= processes and files[-1].stat().st_size > 300
 

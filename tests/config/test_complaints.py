@@ -1,4 +1,4 @@
-"""What the parser refuses: one message of a line or two, with the key, what came and what is legal."""
+"""The parser's refusals: one message of a line or two, with the key, what came and what is legal."""
 
 import shlex
 from pathlib import Path

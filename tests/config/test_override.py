@@ -95,7 +95,7 @@ def test_what_changed_since_the_checkpoint_takes_effect_at_once_and_nothing_else
 
 
 def test_a_process_of_a_trial_is_no_task_of_sruns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the cluster lives inside a job of Slurm's, whose variables would make every process its rank 0."""
+    """The cluster lives inside a job of Slurm's, whose variables would make every process its rank 0."""
     slurm = {"SLURM_NTASKS": "2", "SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": "0"}
     set_by_it = dict.fromkeys(("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK"), "0")
     for name, value in {**slurm, **set_by_it, "SLURM_JOB_NAME": "search"}.items():

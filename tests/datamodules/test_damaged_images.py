@@ -91,7 +91,7 @@ def sealed(png: bytes) -> bytes:
 
 
 def pillow_decodes(data: bytes) -> bool:
-    """Whether Pillow gives the pixels."""
+    """Return whether Pillow gives the pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -132,7 +132,7 @@ def exif(orientation: int, order: str = "<", make: tuple[int, int] = (8, 74), ki
 
 
 def turned(orientation: int, kind: str, **options: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """What is read of a photo that its camera held so, and what the photo is."""
+    """Return what is read of a photo that its camera held so, and what the photo is."""
     upright = photo("PNG", 0).convert("RGB").resize((8, 8))
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation, TURNS.get(orientation))
     buffer = io.BytesIO()

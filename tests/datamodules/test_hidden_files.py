@@ -1,4 +1,4 @@
-"""What systems and programs leave in folders is no image, class names tell classes apart, and links lead somewhere."""
+"""Files that systems and programs leave in folders are not images, class names tell classes apart, and links lead somewhere."""
 
 import io
 import zipfile

@@ -34,7 +34,7 @@ class Server(NamedTuple):
     log: Path
 
     def fetched(self) -> Counter[str]:
-        """How often each shard was sent."""
+        """Count how often each shard was sent."""
         return Counter(re.findall(r'"GET /set/(\S+\.tar) HTTP/1\.\d" 200', self.log.read_text()))
 
 

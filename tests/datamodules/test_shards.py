@@ -208,7 +208,7 @@ def test_a_killed_writer_leaves_nothing_that_reads(tmp_path: Path) -> None:
 
 
 def test_a_pickled_set_holds_no_images_and_reads_the_same(tmp_path: Path) -> None:
-    """What a loader worker gets that is not forked."""
+    """The copy that a loader worker gets which is not forked."""
     shards = write(tmp_path / "set")
     first = shards.images(0, np.arange(3))
     pickled = pickle.dumps(shards)

@@ -1,4 +1,4 @@
-"""What a world is set to, by content: so that a search compares what was posed the same tasks, and a report can tell."""
+"""The settings of a world, by content: a search compares agents that were posed the same tasks, and a report can tell."""
 
 import functools
 import json

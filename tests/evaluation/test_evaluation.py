@@ -1,4 +1,4 @@
-"""What an evaluation measures: calibration, presentations, both ways to predict, cost; and where it shows."""
+"""The measures of an evaluation: calibration, presentations, both ways to predict, cost; and where it shows."""
 
 import math
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ Results = dict[str, dict[str, dict[str, torch.Tensor]]]
 
 @pytest.fixture(scope="module")
 def results(shard_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Results]:
-    """What one process and what two processes (gloo) end with."""
+    """Return the weights that one process and two processes (gloo) end with."""
     folder = tmp_path_factory.mktemp("ddp")
     script = SUPPORT / "every_learner.py"
     for devices in ("1", "2"):

@@ -17,7 +17,7 @@ pytestmark = (
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Any]]]:
-    """What one process and what two processes (gloo) end with."""
+    """Return the weights that one process and two processes (gloo) end with."""
     folder = tmp_path_factory.mktemp("ddp")
     for devices in ("1", "2"):
         done = python(folder, str(SUPPORT / "every_agent.py"), devices, f"{devices}.pt")

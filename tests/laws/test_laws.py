@@ -39,7 +39,7 @@ def double(t: Tensor) -> Tensor:
 
 
 def to_learn(learner: FewShotLearner, episode: Episode) -> Episode:
-    """What the learner's loss takes: an episode, or its queries as a flat batch."""
+    """Return the input of the learner's loss: an episode, or its queries as a flat batch."""
     return flat_batch(episode.query) if learner.flat else episode
 
 

@@ -34,7 +34,7 @@ def trained(name: str, steps: int = 2) -> MetaRLLearner:
 
 
 def lives(policy: Policy, tasks: MDPs) -> tuple[Tensor, ...]:
-    """What a policy does in an episode of two envs, and how likely it was to."""
+    """Return the actions of a policy in an episode of two envs, and their probabilities."""
     trajectory, _ = tasks.rollout(policy, envs=2, purpose="asked")
     return trajectory.action, trajectory.log_prob, trajectory.reward
 

@@ -201,7 +201,7 @@ def frozen_loss(learner: MetaLSTM | LearnedOptimizer, episode: Episode, tapes: l
 @pytest.mark.parametrize("kind", ["Meta-LSTM", "Meta-LSTM, whole gradient", "learned optimiser", "its start too"])
 @pytest.mark.parametrize("vectorize", ["vmap", "loop"])
 def test_meta_gradient_is_that_of_finite_differences(episode, kind, vectorize):
-    """What the rule reads is recorded and played back while theta moves: it is a constant, as the papers assume."""
+    """The rule's inputs are recorded and played back while theta moves: it is a constant, as the papers assume."""
     whole = "whole" in kind
     learner = (
         meta_lstm(vectorize=vectorize, first_order=not whole)

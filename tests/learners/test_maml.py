@@ -75,7 +75,7 @@ def test_first_order_is_the_query_gradient_at_phi(episode):
 
 
 def double_backward_nodes(loss: Tensor) -> int:
-    """How many nodes of the autograd graph differentiate a derivative."""
+    """Count the nodes of the autograd graph that differentiate a derivative."""
     names = Counter(node.name() for node in graph(loss))
     return sum(n for name, n in names.items() if re.search(r"Backward\w*Backward", name))
 

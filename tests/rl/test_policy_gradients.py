@@ -80,7 +80,7 @@ def standardised(record: Trajectory) -> Tensor:
 
 
 def test_a_baseline_with_as_many_features_as_steps_leaves_what_is_to_be_learned() -> None:
-    """What an episode earned against the others of its task, which no observation foretells, stays in its advantages."""
+    """The return of an episode beside the others of its task, which no observation foretells, stays in its advantages."""
     torch.manual_seed(0)
     for envs in (1, 2, 20):
         earned = torch.randn(30, envs, 40)

@@ -102,7 +102,7 @@ def test_every_network_but_the_targets_gets_a_gradient_and_the_actors_is_the_cri
 
 
 def test_the_gradient_of_the_actor_goes_back_through_time_only_by_its_own_memory() -> None:
-    """What was seen first moves the last action; and the critic's memory is no way to the actor's end."""
+    """The first observation moves the last action, and nothing of the critic's memory reaches the actor."""
     agent, mdps = small(), recall(0, 1)
     agent.learn(mdps, no_step)
     history = torch.randn(1, 3, 4, requires_grad=True)

@@ -1,4 +1,4 @@
-"""What every step pays, and the unit it is paid in, make no difference to what an agent learns."""
+"""A constant in every reward, and the unit of rewards, make no difference to what an agent learns."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What RL2 learns, to use its memory and continuous actions, and what it tells of it."""
+"""RL2 learns to use its memory and continuous actions, and reports it."""
 
 import math
 

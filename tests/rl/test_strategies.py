@@ -262,7 +262,7 @@ def test_a_strategy_acts_the_same_in_any_batch_with_random_numbers_per_task(make
 
 @every_strategy
 def test_phi_is_a_value(make, world, episodes, tmp_path: Path):
-    """What a policy sees changes the policy that follows, not itself; and it can be saved."""
+    """An observation changes the policy that follows, not the one that saw it; and a policy can be saved."""
     meeting = mdps(world, 3, 4)
     start = make(meeting)
     first, _ = meeting.rollout(start, episodes=episodes)

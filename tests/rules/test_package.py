@@ -1,4 +1,4 @@
-"""What `import lightning_meta` offers, and what it costs."""
+"""The names that `import lightning_meta` offers, and its cost."""
 
 from importlib.metadata import version
 from pathlib import Path

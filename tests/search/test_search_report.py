@@ -1,4 +1,4 @@
-"""What a search leaves: its table, its choice, and a history that a kill or a full disk cannot damage."""
+"""The remains of a search: its table, its choice, and a history that a kill or a full disk cannot damage."""
 
 import resource
 from pathlib import Path

@@ -50,7 +50,7 @@ def until(found: Callable[[], bool], seconds: float, log: Path, process: subproc
 
 
 def namespaces_possible() -> bool:
-    """Whether this machine lets us make network namespaces."""
+    """Return whether this machine lets us make network namespaces."""
     return (
         os.geteuid() == 0
         and shutil.which("ip") is not None

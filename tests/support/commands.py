@@ -41,6 +41,6 @@ class Commands:
 
 
 def line(said: str, label: str) -> str:
-    """What follows a label that a command printed once, such as next:."""
+    """Return the text after a label that a command printed once, such as next:."""
     (found,) = (one.partition(":")[2].strip() for one in said.splitlines() if one.startswith(f"{label}:"))
     return found

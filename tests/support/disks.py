@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def disks_possible() -> bool:
-    """Whether this machine lets us mount."""
+    """Return whether this machine lets us mount."""
     if os.geteuid() != 0:
         return False
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -27,7 +27,7 @@ GROUPS = {"rayjobs": "ray.io", "jobs": "batch"}
 
 
 class FakeKubernetes:
-    """What the server holds: objects by (namespace, plural, name), pods by namespace, logs by pod and container."""
+    """The server's contents: objects by (namespace, plural, name), pods by namespace, logs by pod and container."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}

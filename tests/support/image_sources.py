@@ -101,7 +101,7 @@ def indexed(out: Path) -> Pictures:
 
 
 def reader(file: BinaryIO) -> ReadAt:
-    """What reads bytes anywhere in an open file."""
+    """A reader of bytes anywhere in an open file."""
 
     def read_at(offset: int, size: int) -> bytes:
         file.seek(offset)

@@ -52,7 +52,7 @@ PartitionName=high Nodes=ALL State=UP PriorityTier=100
 
 
 def missing() -> str:
-    """What keeps a Slurm from running here; empty where nothing does."""
+    """Return the reason that no Slurm can run here; empty where one can."""
     if os.geteuid() != 0:
         return "a private Slurm runs as root"
     absent = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]

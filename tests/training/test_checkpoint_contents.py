@@ -1,4 +1,4 @@
-"""What a checkpoint holds is checked before it is used: one line for whatever is wrong with it."""
+"""The contents of a checkpoint are checked before they are used: one line for whatever is wrong with it."""
 
 import copy
 from pathlib import Path

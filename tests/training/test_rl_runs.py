@@ -87,7 +87,7 @@ def test_a_killed_run_continues_like_an_unbroken_one(unbroken: Path, tmp_path: P
 
 @pytest.fixture
 def _beside(unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the run is."""
+    """Return the folder of the run."""
     monkeypatch.chdir(unbroken.parents[2])
     monkeypatch.setattr("sys.argv", ["lightning-meta"])
 

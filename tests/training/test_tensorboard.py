@@ -1,4 +1,4 @@
-"""What a run shows in TensorBoard, as its event files have it."""
+"""A run in TensorBoard, as its event files have it."""
 
 from pathlib import Path
 

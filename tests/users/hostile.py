@@ -47,7 +47,7 @@ TOWERS = {
 
 
 def contents(learner: dict[str, Any] = PROTONET, root: str = "shards") -> dict[str, Any]:
-    """What `fit` on images saves, as far as anybody reads it."""
+    """Return what `fit` on images saves, as far as anybody reads it."""
     torch.manual_seed(0)
     weights = {f"learner.{name}": w for name, w in build(learner).state_dict().items()}
     data = {"class_path": "datamodules.images.ImageEpisodes", "init_args": {"root": root, "meta_batch": 4}}
@@ -72,7 +72,7 @@ def saved(place: Path, learner: Any, **more: Any) -> Path:
 
 
 def nodes(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something stands in nested dictionaries and lists."""
+    """The place of something in nested dictionaries and lists."""
     yield path
     for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from nodes(one, (*path, key))
@@ -88,7 +88,7 @@ def put(value: Any, path: tuple[Any, ...], one: Any) -> Any:
 
 
 class Watch:
-    """What a process opened for writing, imported, ran or connected to, from its first step on."""
+    """The record of what a process opened for writing, imported, ran or connected to, from its first step on."""
 
     EVENTS = ("import", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
     EVENTS += (
@@ -124,5 +124,5 @@ class Watch:
 
 
 def inside(folder: Path, seen: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """What happened elsewhere than below a folder."""
+    """Return what happened elsewhere than below a folder."""
     return {(event, what) for event, what in seen if not what.startswith(str(folder))}

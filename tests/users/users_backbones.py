@@ -148,7 +148,7 @@ class WeightNorm(Own):
 
 
 class ByHand(Own):
-    """What weight norm is meant to be, in plain arithmetic."""
+    """Weight norm in plain arithmetic."""
 
     def __init__(self, pixels: int = 784):
         super().__init__(pixels)
