@@ -67,6 +67,7 @@ OTHERS = (
     Variable("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1: `submit ray` also sends files that .gitignore excludes.", "0"),
     Variable("KUBECONFIG", "The file that names the Kubernetes clusters.", "~/.kube/config"),
     Variable("CUDA_VISIBLE_DEVICES", "The numbers of the GPUs that a process sees.", "all"),
+    Variable("SLURM_JOB_END_TIME", "The end of a Slurm job, before which a fit warns that its time is too short."),
     Variable("NODE_RANK", "The number of this machine in a fit on several; schedulers and torchrun set it.", "0"),
     Variable("WORLD_SIZE", "The number of processes of a fit on several; schedulers and torchrun set it.", "1"),
 )

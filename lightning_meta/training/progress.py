@@ -1,13 +1,15 @@
 """Report at the start of a training how long it takes and how much memory, and its progress in a log file."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import EarlyStopping, Timer
 
+from lightning_meta.core.signals import preemptible
 from lightning_meta.machine.finding import size_text
 from lightning_meta.machine.memory import available_memory, total_memory
 from lightning_meta.training.evaluation import peak_memory, reserved_memory
@@ -90,6 +92,8 @@ class ProgressReport(Callback):
                 number = f"{left} validation{'s' * (left > 1)}"
                 timed = self.forecast.validation
                 text += f", with {number} of {spoken(timed)}" if timed else f", and {number} to time"
+            if any(isinstance(one, EarlyStopping) for one in trainer.callbacks):  # type: ignore[attr-defined]
+                text += ", unless EarlyStopping ends it before"
         say(trainer, f"{text}; memory {size_text(memory.used)}{of_all(memory.total)}")
         self.warn(trainer, memory)
 
@@ -122,14 +126,34 @@ class ProgressReport(Callback):
     def warn(self, trainer: Trainer, memory: Memory) -> None:
         """Say, once each, that the memory may run out, and that the time will."""
         warnings = {"memory": tight(memory)}
-        allowed = next((one.time_remaining() for one in trainer.callbacks if isinstance(one, Timer)), None)  # type: ignore[attr-defined]
-        if allowed is not None and self.steps != float("inf"):
+        if self.steps != float("inf"):
             left = self.forecast.left(self.steps, self.validations_left(trainer))
-            warnings["time"] = too_long(left, allowed, trainer.global_step, int(self.steps))
+            for limit in limits(trainer):
+                warnings[limit.what] = too_long(left, limit, trainer.global_step, int(self.steps))
         for kind, text in warnings.items():
             if text and kind not in self.warned:
                 self.warned.add(kind)
                 say(trainer, f"warning: {text}")
+
+
+class Limit(NamedTuple):
+    """An end of the run's time: what sets it, the seconds until then, and the remedy."""
+
+    what: str
+    allowed: float
+    remedy: str
+
+
+def limits(trainer: Trainer) -> list[Limit]:
+    """Return the limits of a run's time: that of the trainer, and that of a Slurm job which is not started again."""
+    found = [
+        Limit("trainer.max_time ends this run", one.time_remaining() or 0.0, "raise it")
+        for one in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(one, Timer) and one.time_remaining() is not None
+    ]
+    if (end := os.environ.get("SLURM_JOB_END_TIME", "")).isdigit() and not preemptible():
+        found.append(Limit("Slurm ends this job", float(end) - time.time(), "submit it with a longer --time"))
+    return found
 
 
 def memory_of(trainer: Trainer) -> Memory:
@@ -153,20 +177,20 @@ def tight(memory: Memory) -> str | None:
     return None
 
 
-def too_long(left: float, allowed: float, step: int, steps: int) -> str | None:
-    """Return a warning where trainer.max_time ends the training before its last step.
+def too_long(left: float, limit: Limit, step: int, steps: int) -> str | None:
+    """Return a warning where a limit ends the training before its last step.
 
     Args:
         left: Seconds that the training has to go.
-        allowed: Seconds that it may still take.
+        limit: The limit.
         step: The steps done.
         steps: The steps of the whole training.
     """
-    if left <= allowed:
+    if left <= limit.allowed:
         return None
-    reached = step + int((steps - step) * max(allowed, 0) / left)
+    reached = step + int((steps - step) * max(limit.allowed, 0) / left)
     return (
-        f"trainer.max_time ends this run in {spoken(allowed)}, at about step {reached:,} of {steps:,}: raise it, or lower"
+        f"{limit.what} in {spoken(limit.allowed)}, at about step {reached:,} of {steps:,}: {limit.remedy}, or lower"
         " trainer.max_epochs"
     )
 

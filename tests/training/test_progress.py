@@ -1,12 +1,14 @@
 """Reading of a training's log file, and trainings on the same few meta-batches."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from datamodules.sinusoid import Sinusoid
@@ -15,7 +17,7 @@ from lightning_meta.learners import MAML
 from lightning_meta.nn import MLP
 from lightning_meta.training import MetaTraining
 from lightning_meta.training.forecast import Forecast, rate, spoken
-from lightning_meta.training.progress import Memory, ProgressReport, tight, too_long
+from lightning_meta.training.progress import Limit, Memory, ProgressReport, tight, too_long
 from support.commands import SINES
 from support.runs import run
 
@@ -86,10 +88,10 @@ class Paced(pl.Callback):
         self.clock.now += 30
 
 
-def reported(capsys: pytest.CaptureFixture[str], **trainer: Any) -> list[str]:
-    """The lines of two epochs of 8 steps and 4 batches of validation each."""
+def reported(capsys: pytest.CaptureFixture[str], *callbacks: pl.Callback, **trainer: Any) -> list[str]:
+    """Return the lines of two epochs of 8 steps and 4 batches of validation each."""
     clock = Clock()
-    fit(max_epochs=2, callbacks=[ProgressReport(clock=clock), Paced(clock)], **trainer)
+    fit(max_epochs=2, callbacks=[ProgressReport(clock=clock), Paced(clock), *callbacks], **trainer)
     return [line for line in capsys.readouterr().out.splitlines() if "Trainer" not in line]
 
 
@@ -118,6 +120,22 @@ def test_a_limit_of_time_that_is_too_short_is_said_once(capsys: pytest.CaptureFi
     warned = [line for line in lines if line.startswith("warning: trainer.max_time")]
     assert len(warned) == 1
     assert re.search(r"ends this run in \d+ s, at about step 1\d of 16: raise it, or lower", warned[0])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_end_of_a_slurm_job_is_said_where_nothing_starts_it_again(
+    restarted: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
+    monkeypatch.setenv("LIGHTNING_META_PREEMPTIBLE", str(int(restarted)))
+    warned = [line for line in reported(capsys) if "longer --time" in line]
+    assert len(warned) == (not restarted)
+    assert restarted or re.search(r"Slurm ends this job in \d+ s, at about step 1\d of 16: submit it", warned[0])
+
+
+def test_a_training_that_may_end_early_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = reported(capsys, EarlyStopping("meta_val/mse", patience=9))
+    assert any("unless EarlyStopping ends it before" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -191,8 +209,8 @@ def test_memory_that_may_run_out(memory: Memory, warning: str | None) -> None:
 
 
 def test_time_that_runs_out() -> None:
-    assert too_long(3000.0, 3600.0, 0, 100) is None
-    assert too_long(50400.0, 43200.0, 500, 10_000) == (
+    assert too_long(3000.0, Limit("trainer.max_time ends this run", 3600.0, "raise it"), 0, 100) is None
+    assert too_long(50400.0, Limit("trainer.max_time ends this run", 43200.0, "raise it"), 500, 10_000) == (
         "trainer.max_time ends this run in 12 h, at about step 8,642 of 10,000: raise it, or lower trainer.max_epochs"
     )
 
