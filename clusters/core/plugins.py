@@ -1,5 +1,6 @@
 """Back ends, found by their entry points in the group `lightning_meta.backends`."""
 
+import traceback
 from importlib.metadata import EntryPoint, entry_points
 
 from clusters.core.backend import Backend
@@ -47,14 +48,31 @@ def distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
 
 
+def stranger_at_fault(error: Exception) -> str | None:
+    """Return a message about the back end of another package in whose method an error arose; None if it was in none."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        backend = frame.f_locals.get("self")
+        if isinstance(backend, Backend) and type(backend).__module__.partition(".")[0] != __name__.partition(".")[0]:
+            owners = " and ".join(map(distribution, entry_points(group=GROUP, name=backend.name)))
+            return (
+                f"the back end {backend.name} of {owners} failed in {frame.f_code.co_name} ({one_line(error)}): update it, or"
+                " report it to its authors with the traceback, which LIGHTNING_META_DEBUG=1 shows"
+            )
+    return None
+
+
+def one_line(error: Exception) -> str:
+    """Return the type and the message of an error, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 def _load(entry: EntryPoint) -> Backend:
     try:
         backend = entry.load()()
     except Exception as error:  # a stranger's module may fail in any way
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise JobError(
-            f"the back end {entry.name} of {distribution(entry)} cannot be loaded ({reason}): install what it lacks, or"
-            " update or uninstall it"
+            f"the back end {entry.name} of {distribution(entry)} cannot be loaded ({one_line(error)}): install what it lacks,"
+            " or update or uninstall it"
         ) from error
     if not isinstance(backend, Backend) or getattr(backend, "name", None) != entry.name:
         raise JobError(

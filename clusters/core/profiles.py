@@ -58,13 +58,16 @@ def read_profile(name: str, backend: Backend) -> dict[str, Any]:
     settings = {} if content[name] is None else content[name]
     if not isinstance(settings, dict):
         raise JobError(f"profile {name} in {path} is {settings!r}: give it keys and values")
+    for setting, value in settings.items():
+        if value is None:
+            raise JobError(f"profile {name} in {path}: {setting} is null: give it a value, or leave it out")
     check_options(settings, {**JOB_OPTIONS, **backend.options}, backend.name, f"profile {name} in {path}: ")
     return settings
 
 
 def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of a job, with lists and variables as text, and the settings for its `options`."""
-    fields = {name: value for name, value in settings.items() if name in JOB_OPTIONS and value is not None}
+    fields = {name: value for name, value in settings.items() if name in JOB_OPTIONS}
     for name in ("setup", "passthrough"):
         if name in fields:
             fields[name] = tuple(map(str, fields[name]))

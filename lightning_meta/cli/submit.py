@@ -16,7 +16,7 @@ from clusters.core.backend import Backend
 from clusters.core.job import Job, JobError
 from clusters.core.job_folder import placeholder_folder
 from clusters.core.options import Option
-from clusters.core.plugins import backend_names, load_backend, load_backends
+from clusters.core.plugins import backend_names, load_backend, load_backends, stranger_at_fault
 from clusters.core.profiles import JOB_OPTIONS, read_profile, split_settings
 from clusters.core.secrets import secret_arguments
 from clusters.core.send import Sent, preview, send
@@ -216,8 +216,12 @@ def same_environment() -> Iterator[None]:
 
 @contextmanager
 def job_errors() -> Iterator[Any]:
-    """Turn a JobError of `clusters` into an InputError."""
+    """Turn a JobError of `clusters`, and any error of a back end of another package, into an InputError."""
     try:
         yield
-    except JobError as error:
+    except (InputError, JobError) as error:
         raise InputError(str(error)) from error
+    except Exception as error:
+        if message := stranger_at_fault(error):
+            raise InputError(message) from error
+        raise

@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -160,6 +161,28 @@ def test_a_back_end_that_cannot_be_loaded_is_named_with_its_distribution(
     printed = capfd.readouterr()
     assert printed.out.startswith("#!/bin/bash")
     assert "broken" not in printed.err
+
+
+def test_an_error_of_a_back_end_of_another_package_is_one_line_that_names_it(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = """
+        from clusters.local.backend import Local
+        class Faulty(Local):
+            name = "faulty"
+            def script(self, job):
+                return {}["queue"]
+    """
+    distribution(elsewhere / "site", "lightning-meta-faulty", {"faulty": "site_faulty:Faulty"}, dedent(module))
+    monkeypatch.syspath_prepend(str(elsewhere / "site"))
+    parts = ["the back end faulty of lightning-meta-faulty 2.0 failed in script (KeyError: 'queue')", "DEBUG=1"]
+    ends_with_one_message("submit faulty --dry-run -- compare a.ckpt", parts, elsewhere, capfd)
+
+
+def test_a_profile_with_an_empty_setting_is_refused(elsewhere: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_yaml(elsewhere / "profiles.yaml", {"site": {"memory": None}})
+    parts = ["profile site in", "memory is null: give it a value, or leave it out"]
+    ends_with_one_message("submit local --profile site -- compare a.ckpt", parts, elsewhere, capfd)
 
 
 def test_a_name_that_two_distributions_give_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
