@@ -113,21 +113,29 @@ def test_adapt_classifies_a_folder_of_images(workplace: Path) -> None:
 
 @pytest.mark.slow
 def test_adapt_in_python_is_three_lines_and_agrees(workplace: Path) -> None:
-    from lightning_meta.cli.adapt import decode, image_preprocess, read_support, tensor
-    from lightning_meta.training import load
+    from lightning_meta import FewShotClassifier
 
     ckpt = workplace / "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
-    preprocess = image_preprocess(ckpt)
-    names, support = read_support(workplace / "try/support", preprocess)
-    paths = sorted((workplace / "try/query").iterdir())
-    learner = load(ckpt)
-    phi = learner.adapt(support)
-    probability, label = phi(tensor(list(decode(paths, preprocess).values()))).softmax(-1)[0].max(-1)
+    classifier = FewShotClassifier(ckpt).fit(workplace / "try/support")
+    probability = classifier.predict_proba(workplace / "try/query")
+    label = classifier.predict(workplace / "try/query")
     run(workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out agrees.csv")
     with (workplace / "agrees.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["class"] for row in rows] == [names[i] for i in label.tolist()]
-    assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=1e-4)
+    assert [row["class"] for row in rows] == label.tolist()
+    assert [float(row["probability"]) for row in rows] == pytest.approx(probability.max(1).tolist(), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_adapt_saves_a_classifier_that_needs_no_examples(workplace: Path) -> None:
+    ckpt = workplace / "runs/glyphs-protonet/version_0/checkpoints/best.ckpt"
+    run(workplace, f"adapt --ckpt {ckpt} --support try/support --query try/query --out first.csv --save mine.ckpt")
+    told = run(workplace, "adapt --ckpt mine.ckpt --query try/query --out second.csv --abstain 0.999")
+    assert "of 12 images got no class, with a probability below 0.999" in told
+    run(workplace, "adapt --ckpt mine.ckpt --query try/query --out third.csv")
+    assert (workplace / "third.csv").read_text() == (workplace / "first.csv").read_text()
+    with (workplace / "second.csv").open() as file:
+        assert all((float(row["probability"]) >= 0.999) == bool(row["class"]) for row in csv.DictReader(file))
 
 
 @pytest.mark.slow

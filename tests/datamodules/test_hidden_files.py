@@ -14,10 +14,9 @@ from datamodules import write_folder
 from datamodules.index.class_names import fingerprints, met, trained_on
 from datamodules.index.opening import read_index
 from datamodules.reading.image_files import list_images
-from datamodules.reading.preprocess import Preprocess
 from datamodules.sources import omniglot
-from lightning_meta.cli.adapt import read_support
 from lightning_meta.core import InputError
+from lightning_meta.estimators.inputs import labelled
 
 NAMES = [f"class {i}" for i in range(6)]
 
@@ -69,8 +68,8 @@ def test_hidden_files_are_no_images_and_hidden_folders_no_classes(images: Path) 
         clutter(images / name)
     assert write(images) == dict.fromkeys(NAMES, 3)
     assert len(list_images(images / NAMES[0])) == 3
-    names, support = read_support(images, Preprocess(8))
-    assert (names, support.x.shape[1]) == (NAMES, 18)
+    paths, names = labelled(images)
+    assert (sorted(set(names)), len(paths)) == (NAMES, 18)
 
 
 def test_clutter_in_a_zip_of_omniglot_is_no_drawing() -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from datamodules import Preprocess
 from lightning_meta.core import Episode, Examples
 from lightning_meta.learners import ProtoNet
 from lightning_meta.nn import Conv4
@@ -49,7 +51,12 @@ def execute(document: Path, text: str, monkeypatch: pytest.MonkeyPatch, folder: 
 def test_a_documented_block_runs(document: Path, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "best.ckpt" in text:
         weights = {f"learner.{name}": value for name, value in ProtoNet(Conv4(1, 28)).state_dict().items()}
-        torch.save({"state_dict": weights, "hyper_parameters": {"learner": PROTONET}}, tmp_path / "best.ckpt")
+        data = {"preprocess": Preprocess(28, 1)._asdict()}
+        content = {"state_dict": weights, "hyper_parameters": {"learner": PROTONET}, "ImageEpisodes": data}
+        torch.save(content, tmp_path / "best.ckpt")
+        for name in ("support/a", "support/b", "query"):
+            (tmp_path / "try" / name).mkdir(parents=True)
+            Image.new("L", (40, 30), len(name) * 9).save(tmp_path / "try" / name / "0.png")
         (tmp_path / "my_package.py").write_text("")
         text = text if "import load" in text else f"from lightning_meta import load\n{text}"
     variables = execute(document, text, monkeypatch, tmp_path)

@@ -83,7 +83,7 @@ WRONG = [
     "tune --config omniglot-maml.yaml --config search/pbt_inner_lr_shots.yaml --search.trial 3",
     "test --config glyphs.yaml --config no_such_file.yaml --ckpt_path best",
     "compare a.ckpt --on shards/glyphs --episodez 5",
-    "adapt --ckpt best.ckpt --support SUPPORT",
+    "adapt --support SUPPORT --query QUERY",
     "shards write folder IMAGES --sizes 84",
     "jobs state ID",
     "submit slurm --node 2 -- fit --config omniglot-maml.yaml",
