@@ -73,7 +73,7 @@ class FewShotEstimator(BaseEstimator):
 
     def _vectors(self, x: Any, fitting: bool) -> Tensor:
         """Return numbers as the learner reads them, checked by scikit-learn."""
-        if isinstance(x, list) and any(isinstance(one, (str, Path, Image)) for one in x):
+        if any(isinstance(one, (str, Path, Image)) for one in (x if type(x) is list else ())):
             name = type(self.learner_).__name__ if isinstance(self.source, FewShotLearner) else self.source
             raise InputError(
                 f"{name} was not trained on images (by datamodules.images.ImageEpisodes), so it cannot read yours: give"
