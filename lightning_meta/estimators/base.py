@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -22,7 +21,7 @@ from lightning_meta.core import Examples, FewShotLearner, InputError
 from lightning_meta.core.errors import check_at_least
 from lightning_meta.core.files import whole
 from lightning_meta.estimators.adapted import Adapted
-from lightning_meta.estimators.inputs import decode, floats
+from lightning_meta.estimators.inputs import decode, floats, holds_images
 from lightning_meta.training.checkpoint import load, load_weights, read
 from lightning_meta.training.trust import brief
 
@@ -73,7 +72,7 @@ class FewShotEstimator(BaseEstimator):
 
     def _vectors(self, x: Any, fitting: bool) -> Tensor:
         """Return numbers as the learner reads them, checked by scikit-learn."""
-        if any(isinstance(one, (str, Path, Image)) for one in (x if type(x) is list else ())):
+        if holds_images(x):
             name = type(self.learner_).__name__ if isinstance(self.source, FewShotLearner) else self.source
             raise InputError(
                 f"{name} was not trained on images (by datamodules.images.ImageEpisodes), so it cannot read yours: give"

@@ -22,6 +22,11 @@ def is_folder(x: Any) -> bool:
     return isinstance(x, (str, Path))
 
 
+def holds_images(x: Any) -> bool:
+    """Return whether an input is a list with paths or PIL images in it."""
+    return isinstance(x, list) and any(isinstance(one, (str, Path, Image.Image)) for one in x)
+
+
 def labelled(folder: str | Path) -> tuple[list[Path], list[str]]:
     """Return the images of a folder with one sub-folder for each class, and the class of each.
 
