@@ -21,7 +21,7 @@ class ImageSource:
     """
 
     root: str
-    weight: float = 1.0
+    weight: float | int = 1.0
     roots: dict[str, str] | None = None
 
 

@@ -38,7 +38,7 @@ class MixedTasks(ImageTasks):
         InputError: If the sets differ in the shape or kind of their images.
     """
 
-    def __init__(self, sets: Mapping[str, ShardSet], weights: Sequence[float], mix: Mix = "episodes"):
+    def __init__(self, sets: Mapping[str, ShardSet], weights: Sequence[float | int], mix: Mix = "episodes"):
         check_alike(sets)
         self.joined = JoinedSet(list(sets.values()))
         super().__init__(self.joined)
@@ -49,8 +49,11 @@ class MixedTasks(ImageTasks):
     def check(self, split: str, size: EpisodeSize) -> None:
         if self.mix == "classes":
             return super().check(split, size)
-        for part in self.parts.values():
-            part.check(split, size)
+        for name, part in self.parts.items():
+            try:
+                part.check(split, size)
+            except InputError as error:
+                raise InputError(f"source {name}: {error}") from error
 
     def pools(self, split: str) -> list[Numbers]:
         """Return the classes of a split that are of each set, by their numbers in all sets joined."""
