@@ -65,16 +65,17 @@ class MixedTasks(ImageTasks):
 
     def source_of(self, key: Key) -> int:
         """Return the number of the set that an episode is drawn from."""
-        return draw_one(key.rng("source"), self.weights)
+        return draw_by_weight(key.rng("source"), self.weights, 1)[0]
 
     def choose(self, key: Key, rng: np.random.Generator, ways: int) -> Numbers:
         pools = self.pools(key.split)
         if self.mix == "episodes":
             return rng.choice(pools[self.source_of(key)], ways, replace=False)
-        left, taken = np.array([len(pool) for pool in pools]), list[int]()
-        for _ in range(ways):
-            taken.append(draw_one(rng, np.where(left > 0, self.weights, 0.0)))
-            left[taken[-1]] -= 1
+        left, taken = [len(pool) for pool in pools], draw_by_weight(rng, self.weights, ways)
+        for place, source in enumerate(taken):
+            if not left[source]:  # all its classes are in the episode
+                (taken[place],) = draw_by_weight(rng, np.where(np.array(left) > 0, self.weights, 0.0), 1)
+            left[taken[place]] -= 1
         of_each = [iter(rng.choice(pool, taken.count(i), replace=False)) for i, pool in enumerate(pools)]
         return np.array([next(of_each[i]) for i in taken])
 
@@ -134,10 +135,10 @@ class MixedComposer(Composer):
         return composition._replace(classes=composition.classes + self.starts[part])
 
 
-def draw_one(rng: np.random.Generator, weights: NDArray[np.floating]) -> int:
-    """Draw a number with a probability proportional to its weight."""
+def draw_by_weight(rng: np.random.Generator, weights: NDArray[np.floating], n: int) -> list[int]:
+    """Draw n numbers, each with a probability proportional to its weight."""
     ends = np.cumsum(weights)
-    return int(np.searchsorted(ends, rng.random() * ends[-1], "right"))
+    return np.searchsorted(ends, rng.random(n) * ends[-1], "right").tolist()
 
 
 def _images(composition: Composition) -> int:

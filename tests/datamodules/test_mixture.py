@@ -231,7 +231,10 @@ def test_a_resumed_run_does_not_go_on_with_other_sources() -> None:
     [
         ({}, "neither root nor sources is given: give root, one set of images, or sources, several by name"),
         ({"root": "x", "sources": {"a": ImageSource("x")}}, "root and sources are both given: give root"),
-        ({"sources": {}}, r"sources is empty: give at least one source, --data\.sources\.NAME\.root"),
+        (
+            {"sources": {}},
+            r"sources is empty: give at least one source, --data\.sources '{NAME: {root: FOLDER_OR_URL}}'",
+        ),
         ({"sources": {"a b": ImageSource("x")}}, "a source is called 'a b': name it with letters, digits, - and _"),
         ({"sources": {"a": ImageSource("x", 0)}}, "the weight of source a is 0: give a number above 0, or leave"),
         ({"sources": {"a": ImageSource("x", -1)}}, "the weight of source a is -1"),
