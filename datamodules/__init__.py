@@ -2,7 +2,8 @@
 
 Importing this package is cheap; each name below is imported from its module when it is first used.
 
-Data modules, which a configuration names by their class paths: `Episodes` (any task distribution), `ImageEpisodes`,
+Data modules, which a configuration names by their class paths: `Episodes` (any task distribution), `ImageEpisodes`
+(of one set of images or of several, each an `ImageSource`),
 `FixedEpisodes` (prescribed episodes of images), `Sinusoid`, `Worlds`. To add a task distribution, derive
 from `Tasks`; see its example.
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from datamodules.images import ImageEpisodes
     from datamodules.index.opening import read_index
     from datamodules.index.shard_index import Index
+    from datamodules.reading.image_source import ImageSource
     from datamodules.reading.preprocess import Preprocess
     from datamodules.reading.shard_set import ShardSet
     from datamodules.sampling.composition import Composer, Composition, Sampler, SplitClasses
@@ -62,6 +64,7 @@ _MODULES = {
     "datamodules.images": ["ImageEpisodes"],
     "datamodules.index.opening": ["read_index"],
     "datamodules.index.shard_index": ["Index"],
+    "datamodules.reading.image_source": ["ImageSource"],
     "datamodules.reading.preprocess": ["Preprocess"],
     "datamodules.reading.shard_set": ["ShardSet"],
     "datamodules.sampling.composition": ["Composer", "Composition", "Sampler", "SplitClasses"],
@@ -88,6 +91,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [  # noqa: RUF022  in the order of the docstring
     "Episodes",
     "ImageEpisodes",
+    "ImageSource",
     "FixedEpisodes",
     "Sinusoid",
     "Worlds",

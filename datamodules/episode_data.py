@@ -16,6 +16,7 @@ from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
 from datamodules.streamed_tasks import StreamedTasks
 from lightning_meta.core import Episode, InputError, MDPs, MetaBatch, to_floats
+from lightning_meta.training.task_data import Point
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
 
@@ -109,16 +110,21 @@ class EpisodeData(StreamedTasks):
             self._tasks = self.open()
         return self._tasks
 
-    def stream(self, stage: str, shots: Range | None = None) -> EpisodeStream:
+    def parts(self) -> dict[str, Tasks]:
+        """Return the task distributions that validation and test score one by one, by name; none if all tasks are of one."""
+        return {}
+
+    def stream(self, stage: str, shots: Range | None = None, tasks: Tasks | None = None) -> EpisodeStream:
         """Return the episodes that this process reads.
 
         Args:
             stage: `train`, `val` or `test`.
             shots: Support examples per class; by default those of the stage.
+            tasks: One of the `parts`; by default the whole task distribution.
         """
         rank, processes = self.place
         return EpisodeStream(
-            self.tasks,
+            self.tasks if tasks is None else tasks,
             self.splits[stage],
             self.sizes[stage].replaced(None, shots, None),
             episodes=self.episodes[stage],
@@ -131,8 +137,17 @@ class EpisodeData(StreamedTasks):
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:
-        """Return all streams of a stage: for validation one per number of `val_shots`."""
-        return [self.stream(stage, shots) for shots in (self.val_shots if stage == "val" else None) or [None]]
+        """Return all streams of a stage: for validation and test one per part, for validation one per number of shots."""
+        parts = self.parts()
+        return [
+            self.stream(stage, point.get("shots"), parts[point["source"]] if "source" in point else None)
+            for point in self.points(stage)
+        ]
+
+    def points(self, stage: str) -> list[Point]:
+        names: list[Point] = [{"source": name} for name in (self.parts() if stage != "train" else ())]
+        shots: list[Point] = [{"shots": n} for n in (self.val_shots or () if stage == "val" else ())]
+        return [{**name, **n} for name, n in product(names or [Point()], shots or [Point()])]
 
     def samples(self, stage: str) -> Iterator[Episode]:
         for stream in self.streams(stage):
@@ -209,8 +224,15 @@ class EpisodeData(StreamedTasks):
         }
 
     def val_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
-        loaders = [self.frozen(stream) for stream in self.streams("val")]
-        return loaders if self.val_shots else loaders[0]
+        return self._loaders("val")
+
+    def test_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
+        return self._loaders("test")
+
+    def _loaders(self, stage: str) -> MetaLoader[Any] | list[MetaLoader[Any]]:
+        """Return the loader of a stage, or one for each of its points."""
+        loaders = [self.frozen(stream) for stream in self.streams(stage)]
+        return loaders if any(self.points(stage)) else loaders[0]
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  the same after every stage
         if self._tasks is not None and (skipped := self._tasks.report()):

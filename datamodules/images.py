@@ -1,24 +1,30 @@
 """Few-shot image classification as a Lightning data module."""
 
 from collections.abc import Sequence
-from typing import Literal
+from copy import copy
+from typing import Any, Literal
 
 from pytorch_lightning.utilities import rank_zero_info
 
 from datamodules.episode_data import EpisodeData
 from datamodules.index.opening import is_remote
 from datamodules.reading.cache import ShardCache
+from datamodules.reading.image_source import ImageSource, check_sources
 from datamodules.reading.shard_set import OnError, ShardSet
 from datamodules.sampling.composition import Sampler
 from datamodules.sampling.episode_size import EpisodeSize, Range
+from datamodules.sampling.episodes import Tasks
 from datamodules.sampling.image_tasks import ImageTasks
+from datamodules.sampling.mixture import Mix, MixedTasks
+from lightning_meta.core import InputError
+from lightning_meta.training.task_data import TaskData, mixture_name
 
 
 class ImageEpisodes(EpisodeData):
     """Few-shot episodes of images from a shard set, which `lightning-meta shards write` makes.
 
     Args:
-        root: Folder or fsspec URL of the shards.
+        root: Folder or fsspec URL of the shards; given unless `sources` are.
         ways: Classes per training episode, a number or a range [first, last].
         shots: Support examples per class in a training episode, a number or a range.
         queries: Query examples per class in a training episode, a number or a range.
@@ -44,11 +50,15 @@ class ImageEpisodes(EpisodeData):
             configured ways, shots and queries.
         eval_sampler: The same for validation and test; by default as in training, and `uniform` for the choice without a
             sampler.
+        sources: Several sets in place of `root`, by name, each with its `root` and its `weight` (by default 1). Validation and
+            test draw their episodes from each, and score by the mean over sources.
+        mix: What is drawn from the sources by weight: `episodes`, each of one source; or `classes`, so that an episode has
+            classes of any source, in validation and test too.
     """
 
     def __init__(
         self,
-        root: str,
+        root: str | None = None,
         ways: Range = 5,
         shots: Range = 1,
         queries: Range = 15,
@@ -69,7 +79,10 @@ class ImageEpisodes(EpisodeData):
         val_shots: Sequence[int] | None = None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | Literal["uniform"] | None = None,
+        sources: dict[str, ImageSource] | None = None,
+        mix: Mix = "episodes",
     ):
+        check_given(root, roots, sources, mix, flat_batch)
         train = EpisodeSize(ways, shots, queries)
         super().__init__(
             train=train,
@@ -86,7 +99,8 @@ class ImageEpisodes(EpisodeData):
             sampler=sampler,
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
         )
-        self.root = root
+        self.root, self.sources = root, sources
+        self.mix: Mix = mix
         self.on_error: OnError = on_error
         self.cache, self.roots = ShardCache(cache_gigabytes), roots
 
@@ -106,13 +120,49 @@ class ImageEpisodes(EpisodeData):
 
     @property
     def source(self) -> str:
-        return self.root
+        return self.root or mixture_name(one.root for one in (self.sources or {}).values())
+
+    @property
+    def judged_on(self) -> str:
+        return super().judged_on + (f" {self.described('val')}" if self.sources else "")
+
+    def protocol(self, stage: str) -> dict[str, Any]:
+        return {**super().protocol(stage), **({"sources": self.described(stage)} if self.sources else {})}
+
+    def described(self, stage: str) -> str:
+        """Return the sources for a report, with their weights where these matter."""
+        is_each = self.mix == "episodes" and stage != "train"
+        listed = " + ".join(
+            f"{name} ({source.root}{'' if is_each else f', weight {source.weight:g}'})"
+            for name, source in (self.sources or {}).items()
+        )
+        return f"{'each of' if is_each else f'{self.mix} mixed of'} {listed}"
 
     def open(self) -> ImageTasks:
-        shards = ShardSet(self.root, self.on_error, self.cache, self.roots)
-        if is_remote(self.root) or self.roots:
+        if self.root:
+            return ImageTasks(self._open(self.root, self.roots))
+        sources = self.sources or {}
+        sets = {name: self._open(one.root, one.roots) for name, one in sources.items()}
+        return MixedTasks(sets, [one.weight for one in sources.values()], self.mix)
+
+    def parts(self) -> dict[str, Tasks]:
+        return dict(self.tasks.parts) if isinstance(self.tasks, MixedTasks) and self.mix == "episodes" else {}
+
+    def each_source(self) -> list[TaskData]:
+        found: list[TaskData] = []
+        for name, tasks in self.parts().items():
+            source, alone = (self.sources or {})[name], copy(self)
+            alone.root, alone.roots, alone.sources, alone._tasks = source.root, source.roots, None, tasks
+            alone.sizes, alone.episodes = dict(self.sizes), dict(self.episodes)
+            found.append(alone)
+        return found or [self]
+
+    def _open(self, root: str, roots: dict[str, str] | None) -> ShardSet:
+        """Open a set, and say from where a remote one is read."""
+        shards = ShardSet(root, self.on_error, self.cache, roots)
+        if is_remote(root) or roots:
             rank_zero_info(shards.describe())
-        return ImageTasks(shards)
+        return shards
 
     def state_dict(self) -> dict[str, object]:
         """Return the facts about the training images that a checkpoint keeps.
@@ -129,3 +179,26 @@ class ImageEpisodes(EpisodeData):
         """Return the numbers of the records in the split of a stage."""
         assert isinstance(self.tasks, ImageTasks)
         return set(self.tasks.shards.index.split(self.splits[stage]).tolist())
+
+
+def check_given(
+    root: str | None, roots: dict[str, str] | None, sources: dict[str, ImageSource] | None, mix: Mix, flat_batch: int
+) -> None:
+    """Raise InputError unless a single set or several are given, with the settings of one or of several."""
+    if (root is None) == (sources is None):
+        both = "root and sources are both" if sources else "neither root nor sources is"
+        raise InputError(f"{both} given: give root, one set of images, or sources, several by name")
+    if mix not in ("episodes", "classes"):
+        raise InputError(f"mix is {mix!r}: choose episodes or classes")
+    if sources is None:
+        if mix != "episodes":
+            raise InputError(f"mix is {mix}, but there is a single root to draw from: give sources, or leave mix out")
+        return
+    check_sources(sources)
+    if roots:
+        raise InputError("roots are those of a single set: give each source its own, --data.sources.NAME.roots")
+    if flat_batch and len({one.weight for one in sources.values()}) > 1:
+        raise InputError(
+            f"flat_batch is {flat_batch}, and the sources have different weights, but flat batches pass over all images of"
+            " all sources: leave the weights out, or set flat_batch to 0"
+        )

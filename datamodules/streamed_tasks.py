@@ -51,7 +51,7 @@ class StreamedTasks(TaskData):
         (stream,) = self.streams("val")
         return self.frozen(stream)
 
-    def test_dataloader(self) -> MetaLoader[Any]:
+    def test_dataloader(self) -> MetaLoader[Any] | list[MetaLoader[Any]]:
         (stream,) = self.streams("test")
         return self.frozen(stream)
 

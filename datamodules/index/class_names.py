@@ -7,6 +7,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from datamodules.index.joined_index import JoinedIndex
 from datamodules.index.shard_index import Index
 
 
@@ -21,14 +22,14 @@ def fingerprints(names: Iterable[str]) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
-def trained_on(index: Index, split: str) -> Tensor:
+def trained_on(index: Index | JoinedIndex, split: str) -> Tensor:
     """Return fingerprints of the classes of a training split, and of those that hold the same images under another name."""
     members = set(index.split(split).tolist())
     members |= {other for pair in index.same.tolist() for one, other in (pair, pair[::-1]) if one in members}
     return fingerprints(map(index.name, sorted(members)))
 
 
-def met(index: Index, split: str, trained: Tensor) -> int:
+def met(index: Index | JoinedIndex, split: str, trained: Tensor) -> int:
     """Return the number of classes of a split whose fingerprints are among those of the training classes."""
     own = fingerprints(map(index.name, index.split(split).tolist()))
     return int(torch.isin(own, trained).sum())

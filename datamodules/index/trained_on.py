@@ -7,6 +7,7 @@ import torch
 
 from datamodules.index.header import FeatureInfo
 from datamodules.index.verification import check_features
+from datamodules.reading.joined_set import JoinedSet
 from datamodules.reading.preprocess import Preprocess
 from datamodules.reading.shard_set import ShardSet
 from lightning_meta.core import InputError
@@ -49,7 +50,7 @@ def classes_of(checkpoint: dict[str, Any]) -> torch.Tensor | None:
     return None
 
 
-def check_shape(path: str | Path, trained: Preprocess | FeatureInfo, shards: ShardSet) -> None:
+def check_shape(path: str | Path, trained: Preprocess | FeatureInfo, shards: ShardSet | JoinedSet) -> None:
     """Raise InputError if a set has images of another shape than in training, or features of another backbone."""
     index = shards.index
     if isinstance(trained, FeatureInfo):

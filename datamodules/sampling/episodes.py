@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from datamodules.sampling.composition import Composition, Sampler, SplitClasses
+from datamodules.sampling.composition import Composer, Composition, Sampler, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
@@ -86,6 +86,10 @@ class Tasks(ABC):
         """Return the classes of a split, among which a sampler chooses. Raise InputError if it cannot."""
         raise InputError(f"{type(self).__name__} has no classes that a sampler can choose from: leave the sampler out")
 
+    def composer(self, sampler: Sampler, split: str, size: EpisodeSize) -> Composer:
+        """Prepare a sampler for the classes of a split. Raise InputError if they cannot give such episodes."""
+        return sampler.composer(self.split_classes(split), size)
+
     def draw_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> list[Episode]:
         """Draw tasks of these compositions of the classes of `split_classes`, each otherwise as `draw` does."""
         raise NotImplementedError(type(self).__name__)
@@ -160,7 +164,7 @@ class EpisodeStream(MetaBatches[MetaBatch]):
             if sampler is None:
                 tasks.check(split, size)
             else:
-                self.composer = sampler.composer(tasks.split_classes(split), size)
+                self.composer = tasks.composer(sampler, split, size)
                 size = self.composer.bounds()
         self.tasks, self.size, self.flat, self.sampler = tasks, size, flat, sampler
 

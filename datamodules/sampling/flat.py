@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.reading.damage import DamageError
+from datamodules.reading.joined_set import JoinedSet
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import InputError
@@ -13,14 +14,14 @@ class Passes:
     """Passes over the images of some records, each image once per pass, in an order drawn anew for each pass.
 
     Args:
-        shards: Shard set that holds the records.
+        shards: Shard set, or several joined, that holds the records.
         records: Numbers of the records to read.
         labels: Class number of each record.
     """
 
     def __init__(
         self,
-        shards: ShardSet,
+        shards: ShardSet | JoinedSet,
         records: NDArray[np.integer],
         labels: NDArray[np.integer],
     ):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from datamodules.index import class_names
 from datamodules.index.trained_on import check_shape, images_of
 from datamodules.reading.damage import DamageError
+from datamodules.reading.joined_set import JoinedSet
 from datamodules.reading.shard_set import Images, ShardSet
 from datamodules.sampling.composition import Composition, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
@@ -30,7 +31,7 @@ class ImageTasks(Tasks):
         shards: The set to draw from.
     """
 
-    def __init__(self, shards: ShardSet):
+    def __init__(self, shards: ShardSet | JoinedSet):
         self.shards = shards
         # Damage that is detected later must not change the sequence, so this is a copy.
         self._damaged = shards.damaged.numpy().copy()
@@ -86,7 +87,7 @@ class ImageTasks(Tasks):
         class_images = np.empty((shots + queries, *shape), kind)
         for label in range(ways):
             self._read(plan, label, list(class_images))  # another class may come in place of a damaged one
-        return [self.shards.index.name(record) for record in plan.records]
+        return [self.name(record) for record in plan.records]
 
     def split_classes(self, split: str) -> SplitClasses:
         classes, index = self.classes(split), self.shards.index
@@ -116,7 +117,7 @@ class ImageTasks(Tasks):
     def composed_names(self, key: Key, composition: Composition) -> list[str]:
         plan = self.composed_plan(key, composition)
         self._composed(plan, composition)  # another class may come in place of a damaged one
-        return [self.shards.index.name(record) for record in plan.records]
+        return [self.name(record) for record in plan.records]
 
     def composed_plan(self, key: Key, composition: Composition) -> "Plan":
         """Draw the images of each class of a composition, and the order of the support set."""
@@ -131,11 +132,23 @@ class ImageTasks(Tasks):
 
     def plan(self, key: Key, ways: int, shots: int, queries: int) -> "Plan":
         """Draw the classes of a task, the images of each, and the order of the support set."""
-        rng, classes = key.rng(), self.classes(key.split)
-        records: list[int] = rng.choice(classes, ways, replace=False).tolist()
+        rng = key.rng()
+        records: list[int] = self.choose(key, rng, ways).tolist()
         counts = self.shards.index.counts(np.array(records)).tolist()
         images = [_some(rng, count, shots + queries) for count in counts]
-        return Plan(records, images, rng.permutation(ways * shots), classes, rng, [])
+        return Plan(records, images, rng.permutation(ways * shots), self.classes(key.split), rng, [])
+
+    def choose(self, key: Key, rng: np.random.Generator, ways: int) -> NDArray[np.integer]:
+        """Draw the classes of a task, by their numbers in the set."""
+        return rng.choice(self.classes(key.split), ways, replace=False)
+
+    def spares(self, plan: "Plan", label: int) -> NDArray[np.integer]:  # noqa: ARG002  any class will do in a single set
+        """Return the classes that may come in place of a damaged one of a task."""
+        return plan.classes
+
+    def name(self, record: int) -> str:
+        """Return the name of a class."""
+        return self.shards.index.name(record)
 
     def _read(self, plan: "Plan", label: int, out: Sequence[Images]) -> None:
         """Read the images of a class of a task, or of another class in place of a damaged one (on_error: skip)."""
@@ -148,7 +161,8 @@ class ImageTasks(Tasks):
                     raise
                 self.shards.forget(plan.records[label])
                 plan.tried.append(plan.records[label])
-                plan.records[label] = self._another(plan.rng, plan.classes, [*plan.records, *plan.tried])
+                spares = self.spares(plan, label)
+                plan.records[label] = self._another(plan.rng, spares, [*plan.records, *plan.tried])
                 plan.images[label] = _some(plan.rng, self.shards.count(plan.records[label]), len(out))
 
     def draw_flat(self, key: Key, n: int) -> Episode:
@@ -196,7 +210,7 @@ class Plan(NamedTuple):
     """The contents of a task, before any image is read.
 
     records: the class of each label.  images: the numbers of the images of each class, those of the support set first.
-    order: the example in each place of the support set, counted class by class.  classes: the classes that were drawn from.
+    order: the example in each place of the support set, counted class by class.  classes: those that may replace a damaged one.
     rng: the generator after that.  tried: classes that turned out to be damaged.
     """
 

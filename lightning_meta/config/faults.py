@@ -7,6 +7,7 @@ walk down the same tree by its own tests and say the innermost thing that is wro
 import copy
 import inspect
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -130,6 +131,9 @@ def accepts(hint: Any, value: Any) -> bool:
 def faulty(hint: Any, value: Any, where: str, linked: Collection[str]) -> Iterator[str]:
     """Yield the faults of a value that its type rejects, at the innermost place that can be named."""
     members = [*get_args(hint)] if get_origin(hint) in (Union, UnionType) else [hint]
+    if records := [one for one in members if is_dataclass(one) and isinstance(one, type)]:
+        yield from faults_of_record(records[0], value, where, linked)
+        return
     classes = [kind for one in members for kind in made(one)]
     wants_text = any(one in (str, int, float) or get_origin(one) is Literal for one in members)
     if classes and (isinstance(value, dict) or (isinstance(value, str) and not wants_text)):
@@ -153,6 +157,14 @@ def faulty(hint: Any, value: Any, where: str, linked: Collection[str]) -> Iterat
 def made(hint: Any) -> list[type]:
     """The classes whose objects a type wants by their description, except those in lists."""
     return classes(hint) if get_origin(hint) in (None, Callable) else []
+
+
+def faults_of_record(kind: type, value: Any, where: str, linked: Collection[str]) -> Iterator[str]:
+    """Yield the faults in the description of a dataclass, which is its arguments alone."""
+    if not isinstance(value, dict):
+        yield f"{where} is {shown(value)}: give it keys. {choose('', [one.name for one in fields(kind)])}"
+        return
+    yield from faults_of_arguments(kind, value, 0, where, linked)
 
 
 def faults_of_class(
@@ -193,15 +205,22 @@ def faults_of_class(
         yield f"{where}.init_args is {shown(args)}: give the arguments of {found.__name__}, as name: value{given(args)}"
         return
     positional = max([len(get_args(one)[0]) for one in members if get_origin(one) is Callable and made(one)], default=0)
+    yield from faults_of_arguments(found, args or {}, positional, where, linked)
+
+
+def faults_of_arguments(
+    found: Any, args: dict[Any, Any], positional: int, where: str, linked: Collection[str]
+) -> Iterator[str]:
+    """Yield the faults in the arguments of a class or function, except its first positional ones."""
     inner = arguments(found, positional)
     legal_names = [action.dest for action in inner._actions if not action.dest.endswith("help")]
     required = [action.dest for action in inner._actions if action.required]
-    for name in args or {}:
+    for name in args:
         if name not in legal_names:
             yield f"{where}: {found.__name__} has no argument {str(name)!r}. {choose(str(name), legal_names)}"
-    yield from faults(inner, args or {}, where, linked)
+    yield from faults(inner, args, where, linked)
     for name in legal_names:
-        if name in required and name not in (args or {}) and not (where == "model.learner" and name in linked):
+        if name in required and name not in args and not (where == "model.learner" and name in linked):
             yield f"{where}.{name} must be given: {found.__name__} has no default for it"
 
 

@@ -40,7 +40,7 @@ def compare(
     Args:
         learners: Checkpoints of `fit`, and learners as objects.
         data: Data modules of labelled examples, one or several, with the same sampler, queries, seed, split and meta-batch. The
-            tasks of a meta-batch are adapted to, and timed, at a time.
+            tasks of a meta-batch are adapted to, and timed, at a time. Sources that are mixed are compared on one by one.
         ways: Classes of a task, one number or several; by default those of the data.
         shots: Support examples per class, one number or several; by default those of the data.
         episodes: Test episodes of each set and size; by default those of the data.
@@ -58,7 +58,8 @@ def compare(
         InputError: If a file is not a checkpoint of a few-shot learner, `against` is not a learner, the data differ in
             what must be equal, or no learner can do any of the tasks.
     """
-    sets = [data] if isinstance(data, TaskData) else list(data)
+    given = [data] if isinstance(data, TaskData) else list(data)
+    sets = [source for one in given for source in one.each_source()]
     entered = contestants(learners, names, trust)
     with ExitStack() as stack:
         for one in sets:

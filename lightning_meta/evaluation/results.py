@@ -54,7 +54,8 @@ def tasks_at_a_time(
     of one size."""
     tasks = max(one.episodes or 0 for one in own)
     timed = max(one.episodes or 0 for one in measured if one.metric == "adapt_seconds")
-    if timed <= processes * math.ceil(tasks / data.meta_batch):
+    lists = len(data.points("test"))
+    if timed <= processes * lists * math.ceil(tasks / lists / data.meta_batch):
         return data.meta_batch // processes
     mean = round(tasks / timed, 1)
     return int(mean) if mean.is_integer() else mean

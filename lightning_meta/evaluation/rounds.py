@@ -19,7 +19,7 @@ from lightning_meta.evaluation.contestants import Contestant
 from lightning_meta.evaluation.rehearsal import try_task
 from lightning_meta.reports.comparison import Refusal, Round, Score
 from lightning_meta.training.evaluation import measure, protocols, score_name
-from lightning_meta.training.measurements import Stage, Summary
+from lightning_meta.training.measurements import Quantity, Stage, Summary
 from lightning_meta.training.task_data import TaskData
 
 
@@ -68,7 +68,8 @@ def play(test: Test, field: list[Contestant], device: torch.device, advance: Cal
         for episode in on_device(test, batch, device):
             for one in able:
                 measured = measure(one.learner, episode)
-                summaries[one.name].add_measured(Stage("meta_test"), episode, measured)
+                of = Quantity(Stage("meta_test"), score_name(episode))
+                summaries[one.name].add_measured(of, episode, measured)
                 scores[one.name] += measured.score.tolist()
         advance(count_tasks(batch))
     metric, cells = score_name(examples[0]), dict[str, Score | Refusal](refused)

@@ -116,11 +116,13 @@ def table(results: list[FewShotResult]) -> str:
     measured = [one.metric for one in first.measurements]
     names = [name for name in (metric, "nll", "ece") if name in measured]
     parts = ("ways", "shots") if metric == "accuracy" else ("shots",)
-    lines = [[*parts, "predictions", *names, "s to adapt"]]
+    sources = [one.quantity.point for one in first.curve("source")]
+    lines = [[*parts, "predictions", *names, *(f"{metric} on {name}" for name in sources), "s to adapt"]]
     for one in results:
         for predictions, scores, seconds in one.protocols():
             size = [shown(one.protocol[part]) for part in parts]
             cells = [interval(score_of(name, scores)) for name in names]
+            cells += [interval(one) for one in scores if one.quantity.curve == "source"]
             lines.append([*size, predictions.protocol, *cells, f"{seconds:.2e}"])
     return f"{protocol_line(first.stage.name, first.protocol, metric, without=('ways', 'shots'))}\n{aligned(lines)}"
 

@@ -134,6 +134,7 @@ class FewShotResult(Result):
         if self.other:
             lines += [f"{self.learner}, {self.other.predictions.text()}", *rows(list(self.other.measurements))]
         titles = {
+            "source": f"{self.metric} on each source; above, their mean",
             "shots": f"{self.metric} at each number of shots; above, their mean",
             "steps": f"{self.metric} after each number of inner steps",
             "presentation": "accuracy the first, second, ... time that a class is presented, before its label is seen",

@@ -45,7 +45,7 @@ class Result(ABC):
         """Return the result for the screen: the protocol, then one line per score."""
 
     def curve(self, name: str) -> list[Measurement]:
-        """Return the points of a curve: `shots`, `steps`, `presentation`, `updates` or `episode`."""
+        """Return the points of a curve: `shots`, `steps`, `presentation`, `updates`, `episode` or `source`."""
         return [one for one in self.measurements if one.quantity.curve == name]
 
 

@@ -21,8 +21,10 @@ def protocol_line(stage: str, protocol: dict[str, Any], metric: str, without: tu
 
 
 def is_elsewhere(trained_on: str | None, tested_on: str | None) -> bool:
-    """Return whether two sets differ. Sets of one name are the same, wherever they are stored."""
-    return None not in (trained_on, tested_on) and Path(str(trained_on)).name != Path(str(tested_on)).name
+    """Return whether a set was not trained on. Sets of one name are the same, wherever they are stored; those of a mixture
+    (`lightning_meta.training.task_data.mixture_name`) are compared one by one."""
+    trained, tested = (set(Path(str(name)).name.split("+")) for name in (trained_on, tested_on))
+    return None not in (trained_on, tested_on) and not tested <= trained
 
 
 def rows(measurements: list[Measurement]) -> list[str]:

@@ -110,8 +110,11 @@ def dimensions(config: dict[str, Any], options: Search) -> list[Dimension]:
 
 def check_objectives(config: dict[str, Any], options: Search, agent: bool) -> None:
     """InputError where an objective is nothing that a validation logs and that is to become small."""
-    at = config["data"].get("init_args", {}).get("val_shots") or []
-    of_examples = [] if agent else ["meta_val/loss", *(f"meta_val/shots/{k}/error" for k in at)]
+    data = config["data"].get("init_args", {})
+    points = [f"shots/{k}" for k in data.get("val_shots") or []]
+    if data.get("mix", "episodes") == "episodes":
+        points += [f"source/{name}" for name in data.get("sources") or {}]
+    of_examples = [] if agent else ["meta_val/loss", *(f"meta_val/{point}/error" for point in points)]
     legal = ["meta_val/error", *of_examples]
     if len(options.objectives) > 1 and (options.scheduler or not options.searcher):
         raise InputError(

@@ -132,11 +132,11 @@ class MetaModule(LightningModule, ABC, Generic[Learns]):
     def objectives(self) -> dict[str, float]:
         """Return what a search can minimise, by name, as the latest validation measured it.
 
-        That is the error, the loss, and the error at each number of shots that is validated at.
+        That is the error, the loss, and the error at each number of shots and on each source that is validated at.
         """
         values: dict[str, float] = {}
         for one in self.measurements:
-            if one.quantity.curve == "shots":
+            if one.quantity.curve in ("shots", "source"):
                 values[f"{one.quantity.tag}/error"] = 1 - one.mean if one.metric == "accuracy" else one.mean
             elif one.metric in ("error", "loss") and one.quantity.curve is None:
                 values[one.quantity.tag] = one.mean

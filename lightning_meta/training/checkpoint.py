@@ -19,6 +19,7 @@ from lightning_meta.nn.build import build as build_module
 from lightning_meta.rl.parts.replay import without_trajectories
 from lightning_meta.training.contents import read
 from lightning_meta.training.restoring import Learner, differences, restored
+from lightning_meta.training.task_data import mixture_name
 from lightning_meta.training.trust import Trust, brief
 
 
@@ -115,7 +116,9 @@ class Origin(NamedTuple):
     """The origin of a checkpoint, as it records it; None for what it does not record."""
 
     path: str | None
-    trained_on: str | None  # the root of a shard set, else the name of a world or a data module
+    trained_on: (
+        str | None
+    )  # the root of a shard set or the name of a mixture, else the name of a world or a data module
     steps: int | None
     cpu_seconds: float | None
     world: dict[str, Any] | None = None  # how that world was set
@@ -128,10 +131,20 @@ def origin(path: str | Path, checkpoint: dict[str, Any]) -> Origin:
         args = data_arguments(checkpoint)
         world = args.get("world")
         made = world if isinstance(world, dict) and isinstance(world.get("class_path"), str) else data
-        source = args["root"] if isinstance(args.get("root"), str) else made["class_path"].rpartition(".")[2]
+        source = _root(args) or made["class_path"].rpartition(".")[2]
     seconds = checkpoint.get("callbacks", {}).get("Cost", {}).get("cpu_seconds")
     known = isinstance(seconds, (int, float)) and math.isfinite(seconds)
     return Origin(str(path), source, checkpoint.get("global_step"), seconds if known else None, _world(checkpoint))
+
+
+def _root(args: dict[str, Any]) -> str | None:
+    """The root of the shard set that a data module was given, or the name of the mixture of several; None without any."""
+    if isinstance(args.get("root"), str):
+        return args["root"]
+    sources = args.get("sources")
+    each = list(sources.values()) if isinstance(sources, dict) else []
+    roots = [one["root"] for one in each if isinstance(one, dict) and isinstance(one.get("root"), str)]
+    return mixture_name(roots) if roots else None
 
 
 def _world(checkpoint: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lightning_meta.core import Episode
 from lightning_meta.core.distributed import union_over_processes
-from lightning_meta.training.evaluation import Measured, score_name
+from lightning_meta.training.evaluation import Measured
 from lightning_meta.training.metrics import CalibrationError, EpisodeMean
 
 LOGGED = {"adapt_seconds": "seconds/adapt", "query_seconds": "seconds/query", "peak_memory": "memory/peak"}
@@ -51,15 +51,15 @@ class Quantity:
             and `peak_memory`.
         protocol: `inductive` or `transductive` if it is measured under another protocol than the configured one.
         curve: What the points of a curve count, if it is one of them: `shots`, inner `steps`, `presentation` of a class,
-            `updates` of a policy or `episode` of a trial.
-        point: The number of the point on the curve.
+            `updates` of a policy or `episode` of a trial; or `source`, the source of the episodes.
+        point: The number of the point on the curve, or the name of the source.
     """
 
     stage: Stage
     metric: str
     protocol: str | None = None
     curve: str | None = None
-    point: int | None = None
+    point: int | str | None = None
 
     @property
     def label(self) -> str:
@@ -107,21 +107,20 @@ class Summary:
         self.means: dict[Quantity, EpisodeMean] = {}
         self.calibration: dict[Quantity, CalibrationError] = {}
 
-    def add(self, quantity: Quantity, scores: Tensor) -> None:
-        """Take in the scores [tasks] of a meta-batch."""
-        self.means.setdefault(quantity, EpisodeMean().to(scores.device)).update(scores)
+    def add(self, quantity: Quantity, scores: Tensor, source: int = 0) -> None:
+        """Take in the scores [tasks] of a meta-batch of a source, by its number; the mean is that over sources."""
+        self.means.setdefault(quantity, EpisodeMean().to(scores.device)).update(scores, source)
 
-    def add_measured(self, stage: Stage, episode: Episode, measured: Measured, protocol: str | None = None) -> None:
-        """Take in accuracy, nll and ece of class numbers, or mse of regression; and the seconds to adapt and to predict."""
+    def add_measured(self, of: Quantity, episode: Episode, measured: Measured, source: int = 0) -> None:
+        """Take in the score `of` an episode; of class numbers, nll and ece too; and the seconds to adapt and to predict."""
         y = episode.query.y
-        of = Quantity(stage, score_name(episode), protocol)
-        self.add(of, measured.score)
+        self.add(of, measured.score, source)
         if of.metric == "accuracy":
-            self.add(replace(of, metric="nll"), measured.loss)
+            self.add(replace(of, metric="nll"), measured.loss, source)
             ece = self.calibration.setdefault(replace(of, metric="ece"), CalibrationError().to(y.device))
             ece.update(measured.prediction, y)
         for metric in ("adapt_seconds", "query_seconds"):  # the tasks of one size in a meta-batch are timed as one
-            self.add(replace(of, metric=metric), measured.score.new_full((1,), getattr(measured, metric)))
+            self.add(replace(of, metric=metric), measured.score.new_full((1,), getattr(measured, metric)), source)
 
     def compute(self) -> list[Measurement]:
         """Return what was measured, over all processes. The ece, one number of all queries, has no interval."""

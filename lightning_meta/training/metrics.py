@@ -10,25 +10,31 @@ from torchmetrics.utilities import dim_zero_cat
 class EpisodeMean(Metric):
     """Mean of a score over episodes, and the half-width of its 95 % confidence interval, 1.96 standard errors.
 
-    The episode is the unit, as in the field's tables: one score an episode, however many queries it has.
+    The episode is the unit, as in the field's tables: one score an episode, however many queries it has. Where episodes are of
+    several sources, it is the mean of the sources' means, whose standard errors are independent.
     """
 
     full_state_update = False
     scores: list[Tensor]
+    sources: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("sources", [], dist_reduce_fx="cat")
 
-    def update(self, scores: Tensor) -> None:
-        """scores: [tasks], one an episode."""
+    def update(self, scores: Tensor, source: int = 0) -> None:
+        """scores: [tasks], one an episode; source: the number of the source that they are of."""
         self.scores.append(scores.detach().float())
+        self.sources.append(torch.full_like(scores, source, dtype=torch.int64))
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, ci95 and the number of episodes. Of a single episode the interval is unknown: nan."""
-        scores = dim_zero_cat(self.scores).cpu().double()
-        spread = scores.std() if len(scores) > 1 else torch.tensor(torch.nan)
-        return scores.mean().float(), (1.96 * spread / len(scores) ** 0.5).float(), torch.tensor(len(scores))
+        scores, sources = dim_zero_cat(self.scores).cpu().double(), dim_zero_cat(self.sources).cpu()
+        each = [scores[sources == source] for source in sources.unique()]
+        errors = [1.96 * one.std() / len(one) ** 0.5 if len(one) > 1 else torch.tensor(torch.nan) for one in each]
+        mean = torch.stack([one.mean() for one in each]).mean()
+        return mean.float(), (torch.stack(errors).norm() / len(each)).float(), torch.tensor(len(scores))
 
 
 class CalibrationError(Metric):

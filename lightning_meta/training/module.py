@@ -1,8 +1,10 @@
 """theta* = argmin_theta sum_i L(phi_i, D_i^ts), phi_i = f_theta(D_i^tr), under Lightning."""
 
 import math
+from dataclasses import replace
 
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import Adam, Optimizer
@@ -17,10 +19,10 @@ from lightning_meta.training.evaluation import (
     measure,
     protocols,
     score_name,
-    shots,
 )
 from lightning_meta.training.finite import SKIPPED, diverged, largest
 from lightning_meta.training.measurements import VALIDATION, Quantity, Stage
+from lightning_meta.training.task_data import Point, TaskData
 
 
 class MetaTraining(MetaModule[FewShotLearner]):
@@ -35,9 +37,11 @@ class MetaTraining(MetaModule[FewShotLearner]):
     Logs `meta_train/` and `meta_val/`: loss, and `accuracy` (0..1) or `mse`. Logs `meta_test/` (or below `test_stage`):
     `accuracy`, `nll` (nats a query) and `ece`, or `mse`; `seconds/adapt`, of a task when the tasks of a meta-batch adapt
     together, and `seconds/query`; `memory/peak` in bytes; all but the last once more below `meta_test/inductive` or
-    `meta_test/transductive` where the learner can be judged either way. Curves, `steps/K` inner steps and
-    `presentation/K`, as configured (validation: over its first 10 meta-batches). Where the data have `val_shots`, the score
-    at each, `meta_val/shots/K`. Means over episodes come with the half-width of their 95 % confidence interval, `_ci95`.
+    `meta_test/transductive` where the learner can be judged either way. Curves, `steps/K` inner steps and `presentation/K`,
+    as configured (validation: over its first 10 meta-batches). Where the data have `val_shots`, the score at each,
+    `meta_val/shots/K`; where they have several sources, the score on each, `meta_val/source/NAME` and
+    `meta_test/source/NAME`, and all others as means over sources. Means over episodes come with the half-width of their 95 %
+    confidence interval, `_ci95`.
     """
 
     def __init__(
@@ -53,6 +57,14 @@ class MetaTraining(MetaModule[FewShotLearner]):
         self.learnt_from: MetaBatch | None = None
         self.skipped = 0  # steps in a row
         self.ways: dict[str, FewShotLearner] = {}  # what is tested, by what its predictions are
+        self.points: list[Point] = []  # of each loader of the evaluation under way
+
+    def on_validation_start(self) -> None:
+        self.points = points_of(self.trainer, "val")
+
+    def on_test_start(self) -> None:
+        super().on_test_start()
+        self.points = points_of(self.trainer, "test")
 
     def training_step(self, batch: MetaBatch, batch_idx: int) -> Tensor:
         self.name_noise(batch_idx)
@@ -100,33 +112,39 @@ class MetaTraining(MetaModule[FewShotLearner]):
 
     def validation_step(self, batch: MetaBatch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Measure the tasks; returns the predictions for those of the first size."""
-        predictions = []
+        predictions, (point, source) = [], self.place_of(dataloader_idx)
         for episode in equal_parts(batch):
             measured, metric = measure(self.learner, episode), score_name(episode)
-            self.summary.add(Quantity(VALIDATION, "loss"), measured.loss)
-            self.summary.add(Quantity(VALIDATION, metric), measured.score)
-            if isinstance(self.trainer.val_dataloaders, list):
-                self.summary.add(Quantity(VALIDATION, metric, curve="shots", point=shots(episode)), measured.score)
+            self.summary.add(Quantity(VALIDATION, "loss"), measured.loss, source)
+            self.summary.add(Quantity(VALIDATION, metric), measured.score, source)
+            if "shots" in point:
+                of = Quantity(VALIDATION, metric, curve="shots", point=point["shots"])
+                self.summary.add(of, measured.score, source)
+            if "source" in point:
+                self.summary.add(Quantity(VALIDATION, metric, curve="source", point=point["source"]), measured.score)
             if batch_idx < 10 and dataloader_idx == 0:
                 self.add_curves(VALIDATION, episode, measured)
             predictions.append(measured.prediction)
         return predictions[0]
 
-    def test_step(self, batch: MetaBatch, batch_idx: int) -> Tensor:
+    def test_step(self, batch: MetaBatch, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Measure the tasks under each protocol; returns the configured one's predictions for those of the first size."""
         parts = equal_parts(batch)
-        if batch_idx == 0:
+        if batch_idx == dataloader_idx == 0:
             self.ways = protocols(self.learner, parts[0], self.any_process)
             for learner in self.ways.values():
                 measure(learner, parts[0])  # what starts up once is not timed
-        predictions = []
+        predictions, (point, source) = [], self.place_of(dataloader_idx)
         for name, learner in self.ways.items():
             own = learner is self.learner
             for episode in parts:
                 measured = measure(learner, episode)
-                self.summary.add_measured(self.test_stage, episode, measured, None if own else name)
+                of = Quantity(self.test_stage, score_name(episode), None if own else name)
+                self.summary.add_measured(of, episode, measured, source)
+                if "source" in point:
+                    self.summary.add(replace(of, curve="source", point=point["source"]), measured.score)
                 if own:
-                    self.add_curves(self.test_stage, episode, measured)
+                    self.add_curves(self.test_stage, episode, measured, source)
                     predictions.append(measured.prediction)
         return predictions[0]
 
@@ -134,18 +152,32 @@ class MetaTraining(MetaModule[FewShotLearner]):
         """Return whether the condition holds in any process: all must log the same keys."""
         return self.trainer.strategy.reduce_boolean_decision(fact, all=False)
 
-    def add_curves(self, stage: Stage, episode: Episode, measured: Measured) -> None:
+    def place_of(self, dataloader_idx: int) -> tuple[Point, int]:
+        """Return the points of curves that the tasks of a loader count for, and the number of their source."""
+        if not self.points:
+            return Point(), 0
+        sources = list(dict.fromkeys(point.get("source") for point in self.points))
+        point = self.points[dataloader_idx]
+        return point, sources.index(point.get("source"))
+
+    def add_curves(self, stage: Stage, episode: Episode, measured: Measured, source: int = 0) -> None:
         """Scores by the number of inner steps, and accuracies by presentation, where a learner has them."""
         metric = score_name(episode)
         for steps, scores in adaptation_curve(self.learner, episode, measured).items():
-            self.summary.add(Quantity(stage, metric, curve="steps", point=steps), scores)
+            self.summary.add(Quantity(stage, metric, curve="steps", point=steps), scores, source)
         if episode.support.y.is_floating_point():
             return  # what is presented again are classes
         with torch.no_grad():
             in_turn = self.learner.predict_in_turn(episode.support)
         if in_turn is not None:
             for k, scores in enumerate(by_presentation(in_turn, episode.support.y), start=1):
-                self.summary.add(Quantity(stage, metric, curve="presentation", point=k), scores)
+                self.summary.add(Quantity(stage, metric, curve="presentation", point=k), scores, source)
 
     def error(self, metric: str, mean: Tensor) -> Tensor | None:
         return {"accuracy": 1 - mean, "mse": mean}.get(metric)
+
+
+def points_of(trainer: Trainer, stage: str) -> list[Point]:
+    """Return the points of curves that each loader of an evaluation counts for; none for other data than ours."""
+    data = getattr(trainer, "datamodule", None)
+    return data.points(stage) if isinstance(data, TaskData) else []

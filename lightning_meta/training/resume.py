@@ -1,5 +1,6 @@
 """Resume a run: find what its configuration changes, which changes can be applied, and which cannot."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class Change(NamedTuple):
         if part == "trainer":
             return rest.split(".")[0] not in TRAINER
         name = rest.rpartition(".")[2]
-        if self.key == "data.root":
+        if re.fullmatch(r"data\.(root|sources\.[^.]+\.root)", self.key):
             return same_set(self.now, self.before)
         return name in (DATA if part == "data" else MODEL)
 

@@ -1,14 +1,26 @@
 """The contract between data modules of tasks and training, rehearsal, evaluation and reports."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypedDict
 
 from pytorch_lightning import LightningDataModule
 
 from lightning_meta.core import Episode, MDPs, MetaBatch, to_floats
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}  # what each command of a run reads
+
+
+class Point(TypedDict, total=False):
+    """The points of the curves of scores that the tasks of a stream count for.
+
+    shots: number of support examples, where there are several.
+    source: name of the source of the tasks, where there are several.
+    """
+
+    shots: int
+    source: str
 
 
 class TaskData(LightningDataModule, ABC):
@@ -30,6 +42,14 @@ class TaskData(LightningDataModule, ABC):
     @abstractmethod
     def streams(self, stage: str) -> list[Any]:
         """The sequences of meta-batches that this process reads in a stage, `train`, `val` or `test`."""
+
+    def points(self, stage: str) -> list[Point]:
+        """For each of the streams of a stage, the points of curves that its scores count for."""
+        return [Point() for _ in self.streams(stage)]
+
+    def each_source(self) -> list["TaskData"]:
+        """Data modules of the sources that a test scores one by one; by default this one alone."""
+        return [self]
 
     @abstractmethod
     def samples(self, stage: str) -> Iterator[Episode | MDPs]:
@@ -99,3 +119,8 @@ class TaskData(LightningDataModule, ABC):
     def place(self) -> tuple[int | None, int | None]:
         """The rank of this process and the number of all; None without a trainer."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (None, None)
+
+
+def mixture_name(roots: Iterable[str]) -> str:
+    """Return the name of a mixture of sets: that of each, the last part of its folder or URL, joined by +."""
+    return "+".join(Path(root).name for root in roots)

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("no_type_checker", "recwarn")  # Lightning 
 
 S, W = "fit --config sinusoid-maml.yaml", "fit --config point_robot.yaml --config rl2.yaml"
 T = "tune --config sinusoid-maml.yaml --config search/random_inner_lr_shots.yaml"
+G = "fit --config glyphs.yaml --config protonet.yaml"
 BACKBONE = "--model.learner.init_args.backbone"
 LINEAR, FROZEN = "class_path: torch.nn.Linear", "class_path: lightning_meta.nn.Frozen"
 STOP = "pytorch_lightning.callbacks.EarlyStopping"
@@ -27,6 +28,14 @@ WRONG = {
     f"{S} --data torch.nn.Linear": ["data: torch.nn.Linear is no LightningDataModule"],
     f"{S} --data.init_args 7": ["data.init_args is 7", "arguments of Sinusoid"],
     f"{S} --data.world own.Wind": ["Sinusoid has no argument 'world'"],
+    f"{G} --data.sources '{{a: {{rot: x}}}}'": [
+        "data.sources.a: ImageSource has no argument 'rot'",
+        "Did you mean root",
+    ],
+    f"{G} --data.sources '{{a: shards/x}}'": ["data.sources.a is shards/x: give it keys", "root, weight, roots"],
+    f"{G} --data.sources.a.weight 2": ["data.sources.a.root must be given"],
+    f"{G} --data.sources.a.root x --data.sources.a.weight much": ["data.sources.a.weight is much", "a float"],
+    f"{G} --data.sources.a.root x": ["data.sources is not given yet", "--data.sources '{a: {root: x}}'"],
     f"{W} --data.world nowhere.Wind": ["data.world: Python finds no module 'nowhere'", "PYTHONPATH"],
     f"{W} --data.world lightning_meta.envs.PointRobo": ["data.world", "Did you mean PointRobot"],
     f"{W} --data.world.init_args.horizom 3": ["PointRobot has no argument 'horizom'", "Did you mean horizon"],

@@ -128,6 +128,7 @@ BESIDE = {  # the files that a documented configuration is used with, by page
     "configuration": [],
     "images": ["glyphs.yaml", "protonet.yaml"],
     "learner": ["glyphs.yaml"],
+    "sampling": ["protonet.yaml"],
     "search": ["sinusoid-maml.yaml"],
     "task-distribution": ["maml.yaml"],
     "world": ["rl2.yaml"],

@@ -23,7 +23,13 @@ CLASSES = [
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)  # of a class without a constructor
 ELSEWHERE = re.compile(r"\b(see above|as above|as for|as those of|as told|unless told)\b", re.I)
 DATA = [
-    *(datamodules.Episodes, datamodules.FixedEpisodes, datamodules.ImageEpisodes, datamodules.Sinusoid),
+    *(
+        datamodules.Episodes,
+        datamodules.FixedEpisodes,
+        datamodules.ImageEpisodes,
+        datamodules.ImageSource,
+        datamodules.Sinusoid,
+    ),
     *(shards.write_folder, shards.write_fonts, shards.write_glyphs, shards.features),
     *(shards.write_omniglot, shards.write_caltech101),
     *(shards.index_sources, shards.verify, shards.write_sheet, shards.export_images),
