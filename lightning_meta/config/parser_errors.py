@@ -75,7 +75,7 @@ def explain(message: str, options: Iterable[str]) -> str:
         return f"{where}: give `class_path`, a {found[0]}, and its `init_args`, with nothing beside them"
     if found := said(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)"):
         return f"{where}: {found[0]} is no {found[1]}"
-    if found := said(r"(?s)Subtypes: \[dict\[.+NestedArg\(key='(\w+)\.([\w.]+)', val='?(.+?)'?\)"):
+    if found := said(r"(?s)Subtypes: \[dict\[.+?NestedArg\(key='(\w+)\.([\w.]+)', val='?(.+?)'?\)"):
         name, key, value = found
         return f"{where} is not given yet, so it has no {name!r}: give a whole one, --{where} '{{{name}: {{{key}: {value}}}}}'"
     if found := said(r"Expected a dot import path string: (\S+)"):

@@ -21,7 +21,7 @@ from lightning_meta.training.metrics import EpisodeMean
 from support.mixtures import sources, write_numbered
 from support.trainer import SILENT, of_lightning
 
-SIZES = {"ways": 3, "queries": 2, "val_episodes": 30, "test_episodes": 30}
+SIZES: dict[str, Any] = {"ways": 3, "queries": 2, "val_episodes": 30, "test_episodes": 30}
 
 
 @pytest.fixture(scope="module")
