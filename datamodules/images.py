@@ -5,6 +5,8 @@ from typing import Literal
 
 from pytorch_lightning.utilities import rank_zero_info
 
+from datamodules.augmentation.image_changes import Augmentation, check_augmentations
+from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.episode_data import EpisodeData
 from datamodules.index.opening import is_remote
 from datamodules.reading.cache import ShardCache
@@ -44,6 +46,9 @@ class ImageEpisodes(EpisodeData):
             configured ways, shots and queries.
         eval_sampler: The same for validation and test; by default as in training, and `uniform` for the choice without a
             sampler.
+        augment: Random changes of the images of training, in this order, each a class with its arguments, such as
+            datamodules.Crop or datamodules.Flip. Validation and test are never augmented.
+        augment_classes: Rule that makes new classes for training of those of the set, such as datamodules.RotateClasses.
     """
 
     def __init__(
@@ -69,6 +74,8 @@ class ImageEpisodes(EpisodeData):
         val_shots: Sequence[int] | None = None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | Literal["uniform"] | None = None,
+        augment: Sequence[Augmentation] | None = None,
+        augment_classes: ClassAugmentation | None = None,
     ):
         train = EpisodeSize(ways, shots, queries)
         super().__init__(
@@ -85,6 +92,8 @@ class ImageEpisodes(EpisodeData):
             val_shots=val_shots,
             sampler=sampler,
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
+            augment=augment or (),
+            augment_classes=augment_classes,
         )
         self.root = root
         self.on_error: OnError = on_error
@@ -97,8 +106,9 @@ class ImageEpisodes(EpisodeData):
 
     @property
     def classes(self) -> int:
-        """The number of classes in the training split."""
-        return len(self._records("train"))
+        """The number of classes in the training split, with those that augmentation makes."""
+        versions = self.augment_classes.versions if self.augment_classes else 1
+        return len(self._records("train")) * versions
 
     @property
     def trains_on_validation(self) -> bool:
@@ -112,6 +122,7 @@ class ImageEpisodes(EpisodeData):
         shards = ShardSet(self.root, self.on_error, self.cache, self.roots)
         if is_remote(self.root) or self.roots:
             rank_zero_info(shards.describe())
+        check_augmentations(self.augment, shards.kind[1], bool(self.flat_batch))
         return ImageTasks(shards)
 
     def state_dict(self) -> dict[str, object]:
