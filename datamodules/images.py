@@ -74,7 +74,7 @@ class ImageEpisodes(EpisodeData):
         val_shots: Sequence[int] | None = None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | Literal["uniform"] | None = None,
-        augment: Sequence[Augmentation] | None = None,
+        augment: Augmentation | Sequence[Augmentation] | None = None,
         augment_classes: ClassAugmentation | None = None,
     ):
         train = EpisodeSize(ways, shots, queries)
@@ -92,7 +92,7 @@ class ImageEpisodes(EpisodeData):
             val_shots=val_shots,
             sampler=sampler,
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
-            augment=augment or (),
+            augment=[augment] if isinstance(augment, Augmentation) else augment or (),
             augment_classes=augment_classes,
         )
         self.root = root

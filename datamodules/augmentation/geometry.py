@@ -72,8 +72,8 @@ class ResizedCrop(Augmentation):
         probability: float = 1.0,
     ):
         super().__init__(part, probability)
-        check_range("area", area, 0.01, 1)
-        check_range("ratio", ratio, 0.1, 10)
+        check_range("area", area, 0.01, 1.0)
+        check_range("ratio", ratio, 0.1, 10.0)
         self.area, self.ratio = area, ratio
 
     def check(self, shape: tuple[int, ...]) -> None:
@@ -147,7 +147,7 @@ class Affine(Augmentation):
             if not 0 <= value <= most:
                 raise InputError(f"{name} is {value}: give 0 to {most}")
         check_fraction(translate=translate)
-        check_range("scale", scale, 0.01, 100)
+        check_range("scale", scale, 0.01, 100.0)
         _check_border(border)
         self.degrees, self.translate, self.scale, self.shear, self.border = degrees, translate, scale, shear, border
 

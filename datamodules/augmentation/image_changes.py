@@ -102,8 +102,7 @@ def check_fraction(**values: float) -> None:
 def check_range(name: str, value: Any, least: float, most: float) -> None:
     """Raise InputError if a range is not a pair of rising numbers between `least` and `most`."""
     if len(value) != 2 or not least <= value[0] <= value[1] <= most:
-        legal = f"between {least} and {most}" if most < float("inf") else f"of {least} or more"
-        raise InputError(f"{name} is {list(value)}: give [first, last] {legal}")
+        raise InputError(f"{name} is {list(value)}: give [first, last] between {least:g} and {most:g}")
 
 
 def between(low: float, high: float, u: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class Erase(Augmentation):
         part: Part = "both",
     ):
         super().__init__(part, probability)
-        check_range("area", area, 0, 1)
-        check_range("ratio", ratio, 0.1, 10)
+        check_range("area", area, 0.0, 1.0)
+        check_range("ratio", ratio, 0.1, 10.0)
         check_fraction(value=value)
         self.area, self.ratio, self.value = area, ratio, value
 

@@ -13,7 +13,8 @@ from datamodules import Affine, ColourJitter, Crop, Erase, Flip, ImageEpisodes, 
 from datamodules.augmentation.image_changes import Augmentation, NamedTasks, Part, augment
 from lightning_meta.core import Episode, Examples, InputError
 
-EVERY = [Crop(3), ResizedCrop(), Flip(0.5, 0.5), Affine(shear=5), ColourJitter(saturation=0.4, hue=0.1), Erase()]
+pytestmark = pytest.mark.usefixtures("no_type_checker")  # numbers are given as a YAML does, 1 for 1.0
+EVERY = [Crop(3), ResizedCrop(), Flip(0.5, 0.5), Affine(shear=5.0), ColourJitter(saturation=0.4, hue=0.1), Erase()]
 
 
 def photos(n: int = 1, channels: int = 3, size: int = 9) -> Tensor:
@@ -97,7 +98,8 @@ def test_an_affine_map_turns_shifts_and_scales_about_the_middle() -> None:
     assert_close(doubled[..., ::2, ::2], images[..., 2:7, 2:7], rtol=0, atol=1e-5)
     sheared = Affine(0, 0, (1, 1), shear=45).change(images, numbers([0.5, 0.5, 0.5, 0.5, 1.0]))
     assert_close(sheared[..., 4, :], images[..., 4, :], rtol=0, atol=1e-5)
-    assert_close(sheared[..., 3, 1:].abs().sum(), images[..., 3, :-1].abs().sum(), rtol=0.5, atol=0)
+    assert_close(sheared[..., 3, 1:], images[..., 3, :-1], rtol=0, atol=1e-5)
+    assert_close(sheared[..., 6, :-2], images[..., 6, 2:], rtol=0, atol=1e-5)
 
 
 def test_colours_are_multiplied_about_black_the_mean_and_grey() -> None:
@@ -190,9 +192,8 @@ def test_an_augmentation_is_as_frequent_as_its_probability() -> None:
         (lambda: RotateClasses([90, 90]), r"degrees is \[90, 90\]: give different ones"),
     ],
 )
-@pytest.mark.usefixtures("no_type_checker")
 def test_a_wrong_argument_is_one_line(wrong: Callable[[], Any], message: str) -> None:
-    with pytest.raises(InputError, match=f"{message}$|{message}"):
+    with pytest.raises(InputError, match=message):
         wrong()
 
 
