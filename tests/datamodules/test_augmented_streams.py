@@ -185,6 +185,7 @@ def test_a_pass_over_flat_batches_has_every_image_of_every_version_once(corners:
 
 
 @of_lightning
+@pytest.mark.usefixtures("recwarn")
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true", "bf16-mixed"])
 def test_a_run_of_any_precision_is_the_same_after_a_stop_in_the_middle_of_an_epoch(
     precision: str, shard_root: Path, tmp_path: Path
@@ -235,13 +236,15 @@ def test_a_command_takes_augmentations_and_does_not_continue_with_others(
     fit = f"fit {GLYPHS} {QUICK} --data.augment_classes datamodules.RotateClasses"
     do(f"{fit} {crop}")
     again = f"{fit} --trainer.max_epochs 2 --ckpt_path last"
-    assert "data.augment is another list than before" in do.refused(f"{again} {crop} --data.augment.part query")
-    assert "data.augment is" in do.refused(again)
+    assert "data.augment.part is 'query', was 'both'" in do.refused(f"{again} {crop} --data.augment.part query")
+    assert "data.augment is not given, was Crop" in do.refused(again)
     assert "augment_classes.degrees is [90]" in do.refused(f"{again} {crop} --data.augment_classes.degrees [90]")
     assert "changed: trainer.max_epochs is 2, was 1" in do(f"{again} {crop}")
-    assert "probability is 1.5: give 0 to 1" in do.refused(
-        f"fit {GLYPHS} --data.augment+ datamodules.Erase --data.augment.probability 1.5"
-    )
+    list_of_two = "[{class_path: datamodules.Flip}, {class_path: datamodules.Erase, init_args: {value: %s}}]"
+    for value in ("1.5", "0.5"):
+        Path(f"{value}.yaml").write_text(f"data: {{init_args: {{augment: {list_of_two % value}}}}}")
+    assert "value is 1.5: give 0 to 1" in do.refused(f"{fit} --config 1.5.yaml")
+    do(f"{fit} --config 0.5.yaml")
 
 
 def test_the_library_of_operations_is_imported_when_it_is_needed() -> None:
