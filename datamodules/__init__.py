@@ -10,6 +10,9 @@ from `Tasks`; see its example.
 Samplers choose the classes of an episode, and how many images of each, in place of `ImageEpisodes`' own uniform choice:
 `MetaDataset`, `ConfiguredSize`, or a `Sampler` of your own.
 
+Augmentations change the images of training, on the device: `Crop`, `ResizedCrop`, `Flip`, `Affine`, `ColourJitter`, `Erase`,
+or an `Augmentation` of your own. `RotateClasses`, or a `ClassAugmentation` of your own, makes new classes.
+
 Shard sets: `write_folder`, `write_omniglot`, `write_caltech101`, `write_fonts` and `write_glyphs` write one from a source,
 `write_shards` from any classes of images, `write_features` one of features; `index_sources` makes one of tars, parquet
 files, folders and lists without copying an image. `ShardSet` reads one:
@@ -29,6 +32,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datamodules.augmentation.geometry import Affine, Crop, Flip, ResizedCrop
+    from datamodules.augmentation.image_changes import Augmentation
+    from datamodules.augmentation.new_classes import ClassAugmentation, RotateClasses
+    from datamodules.augmentation.pixels import ColourJitter, Erase
     from datamodules.episode_data import EpisodeData
     from datamodules.episodes import Episodes
     from datamodules.fixed_episodes import FixedEpisodes
@@ -58,6 +65,10 @@ if TYPE_CHECKING:
     from datamodules.writing.task_file import task_yaml
 
 _MODULES = {
+    "datamodules.augmentation.geometry": ["Affine", "Crop", "Flip", "ResizedCrop"],
+    "datamodules.augmentation.image_changes": ["Augmentation"],
+    "datamodules.augmentation.new_classes": ["ClassAugmentation", "RotateClasses"],
+    "datamodules.augmentation.pixels": ["ColourJitter", "Erase"],
     "datamodules.episode_data": ["EpisodeData"],
     "datamodules.episodes": ["Episodes"],
     "datamodules.fixed_episodes": ["FixedEpisodes"],
@@ -108,6 +119,15 @@ __all__ = [  # noqa: RUF022  in the order of the docstring
     "SplitClasses",
     "Composition",
     "Composer",
+    "Augmentation",
+    "Crop",
+    "ResizedCrop",
+    "Flip",
+    "Affine",
+    "ColourJitter",
+    "Erase",
+    "ClassAugmentation",
+    "RotateClasses",
     "write_folder",
     "write_omniglot",
     "write_caltech101",

@@ -8,6 +8,8 @@ from typing import Any
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from datamodules.augmentation.image_changes import Augmentation, NamedTasks, augment
+from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.index.trained_on import classes_of
 from datamodules.sampling.composition import Sampler
 from datamodules.sampling.episode_size import EpisodeSize, Range
@@ -42,6 +44,8 @@ class EpisodeData(StreamedTasks):
         val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
         sampler: Sampler of the training episodes; None for those of the task distribution.
         eval_sampler: Sampler of the validation and test episodes; None for those of the task distribution.
+        augment: Random changes of the images of training, in this order.
+        augment_classes: Rule that makes new classes for training; None for no new ones.
 
     Raises:
         InputError: If a number is too small, or `val_shots` repeats one.
@@ -65,6 +69,8 @@ class EpisodeData(StreamedTasks):
         val_shots: Sequence[int] | None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | None = None,
+        augment: Sequence[Augmentation] = (),
+        augment_classes: ClassAugmentation | None = None,
     ):
         super().__init__(meta_batch, seed, num_workers)
         if val_shots is not None and eval_sampler is not None and eval_sampler.has_own_sizes:
@@ -82,7 +88,9 @@ class EpisodeData(StreamedTasks):
         self.flat_batch, self.val_shots = flat_batch, val_shots
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self.trained: Tensor | None = None  # fingerprints of the classes that a checkpoint under test was trained on
+        self.augment, self.augment_classes = list(augment), augment_classes
         self._tasks: Tasks | None = None
+        self._training_tasks: Tasks | None = None
 
     @abstractmethod
     def open(self) -> Tasks:
@@ -114,6 +122,14 @@ class EpisodeData(StreamedTasks):
         """Return the task distributions that validation and test score one by one, by name; none if all tasks are of one."""
         return {}
 
+    def tasks_of(self, stage: str) -> Tasks:
+        """Return the task distribution of a stage, which has new classes in training if they are configured."""
+        if stage != "train" or self.augment_classes is None:
+            return self.tasks
+        if self._training_tasks is None:
+            self._training_tasks = self.tasks.augmented(self.augment_classes)
+        return self._training_tasks
+
     def stream(self, stage: str, shots: Range | None = None, tasks: Tasks | None = None) -> EpisodeStream:
         """Return the episodes that this process reads.
 
@@ -124,7 +140,7 @@ class EpisodeData(StreamedTasks):
         """
         rank, processes = self.place
         return EpisodeStream(
-            self.tasks if tasks is None else tasks,
+            self.tasks_of(stage) if tasks is None else tasks,
             self.splits[stage],
             self.sizes[stage].replaced(None, shots, None),
             episodes=self.episodes[stage],
@@ -134,6 +150,7 @@ class EpisodeData(StreamedTasks):
             world=processes,
             flat=self.flat_batch if stage == "train" else 0,
             sampler=self.samplers[stage],
+            named=stage == "train" and bool(self.augment),
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:
@@ -162,6 +179,14 @@ class EpisodeData(StreamedTasks):
                 continue
             for size in dict.fromkeys((stream.size.smallest(), stream.size.largest())):
                 yield to_floats(stream.tasks.draw(key, *size))
+
+    def prepare(self, batch: MetaBatch | MDPs | NamedTasks) -> MetaBatch | MDPs:
+        """Return a batch of a stream as learners take it: images as floats, and augmented if they are those of training."""
+        if not isinstance(batch, NamedTasks):
+            return super().prepare(batch)
+        floats = super().prepare(batch.tasks)
+        assert not isinstance(floats, MDPs)
+        return augment(NamedTasks(floats, batch.names), self.augment)
 
     def share(self, processes: int | None) -> MetaBatch:
         (stream,) = self.streams("train")

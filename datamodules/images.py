@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pytorch_lightning.utilities import rank_zero_info
 
+from datamodules.augmentation.image_changes import Augmentation, check_augmentations
+from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.episode_data import EpisodeData
 from datamodules.index.opening import is_remote
 from datamodules.reading.cache import ShardCache
@@ -54,6 +56,9 @@ class ImageEpisodes(EpisodeData):
             test draw their episodes from each, and score by the mean over sources.
         mix: What is drawn from the sources by weight: `episodes`, each of one source; or `classes`, so that an episode has
             classes of any source, in validation and test too.
+        augment: Random changes of the images of training, in this order, each a class with its arguments, such as
+            datamodules.Crop or datamodules.Flip. Validation and test are never augmented.
+        augment_classes: Rule that makes new classes for training of those of the set, such as datamodules.RotateClasses.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class ImageEpisodes(EpisodeData):
         eval_sampler: Sampler | Literal["uniform"] | None = None,
         sources: dict[str, ImageSource] | None = None,
         mix: Mix = "episodes",
+        augment: Augmentation | Sequence[Augmentation] | None = None,
+        augment_classes: ClassAugmentation | None = None,
     ):
         check_given(root, roots, sources, mix, flat_batch)
         train = EpisodeSize(ways, shots, queries)
@@ -98,6 +105,8 @@ class ImageEpisodes(EpisodeData):
             val_shots=val_shots,
             sampler=sampler,
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
+            augment=[augment] if isinstance(augment, Augmentation) else augment or (),
+            augment_classes=augment_classes,
         )
         self.root, self.sources = root, sources
         self.mix: Mix = mix
@@ -111,8 +120,9 @@ class ImageEpisodes(EpisodeData):
 
     @property
     def classes(self) -> int:
-        """The number of classes in the training split."""
-        return len(self._records("train"))
+        """The number of classes in the training split, with those that augmentation makes."""
+        versions = self.augment_classes.versions if self.augment_classes else 1
+        return len(self._records("train")) * versions
 
     @property
     def trains_on_validation(self) -> bool:
@@ -162,6 +172,7 @@ class ImageEpisodes(EpisodeData):
         shards = ShardSet(root, self.on_error, self.cache, roots)
         if is_remote(root) or roots:
             rank_zero_info(shards.describe())
+        check_augmentations(self.augment, shards.kind[1], bool(self.flat_batch))
         return shards
 
     def state_dict(self) -> dict[str, object]:

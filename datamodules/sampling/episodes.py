@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 
+from datamodules.augmentation.image_changes import NamedTasks
+from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.sampling.composition import Composer, Composition, Sampler, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
+from lightning_meta.core.meta_batch import size_of
 
 
 class Tasks(ABC):
@@ -98,6 +101,10 @@ class Tasks(ABC):
         """Return the names of the classes of a task that `draw_composed` draws, by label; None if they have no names."""
         raise NotImplementedError(type(self).__name__)
 
+    def augmented(self, augmentation: ClassAugmentation) -> "Tasks":  # noqa: ARG002  the default refuses
+        """Return the tasks of these classes and of new ones that are made of them. Raise InputError if that cannot be."""
+        raise InputError(f"{type(self).__name__} has no lasting classes to make new ones of: leave augment_classes out")
+
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError if this split cannot give episodes of this size."""
 
@@ -117,7 +124,7 @@ class Tasks(ABC):
         return None
 
 
-class EpisodeStream(MetaBatches[MetaBatch]):
+class EpisodeStream(MetaBatches[MetaBatch | NamedTasks]):
     """Meta-batches of episodes of one task distribution and split.
 
     The tasks of a meta-batch form one tensor or, where the distribution draws tasks of different sizes, a list of one for
@@ -137,6 +144,7 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         world: Number of processes; needed if several run.
         flat: Number of examples in a flat batch; 0 for episodes.
         sampler: Choice of the classes of an episode and of the number of examples of each; by default that of `tasks`.
+        named: Whether each meta-batch comes with a number that names each task, for augmentation.
 
     Attributes:
         size: Ways, shots and queries that can be drawn.
@@ -154,6 +162,7 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         world: int | None = None,
         flat: int = 0,
         sampler: Sampler | None = None,
+        named: bool = False,
     ):
         super().__init__(split, episodes, meta_batch, seed, rank, world)
         if flat < 0:
@@ -166,7 +175,7 @@ class EpisodeStream(MetaBatches[MetaBatch]):
             else:
                 self.composer = tasks.composer(sampler, split, size)
                 size = self.composer.bounds()
-        self.tasks, self.size, self.flat, self.sampler = tasks, size, flat, sampler
+        self.tasks, self.size, self.flat, self.sampler, self.named = tasks, size, flat, sampler, named
 
     def class_names(self) -> list[str] | None:
         """Return the names of the classes of the first episode of the first epoch, by label; None if there are none."""
@@ -177,11 +186,23 @@ class EpisodeStream(MetaBatches[MetaBatch]):
             return self.tasks.composed_names(first, self.composer.compose(first))
         return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
-    def draw(self, number: int, indices: range) -> MetaBatch:
+    def draw(self, number: int, indices: range) -> MetaBatch | NamedTasks:
         keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
-        if self.flat:
-            return join_tasks([self.tasks.draw_flat(key, self.flat) for key in keys])
-        if self.composer is not None:
-            return join_tasks(self.tasks.draw_composed(keys, [self.composer.compose(key) for key in keys]))
-        ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
-        return self.tasks.draw_batch(keys, ways, shots, queries)
+        if self.flat or self.composer is not None:
+            episodes = (
+                self.tasks.draw_composed(keys, [self.composer.compose(key) for key in keys])
+                if self.composer is not None
+                else [self.tasks.draw_flat(key, self.flat) for key in keys]
+            )
+            batch, sizes = join_tasks(episodes), [size_of(episode) for episode in episodes] if self.named else []
+        else:
+            ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
+            batch, sizes = self.tasks.draw_batch(keys, ways, shots, queries), [()] * len(keys)
+        return self._named(batch, keys, sizes) if self.named else batch
+
+    def _named(self, batch: MetaBatch, keys: list[Key], sizes: list[tuple[Any, ...]]) -> NamedTasks:
+        """Add the numbers that name the tasks, for the sizes of the tasks."""
+        names: dict[tuple[Any, ...], list[int]] = {}  # in the order in which tasks are joined
+        for key, size in zip(keys, sizes, strict=True):
+            names.setdefault(size, []).append(int(key.rng("augment").integers(2**63)))
+        return NamedTasks(batch, [torch.tensor(own) for own in names.values()])

@@ -54,7 +54,10 @@ def of_nodes(classes: SplitClasses, path: str) -> list[Numbers]:
     A node with a single child that has classes of the split below it is passed over: it has the same classes as the child.
     """
     children = read_hierarchy(path)
-    number = {classes.name(i): i for i in range(len(classes.counts))}
+    members = defaultdict[str, list[int]](list)  # several where new classes are made of one
+    for i in range(len(classes.counts)):
+        members[classes.name(i)].append(i)
+    number = {name: i for i, name in enumerate(members)}
     below = classes_below(children, number, path)
     known = children.keys() | {child for own in children.values() for child in own}
     if missing := [name for name in number if name not in known]:
@@ -67,7 +70,8 @@ def of_nodes(classes: SplitClasses, path: str) -> list[Numbers]:
         for node in sorted(children)
         if node not in number and sum(1 for child in children[node] if below[child]) > 1 and below[node]
     ]
-    return [np.array(sorted(below[node])) for node in nodes]
+    numbers = list(members.values())
+    return [np.array(sorted(i for name in below[node] for i in numbers[name])) for node in nodes]
 
 
 def classes_below(children: dict[str, list[str]], number: dict[str, int], path: str) -> dict[str, frozenset[int]]:

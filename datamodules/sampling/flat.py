@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.augmentation.new_classes import Versions
 from datamodules.reading.damage import DamageError
 from datamodules.reading.joined_set import JoinedSet
 from datamodules.reading.shard_set import Images, ShardSet
@@ -17,6 +18,7 @@ class Passes:
         shards: Shard set, or several joined, that holds the records.
         records: Numbers of the records to read.
         labels: Class number of each record.
+        versions: The records, and the classes made of them, by their numbers; by default there are none of these.
     """
 
     def __init__(
@@ -24,8 +26,11 @@ class Passes:
         shards: ShardSet | JoinedSet,
         records: NDArray[np.integer],
         labels: NDArray[np.integer],
+        versions: Versions | None = None,
     ):
-        counts = shards.index.counts(records)
+        self.versions = versions or Versions(len(shards.damaged), None)
+        of_set = self.versions.records(records)
+        counts = shards.index.counts(of_set)
         if not counts.sum():
             raise InputError(
                 f"{shards.root} has no images to read: all its classes are damaged, or it has none of this split"
@@ -33,14 +38,18 @@ class Passes:
         self.shards = shards
         self.class_of = np.repeat(np.arange(len(records)), counts)  # by image, in the order of the records
         self.number = np.arange(len(self.class_of)) - np.repeat(counts.cumsum() - counts, counts)  # within its class
-        self.records, self.labels, self.shard_of = records, labels, shards.index.sources_of(records)
+        self.records, self.labels, self.shard_of = records, labels, shards.index.sources_of(of_set)
         self._order: tuple[Key, NDArray[np.integer]] | None = None
 
     def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
         """The n images of flat batch number `key.index` of an epoch, and their class numbers [n]."""
         places = range(key.index * n, (key.index + 1) * n)
         images_to_come = [self._at(key, place) for place in places]
-        self.shards.prefetch((int(self.records[self.class_of[i]]), self.number[i : i + 1]) for i in images_to_come)
+        numbers = [int(self.records[self.class_of[i]]) for i in images_to_come]
+        self.shards.prefetch(
+            (self.versions.record(number), self.number[i : i + 1])
+            for number, i in zip(numbers, images_to_come, strict=True)
+        )
         images, labels = zip(*(self._whole(key, place) for place in places), strict=True)
         return np.concatenate(images), np.array(labels)
 
@@ -49,9 +58,12 @@ class Passes:
         for at in range(place, place + len(self.class_of)):
             image = self._at(key, at)
             owner = self.class_of[image]
-            record = int(self.records[owner])
+            number = int(self.records[owner])
+            record = self.versions.record(number)
             try:
-                return self.shards.images(record, self.number[image : image + 1]), int(self.labels[owner])
+                images = self.shards.images(record, self.number[image : image + 1])
+                self.versions.change(number, [images])
+                return images, int(self.labels[owner])
             except DamageError:
                 if self.shards.on_error == "raise":
                     raise

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datamodules.augmentation.new_classes import ClassAugmentation, Versions
 from datamodules.index import class_names
 from datamodules.index.trained_on import check_shape, images_of
 from datamodules.reading.damage import DamageError
@@ -29,10 +30,11 @@ class ImageTasks(Tasks):
 
     Args:
         shards: The set to draw from.
+        augmentation: Rule that makes new classes, which are drawn like the others; by default there are none.
     """
 
-    def __init__(self, shards: ShardSet | JoinedSet):
-        self.shards = shards
+    def __init__(self, shards: ShardSet | JoinedSet, augmentation: ClassAugmentation | None = None):
+        self.shards, self.versions = shards, Versions(len(shards.damaged), augmentation)
         # Damage that is detected later must not change the sequence, so this is a copy.
         self._damaged = shards.damaged.numpy().copy()
         self._classes: dict[str, NDArray[np.integer]] = {}
@@ -52,7 +54,7 @@ class ImageTasks(Tasks):
                 f" ({listed}); ways sets those of training, eval_ways those of validation and test"
             )
         needed = shots + queries
-        smallest = int(classes[np.argmin(self.shards.index.counts(classes))])
+        smallest = self.versions.record(int(classes[np.argmin(self.counts(classes))]))
         if needed > (count := self.shards.count(smallest)):
             raise InputError(
                 f"{shots} shots and {queries} queries need {needed} images per class, but class"
@@ -68,7 +70,7 @@ class ImageTasks(Tasks):
         query = np.empty((len(keys), ways * queries, *shape), kind)
         support_y = np.empty((len(keys), ways * shots), np.int64)
         plans = [self.plan(key, ways, shots, queries) for key in keys]
-        self.shards.prefetch(pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
+        self._prefetch(plans)
         for task, plan in enumerate(plans):
             # A learner that reads the support set in sequence must not see a pattern in its order.
             place = np.argsort(plan.order).reshape(ways, shots)
@@ -93,12 +95,15 @@ class ImageTasks(Tasks):
         classes, index = self.classes(split), self.shards.index
         where = f"split {split!r} of {self.shards.root}"
         return SplitClasses(
-            where, index.counts(classes), index.groups(classes), lambda number: index.name(int(classes[number]))
+            where,
+            self.counts(classes),
+            index.groups(self.versions.records(classes)),
+            lambda number: index.name(self.versions.record(int(classes[number]))),
         )
 
     def draw_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> list[Episode]:
         plans = [self.composed_plan(key, one) for key, one in zip(keys, compositions, strict=True)]
-        self.shards.prefetch(pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
+        self._prefetch(plans)
         return [self._composed(plan, one) for plan, one in zip(plans, compositions, strict=True)]
 
     def _composed(self, plan: "Plan", composition: Composition) -> Episode:
@@ -123,18 +128,18 @@ class ImageTasks(Tasks):
         """Draw the images of each class of a composition, and the order of the support set."""
         rng, classes, needed = key.rng(), self.classes(key.split), composition.shots + composition.queries
         records = classes[composition.classes]
-        counts = self.shards.index.counts(records)
+        counts = self.counts(records)
         images = [_some(rng, count, n) for count, n in zip(counts.tolist(), needed.tolist(), strict=True)]
         order, spare = rng.permutation(len(composition.labels)), classes
         if self.shards.on_error == "skip":  # what comes in place of a damaged class has as many images
-            spare = classes[self.shards.index.counts(classes) >= needed.max()]
+            spare = classes[self.counts(classes) >= needed.max()]
         return Plan(records.tolist(), images, order, spare, rng, [])
 
     def plan(self, key: Key, ways: int, shots: int, queries: int) -> "Plan":
         """Draw the classes of a task, the images of each, and the order of the support set."""
         rng = key.rng()
         records: list[int] = self.choose(key, rng, ways).tolist()
-        counts = self.shards.index.counts(np.array(records)).tolist()
+        counts = self.counts(np.array(records)).tolist()
         images = [_some(rng, count, shots + queries) for count in counts]
         return Plan(records, images, rng.permutation(ways * shots), self.classes(key.split), rng, [])
 
@@ -146,40 +151,66 @@ class ImageTasks(Tasks):
         """Return the classes that may come in place of a damaged one of a task."""
         return plan.classes
 
-    def name(self, record: int) -> str:
-        """Return the name of a class."""
-        return self.shards.index.name(record)
+    def _prefetch(self, plans: Sequence["Plan"]) -> None:
+        """Fetch the images of some tasks, if the set is remote."""
+        pairs = (pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
+        self.shards.prefetch((self.versions.record(number), images) for number, images in pairs)
 
     def _read(self, plan: "Plan", label: int, out: Sequence[Images]) -> None:
         """Read the images of a class of a task, or of another class in place of a damaged one (on_error: skip)."""
         while True:
             try:
-                self.shards.read_images(plan.records[label], plan.images[label], out)
+                self.shards.read_images(self.versions.record(plan.records[label]), plan.images[label], out)
+                self.versions.change(plan.records[label], out)
                 return
             except DamageError:
                 if self.shards.on_error == "raise":
                     raise
-                self.shards.forget(plan.records[label])
+                self.shards.forget(self.versions.record(plan.records[label]))
                 plan.tried.append(plan.records[label])
                 spares = self.spares(plan, label)
                 plan.records[label] = self._another(plan.rng, spares, [*plan.records, *plan.tried])
-                plan.images[label] = _some(plan.rng, self.shards.count(plan.records[label]), len(out))
+                plan.images[label] = _some(
+                    plan.rng, self.shards.count(self.versions.record(plan.records[label])), len(out)
+                )
 
     def draw_flat(self, key: Key, n: int) -> Episode:
         """Draw images from passes over the split, each image once per pass (see `datamodules.sampling.flat`)."""
         if key.split not in self._passes:
-            classes = self.classes(key.split)
-            labels = np.flatnonzero(~self._damaged[self.shards.index.split(key.split)])
-            self._passes[key.split] = Passes(self.shards, classes, labels)
+            classes, of_split = self.classes(key.split), self.versions.of(self.shards.index.split(key.split))
+            labels = np.flatnonzero(~self._damaged[self.versions.records(of_split)])
+            self._passes[key.split] = Passes(self.shards, classes, labels, self.versions)
         images, labels = self._passes[key.split].read(key, n)
         return flat_batch(Examples(torch.from_numpy(images).unsqueeze(0), torch.from_numpy(labels).unsqueeze(0)))
 
     def classes(self, split: str) -> NDArray[np.integer]:
-        """Return the numbers of the classes of a split, without those known as damaged when the set was opened."""
+        """Return the numbers of the classes of a split, as in `versions`, without those known as damaged when the set was
+        opened."""
         if split not in self._classes:
             classes = self.shards.index.split(split)
-            self._classes[split] = classes[~self._damaged[classes]]
+            self._classes[split] = self.versions.of(classes[~self._damaged[classes]])
         return self._classes[split]
+
+    def counts(self, classes: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Return the number of images of each class."""
+        return self.shards.index.counts(self.versions.records(classes))
+
+    def name(self, number: int) -> str:
+        """Return the name of a class."""
+        return self.versions.named(number, self.shards.index.name(self.versions.record(number)))
+
+    def augmented(self, augmentation: ClassAugmentation) -> "ImageTasks":
+        shape = self.shards.kind[1]
+        if len(shape) != 3:
+            raise InputError(
+                f"augment_classes is {type(augmentation).__name__}, which changes images, but an example of"
+                f" {self.shards.root} is a vector of {shape[0]} features: leave it out, or write features of such classes"
+            )
+        return self.with_classes(augmentation)
+
+    def with_classes(self, augmentation: ClassAugmentation) -> "ImageTasks":
+        """Return the same tasks with new classes among them."""
+        return ImageTasks(self.shards, augmentation)
 
     def trained_on(self, split: str) -> torch.Tensor:
         if split not in self._trained:

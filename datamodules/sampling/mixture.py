@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.reading.image_source import check_alike
 from datamodules.reading.joined_set import JoinedSet
 from datamodules.reading.shard_set import ShardSet
@@ -30,6 +31,7 @@ class MixedTasks(ImageTasks):
         sets: The sets, by name, with images of one shape and kind.
         weights: The weight of each set.
         mix: Whether an episode has classes of one set (`episodes`) or of all of them (`classes`).
+        augmentation: Rule that makes new classes, which are drawn like the others; by default there are none.
 
     Attributes:
         parts: The tasks of each set alone, by name.
@@ -38,12 +40,19 @@ class MixedTasks(ImageTasks):
         InputError: If the sets differ in the shape or kind of their images.
     """
 
-    def __init__(self, sets: Mapping[str, ShardSet], weights: Sequence[float | int], mix: Mix = "episodes"):
+    def __init__(
+        self,
+        sets: Mapping[str, ShardSet],
+        weights: Sequence[float | int],
+        mix: Mix = "episodes",
+        augmentation: ClassAugmentation | None = None,
+    ):
         check_alike(sets)
         self.joined = JoinedSet(list(sets.values()))
-        super().__init__(self.joined)
-        self.parts = {name: ImageTasks(shards) for name, shards in sets.items()}
-        self.names, self.weights, self.mix = list(sets), np.array(weights, float), mix
+        super().__init__(self.joined, augmentation)
+        self.parts = {name: ImageTasks(shards, augmentation) for name, shards in sets.items()}
+        self.sets, self.names, self.weights = sets, list(sets), np.array(weights, float)
+        self.mix: Mix = mix
         self._pools: dict[str, list[Numbers]] = {}
 
     def check(self, split: str, size: EpisodeSize) -> None:
@@ -58,9 +67,9 @@ class MixedTasks(ImageTasks):
     def pools(self, split: str) -> list[Numbers]:
         """Return the classes of a split that are of each set, by their numbers in all sets joined."""
         if split not in self._pools:
-            starts = self.joined.index.starts.tolist()
-            parts = zip(self.parts.values(), starts, strict=False)
-            self._pools[split] = [part.classes(split) + start for part, start in parts]
+            classes = self.classes(split)
+            of_set = np.searchsorted(self.joined.index.starts, self.versions.records(classes), "right") - 1
+            self._pools[split] = [classes[of_set == part] for part in range(len(self.parts))]
         return self._pools[split]
 
     def source_of(self, key: Key) -> int:
@@ -81,14 +90,18 @@ class MixedTasks(ImageTasks):
 
     def spares(self, plan: Plan, label: int) -> Numbers:
         """Return the classes that may come in place of a damaged one: those of the same set."""
-        part, _ = self.joined.index.owner(plan.records[label])
+        part, _ = self.joined.index.owner(self.versions.record(plan.records[label]))
         first, last = self.joined.index.starts[part : part + 2]
-        return plan.classes[(plan.classes >= first) & (plan.classes < last)]
+        records = self.versions.records(plan.classes)
+        return plan.classes[(records >= first) & (records < last)]
 
-    def name(self, record: int) -> str:
+    def name(self, number: int) -> str:
         """Return the name of a class, below that of its source."""
-        part, own = self.joined.index.owner(record)
-        return f"{self.names[part]}/{self.joined.index.parts[part].name(own)}"
+        part, own = self.joined.index.owner(self.versions.record(number))
+        return self.versions.named(number, f"{self.names[part]}/{self.joined.index.parts[part].name(own)}")
+
+    def with_classes(self, augmentation: ClassAugmentation) -> "MixedTasks":
+        return MixedTasks(self.sets, self.weights.tolist(), self.mix, augmentation)
 
     def composer(self, sampler: Sampler, split: str, size: EpisodeSize) -> Composer:
         if self.mix == "classes":
@@ -110,7 +123,10 @@ class MixedComposer(Composer):
 
     def __init__(self, tasks: MixedTasks, split: str, parts: Sequence[Composer]):
         self.tasks, self.parts = tasks, list(parts)
-        self.starts = np.cumsum([0, *map(len, tasks.pools(split))])  # within the split of all sets joined
+        self.lengths = (
+            np.array([len(pool) for pool in tasks.pools(split)]) // tasks.versions.count
+        )  # without new classes
+        self.starts = np.cumsum([0, *self.lengths])  # within the split of all sets joined
 
     def compose(self, key: Key) -> Composition:
         part = self.tasks.source_of(key)
@@ -132,7 +148,8 @@ class MixedComposer(Composer):
 
     def _numbered(self, part: int, composition: Composition) -> Composition:
         """Return a composition of one set, its classes numbered as in all sets joined."""
-        return composition._replace(classes=composition.classes + self.starts[part])
+        version, place = np.divmod(composition.classes, self.lengths[part])
+        return composition._replace(classes=version * self.starts[-1] + self.starts[part] + place)
 
 
 def draw_by_weight(rng: np.random.Generator, weights: NDArray[np.floating], n: int) -> list[int]:

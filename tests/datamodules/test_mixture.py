@@ -101,9 +101,8 @@ def test_classes_of_the_other_source_fill_up_an_episode(roots: tuple[Path, Path]
     tasks = mixed(roots, "classes", weights=(1e6, 1))
     drawn = tasks.choose(key := Key(0, "train", 0, 0), key.rng(), 22)
     assert len(set(drawn.tolist())) == 22
-    with pytest.raises(
-        InputError, match=r"24 ways were asked of split 'train' of .*numbered0, .*numbered1, which has 23"
-    ):
+    said = r"24 ways were asked of split 'train' of .*numbered0, .*numbered1, which has 23"
+    with pytest.raises(InputError, match=said):
         tasks.check("train", EpisodeSize(24, 1, 1))
 
 

@@ -39,6 +39,11 @@ def adam(**args: Any) -> dict[str, Any]:
         ({"model": {"optimizer": adam(lr=1)}}, {"model": {"optimizer": adam(lr=2)}}, "model.optimizer.lr is 1, was 2"),
         ({"model": {"scheduler": adam()}}, {"model": {"scheduler": None}}, "model.scheduler is Adam, was not given"),
         ({"trainer": {"precision": "bf16"}}, {"trainer": {"precision": None}}, "precision is 'bf16', was not given"),
+        (
+            {"data": {"init_args": {"augment": [{"class_path": "datamodules.Flip"}]}}},
+            {"data": {"init_args": {"augment": []}}},
+            "data.augment is another list than before",
+        ),
         ({"trainer": {"callbacks": [adam()]}}, {"trainer": {"callbacks": []}}, "callbacks is another list than before"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Augmentation: random changes of training images on the device, and new classes made of those that there are."""
