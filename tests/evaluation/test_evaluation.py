@@ -117,7 +117,7 @@ def test_others_have_one_way(learner: FewShotLearner) -> None:
 
 def test_the_likelihood_of_knowing_nothing_is_the_log_of_ways() -> None:
     summary, episode = Summary(), separable_episode(3, ways=5, shots=1, queries=3)
-    summary.add_measured(Stage("meta_test"), episode, measure(Parrot(), episode))
+    summary.add_measured(Quantity(Stage("meta_test"), "accuracy"), episode, measure(Parrot(), episode))
     measured = {one.metric: one for one in summary.compute()}
     assert measured["nll"].mean == pytest.approx(math.log(5))
     assert measured["accuracy"].mean == pytest.approx(0.2)
