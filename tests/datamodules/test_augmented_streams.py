@@ -78,7 +78,11 @@ def of_tasks(read: list[MetaBatch]) -> Counter[bytes]:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")  # more than this machine's cores
 @pytest.mark.parametrize(
     "options",
-    [{}, {"sampler": MetaDataset(min_ways=2, max_ways=4)}, {"flat_batch": 6, "augment": [Crop(2), Affine()]}],
+    [
+        {},
+        pytest.param({"sampler": MetaDataset(min_ways=2, max_ways=4)}, marks=pytest.mark.slow),
+        pytest.param({"flat_batch": 6, "augment": [Crop(2), Affine()]}, marks=pytest.mark.slow),
+    ],
     ids=["uniform", "different sizes", "flat"],
 )
 def test_images_are_changed_alike_for_any_ranks_and_workers(options: dict[str, Any], shard_root: Path) -> None:
