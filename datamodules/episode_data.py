@@ -41,6 +41,7 @@ class EpisodeData(StreamedTasks):
         val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
         sampler: Sampler of the training episodes; None for those of the task distribution.
         eval_sampler: Sampler of the validation and test episodes; None for those of the task distribution.
+        look_ahead: Meta-batches after the one in use whose remote data each process fetches beforehand.
 
     Raises:
         InputError: If a number is too small, or `val_shots` repeats one.
@@ -64,6 +65,7 @@ class EpisodeData(StreamedTasks):
         val_shots: Sequence[int] | None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | None = None,
+        look_ahead: int = 4,
     ):
         super().__init__(meta_batch, seed, num_workers)
         if val_shots is not None and eval_sampler is not None and eval_sampler.has_own_sizes:
@@ -75,10 +77,12 @@ class EpisodeData(StreamedTasks):
             raise InputError(f"val_shots is {list(val_shots)}: give different numbers of 1 or more")
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
             raise InputError("meta_batch, epoch_batches, val_episodes and test_episodes must be 1 or more")
+        if look_ahead < 0:
+            raise InputError(f"look_ahead is {look_ahead}: give 0 or more")
         self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
         self.samplers = dict(zip(STAGES, (sampler, eval_sampler, eval_sampler), strict=True))
         self.splits = dict(zip(STAGES, splits, strict=True))
-        self.flat_batch, self.val_shots = flat_batch, val_shots
+        self.flat_batch, self.val_shots, self.look_ahead = flat_batch, val_shots, look_ahead
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self.trained: Tensor | None = None  # fingerprints of the classes that a checkpoint under test was trained on
         self._tasks: Tasks | None = None
@@ -128,6 +132,7 @@ class EpisodeData(StreamedTasks):
             world=processes,
             flat=self.flat_batch if stage == "train" else 0,
             sampler=self.samplers[stage],
+            look_ahead=self.look_ahead,
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:

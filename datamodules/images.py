@@ -36,6 +36,8 @@ class ImageEpisodes(EpisodeData):
             larger one, only the ranges of bytes are fetched that hold the images drawn.
         roots: For each root that an index of images elsewhere names, the folder or URL where it is.
         num_workers: Processes that load data beside the training process.
+        look_ahead: Meta-batches after the one in use whose remote images each process that reads them fetches beforehand, in
+            a thread; 0 for none. The sequence of episodes is the same.
         flat_batch: Images per flat batch, for pretraining: training then reads `meta_batch` flat batches per step, of all
             classes of the split, in place of episodes, in passes over its images; 0 for episodes.
         val_shots: Validate at each of these numbers of shots, with `val_episodes` episodes each, and score by the mean.
@@ -65,6 +67,7 @@ class ImageEpisodes(EpisodeData):
         cache_gigabytes: float = 16.0,
         roots: dict[str, str] | None = None,
         num_workers: int = 0,
+        look_ahead: int = 4,
         flat_batch: int = 0,
         val_shots: Sequence[int] | None = None,
         sampler: Sampler | None = None,
@@ -85,6 +88,7 @@ class ImageEpisodes(EpisodeData):
             val_shots=val_shots,
             sampler=sampler,
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
+            look_ahead=look_ahead,
         )
         self.root = root
         self.on_error: OnError = on_error

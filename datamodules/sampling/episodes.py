@@ -1,13 +1,14 @@
 """Episodes: the task distributions that they are drawn from, and their meta-batches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from datamodules.sampling.composition import Composition, Sampler, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
+from datamodules.sampling.look_ahead import Fetch
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
 
@@ -94,6 +95,22 @@ class Tasks(ABC):
         """Return the names of the classes of a task that `draw_composed` draws, by label; None if they have no names."""
         raise NotImplementedError(type(self).__name__)
 
+    def fetcher(self) -> Callable[[Iterator[Any]], None] | None:
+        """Return what fetches beforehand, in another thread, what tasks read: any of `wanted`. None if it is at hand."""
+        return None
+
+    def wanted(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Iterator[Any]:
+        """Yield what `draw_batch` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def wanted_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> Iterator[Any]:
+        """Yield what `draw_composed` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def wanted_flat(self, key: Key, n: int) -> Iterator[Any]:
+        """Yield what `draw_flat` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError if this split cannot give episodes of this size."""
 
@@ -133,6 +150,7 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         world: Number of processes; needed if several run.
         flat: Number of examples in a flat batch; 0 for episodes.
         sampler: Choice of the classes of an episode and of the number of examples of each; by default that of `tasks`.
+        look_ahead: Number of meta-batches after the one in use whose data this process fetches beforehand if they are remote.
 
     Attributes:
         size: Ways, shots and queries that can be drawn.
@@ -150,8 +168,9 @@ class EpisodeStream(MetaBatches[MetaBatch]):
         world: int | None = None,
         flat: int = 0,
         sampler: Sampler | None = None,
+        look_ahead: int = 4,
     ):
-        super().__init__(split, episodes, meta_batch, seed, rank, world)
+        super().__init__(split, episodes, meta_batch, seed, rank, world, look_ahead)
         if flat < 0:
             raise InputError(f"flat_batch is {flat}: give the number of examples in a flat batch, or 0 for episodes")
         self.composer = None
@@ -173,11 +192,33 @@ class EpisodeStream(MetaBatches[MetaBatch]):
             return self.tasks.composed_names(first, self.composer.compose(first))
         return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
+    def fetcher(self) -> Fetch | None:
+        fetch = self.tasks.fetcher()
+        return fetch and (lambda numbers: fetch(one for number in numbers for one in self.wanted(number)))
+
+    def wanted(self, number: int) -> Iterator[Any]:
+        """Yield what `draw` will read for meta-batch `number`."""
+        keys = self.keys(self.share_of(number))
+        if self.flat:
+            for key in keys:
+                yield from self.tasks.wanted_flat(key, self.flat)
+        elif self.composer is not None:
+            yield from self.tasks.wanted_composed(keys, [self.composer.compose(key) for key in keys])
+        else:
+            yield from self.tasks.wanted(keys, *self.size_of(number))
+
+    def keys(self, indices: range) -> list[Key]:
+        """Return the keys of the episodes with these indices."""
+        return [Key(self.seed, self.split, self.epoch, index) for index in indices]
+
+    def size_of(self, number: int) -> tuple[int, int, int]:
+        """Draw the ways, shots and queries of meta-batch `number`."""
+        return self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
+
     def draw(self, number: int, indices: range) -> MetaBatch:
-        keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
+        keys = self.keys(indices)
         if self.flat:
             return join_tasks([self.tasks.draw_flat(key, self.flat) for key in keys])
         if self.composer is not None:
             return join_tasks(self.tasks.draw_composed(keys, [self.composer.compose(key) for key in keys]))
-        ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
-        return self.tasks.draw_batch(keys, ways, shots, queries)
+        return self.tasks.draw_batch(keys, *self.size_of(number))
