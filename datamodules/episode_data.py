@@ -14,7 +14,7 @@ from datamodules.sampling.episode_size import EpisodeSize, Range
 from datamodules.sampling.episodes import EpisodeStream, Tasks
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
-from datamodules.streamed_tasks import StreamedTasks
+from datamodules.streamed_tasks import StreamedTasks, Workers
 from lightning_meta.core import Episode, InputError, MDPs, MetaBatch, to_floats
 
 STAGES: tuple[str, ...] = ("train", "val", "test")
@@ -35,7 +35,7 @@ class EpisodeData(StreamedTasks):
         val_episodes: Episodes per validation.
         test_episodes: Episodes of the test.
         seed: Seed of the sequence of episodes.
-        num_workers: Processes that load data beside the training process.
+        num_workers: Processes that load data beside the training process; `auto` for as many as help.
         flat_batch: Examples per flat batch: with more than 0, training reads flat batches in place of tasks, `meta_batch`
             of them per step.
         val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
@@ -60,7 +60,7 @@ class EpisodeData(StreamedTasks):
         val_episodes: int,
         test_episodes: int,
         seed: int,
-        num_workers: int,
+        num_workers: Workers,
         flat_batch: int,
         val_shots: Sequence[int] | None,
         sampler: Sampler | None = None,
