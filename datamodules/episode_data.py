@@ -16,7 +16,7 @@ from datamodules.sampling.episode_size import EpisodeSize, Range
 from datamodules.sampling.episodes import EpisodeStream, Tasks
 from datamodules.sampling.loader import MetaLoader
 from datamodules.sampling.meta_batches import Key
-from datamodules.streamed_tasks import StreamedTasks
+from datamodules.streamed_tasks import StreamedTasks, Workers
 from lightning_meta.core import Episode, InputError, MDPs, MetaBatch, to_floats
 from lightning_meta.training.task_data import Point
 
@@ -38,7 +38,7 @@ class EpisodeData(StreamedTasks):
         val_episodes: Episodes per validation.
         test_episodes: Episodes of the test.
         seed: Seed of the sequence of episodes.
-        num_workers: Processes that load data beside the training process.
+        num_workers: Processes that load data beside the training process; `auto` for as many as help.
         flat_batch: Examples per flat batch: with more than 0, training reads flat batches in place of tasks, `meta_batch`
             of them per step.
         val_shots: Numbers of shots to validate at, with `val_episodes` episodes each; the score is their mean.
@@ -46,6 +46,7 @@ class EpisodeData(StreamedTasks):
         eval_sampler: Sampler of the validation and test episodes; None for those of the task distribution.
         augment: Random changes of the images of training, in this order.
         augment_classes: Rule that makes new classes for training; None for no new ones.
+        look_ahead: Meta-batches after the one in use whose remote data each process fetches beforehand.
 
     Raises:
         InputError: If a number is too small, or `val_shots` repeats one.
@@ -64,13 +65,14 @@ class EpisodeData(StreamedTasks):
         val_episodes: int,
         test_episodes: int,
         seed: int,
-        num_workers: int,
+        num_workers: Workers,
         flat_batch: int,
         val_shots: Sequence[int] | None,
         sampler: Sampler | None = None,
         eval_sampler: Sampler | None = None,
         augment: Sequence[Augmentation] = (),
         augment_classes: ClassAugmentation | None = None,
+        look_ahead: int = 4,
     ):
         super().__init__(meta_batch, seed, num_workers)
         if val_shots is not None and eval_sampler is not None and eval_sampler.has_own_sizes:
@@ -82,10 +84,12 @@ class EpisodeData(StreamedTasks):
             raise InputError(f"val_shots is {list(val_shots)}: give different numbers of 1 or more")
         if min(meta_batch, epoch_batches, val_episodes, test_episodes) < 1:
             raise InputError("meta_batch, epoch_batches, val_episodes and test_episodes must be 1 or more")
+        if look_ahead < 0:
+            raise InputError(f"look_ahead is {look_ahead}: give 0 or more")
         self.sizes = dict(zip(STAGES, (train, evaluation, evaluation), strict=True))
         self.samplers = dict(zip(STAGES, (sampler, eval_sampler, eval_sampler), strict=True))
         self.splits = dict(zip(STAGES, splits, strict=True))
-        self.flat_batch, self.val_shots = flat_batch, val_shots
+        self.flat_batch, self.val_shots, self.look_ahead = flat_batch, val_shots, look_ahead
         self.episodes = {"train": epoch_batches * meta_batch, "val": val_episodes, "test": test_episodes}
         self.trained: Tensor | None = None  # fingerprints of the classes that a checkpoint under test was trained on
         self.augment, self.augment_classes = list(augment), augment_classes
@@ -151,6 +155,7 @@ class EpisodeData(StreamedTasks):
             flat=self.flat_batch if stage == "train" else 0,
             sampler=self.samplers[stage],
             named=stage == "train" and bool(self.augment),
+            look_ahead=self.look_ahead,
         )
 
     def streams(self, stage: str) -> list[EpisodeStream]:

@@ -18,6 +18,7 @@ from datamodules.sampling.episode_size import EpisodeSize, Range
 from datamodules.sampling.episodes import Tasks
 from datamodules.sampling.image_tasks import ImageTasks
 from datamodules.sampling.mixture import Mix, MixedTasks
+from datamodules.streamed_tasks import Workers
 from lightning_meta.core import InputError
 from lightning_meta.training.task_data import TaskData, mixture_name
 
@@ -43,7 +44,11 @@ class ImageEpisodes(EpisodeData):
         cache_gigabytes: Room for copies of remote files on this machine. A set that fits is copied whole, shard by shard; of a
             larger one, only the ranges of bytes are fetched that hold the images drawn.
         roots: For each root that an index of images elsewhere names, the folder or URL where it is.
-        num_workers: Processes that load data beside the training process.
+        num_workers: Processes that load data beside the training process. With `auto`, as many as there are cores beside the
+            training processes of a node, up to 8, for encoded or remote images; none for arrays on this machine, which are read
+            faster than handed over. The sequence of episodes is the same.
+        look_ahead: Meta-batches after the one in use whose remote images each process that reads them fetches beforehand, in
+            a thread; 0 for none. The sequence of episodes is the same.
         flat_batch: Images per flat batch, for pretraining: training then reads `meta_batch` flat batches per step, of all
             classes of the split, in place of episodes, in passes over its images; 0 for episodes.
         val_shots: Validate at each of these numbers of shots, with `val_episodes` episodes each, and score by the mean.
@@ -79,7 +84,8 @@ class ImageEpisodes(EpisodeData):
         on_error: OnError = "raise",
         cache_gigabytes: float = 16.0,
         roots: dict[str, str] | None = None,
-        num_workers: int = 0,
+        num_workers: Workers = "auto",
+        look_ahead: int = 4,
         flat_batch: int = 0,
         val_shots: Sequence[int] | None = None,
         sampler: Sampler | None = None,
@@ -107,6 +113,7 @@ class ImageEpisodes(EpisodeData):
             eval_sampler=None if isinstance(eval_sampler, str) else eval_sampler or sampler,
             augment=[augment] if isinstance(augment, Augmentation) else augment or (),
             augment_classes=augment_classes,
+            look_ahead=look_ahead,
         )
         self.root, self.sources = root, sources
         self.mix: Mix = mix
@@ -174,6 +181,12 @@ class ImageEpisodes(EpisodeData):
             rank_zero_info(shards.describe())
         check_augmentations(self.augment, shards.kind[1], bool(self.flat_batch))
         return shards
+
+    def without_workers(self) -> str:
+        assert isinstance(self.tasks, ImageTasks)
+        shards = self.tasks.shards
+        is_at_hand = shards.cache is None and not shards.index.encoded
+        return "the images are arrays on this machine, which are read faster than handed over" if is_at_hand else ""
 
     def state_dict(self) -> dict[str, object]:
         """Return the facts about the training images that a checkpoint keeps.

@@ -14,7 +14,6 @@ runs' TensorBoard events. Rows:
 In full, trials of five minutes, and 1,000 short ones; --quick, of some seconds, and 6.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from typing import NamedTuple
 import yaml
 from bench import Row, arguments, show
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_meta.core.cores import usable_cores
 
 STEP_SECONDS = 0.01  # of a meta-batch, roughly
 
@@ -39,7 +40,7 @@ class Spent(NamedTuple):
 
 def main() -> None:
     args = arguments(__doc__ or "")
-    slots = os.cpu_count() or 1
+    slots = usable_cores()
     seconds, trials, short = (2, 2 * slots, 6) if args.quick else (300, 2 * slots, 1000)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

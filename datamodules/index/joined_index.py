@@ -35,6 +35,11 @@ class JoinedIndex:
         return self.parts[0].features
 
     @property
+    def encoded(self) -> bool:
+        """True if some set has encoded images, such as JPEG files."""
+        return any(one.encoded for one in self.parts)
+
+    @property
     def preprocess(self) -> Preprocess:
         """The preprocessing of the first set; the others' images have the same shape."""
         return self.parts[0].preprocess

@@ -192,8 +192,8 @@ class Index:
 
     def source(self, number: int) -> Source:
         """Return what the index says of a source; raise InputError if it lies outside of its root."""
-        if number in self._sources:
-            return self._sources[number]
+        if (known := self._sources.get(number)) is not None:
+            return known
         if not 0 <= number < len(self._paths):
             raise self.damage(f"an image is in source {number} of {len(self._paths)}")
         path, root = self._paths[number], self.columns["source_root"].between(number, number + 1).item()

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from datamodules.index.joined_index import JoinedIndex
-from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.reading.shard_set import Images, ShardSet, Wanted
 
 
 class JoinedSet:
@@ -20,6 +20,7 @@ class JoinedSet:
     def __init__(self, parts: Sequence[ShardSet]):
         self.parts, self.index = list(parts), JoinedIndex([one.index for one in parts])
         self.root, self.on_error = ", ".join(one.root for one in parts), parts[0].on_error
+        self._fetched: dict[int, ShardSet | None] = {}
         self.cache = next((one.cache for one in parts if one.cache), None)
 
     @property
@@ -47,14 +48,39 @@ class JoinedSet:
         part, own = self.index.owner(record)
         self.parts[part].read_images(own, which, out)
 
-    def prefetch(self, wanted: Iterable[tuple[int, NDArray[np.integer]]]) -> None:
+    def prefetch(self, wanted: Iterable[Wanted]) -> None:
         """Fetch images that will be read next, of each set that is remote and read by ranges."""
-        of_part: dict[int, list[tuple[int, NDArray[np.integer]]]] = {}
+        if not self.is_lasting:
+            for part, needed in self._of_parts(wanted).items():
+                self.parts[part].prefetch(needed)
+
+    @property
+    def is_lasting(self) -> bool:
+        """True if no set is read by ranges."""
+        return all(part.is_lasting for part in self.parts)
+
+    def for_fetching(self) -> "JoinedSet | None":
+        """Return these sets for `fetch` in another thread; None if none of them keeps copies."""
+        twins = [part.for_fetching() for part in self.parts]
+        if not any(twins):
+            return None
+        joined = JoinedSet(self.parts)
+        joined._fetched = dict(enumerate(twins))
+        return joined
+
+    def fetch(self, wanted: Iterable[Wanted]) -> None:
+        """Fetch images into the cache that are not there yet, of each set that keeps copies."""
+        for part, needed in self._of_parts(wanted).items():
+            if twin := self._fetched.get(part):
+                twin.fetch(needed)
+
+    def _of_parts(self, wanted: Iterable[Wanted]) -> dict[int, list[Wanted]]:
+        """Return what is wanted of each set, with the numbers that classes have there."""
+        of_part: dict[int, list[Wanted]] = {}
         for record, which in wanted:
             part, own = self.index.owner(record)
             of_part.setdefault(part, []).append((own, which))
-        for part, needed in of_part.items():
-            self.parts[part].prefetch(needed)
+        return of_part
 
     def forget(self, record: int) -> None:
         """Mark a class as damaged."""

@@ -1,7 +1,7 @@
 """Sources at a URL of which only those ranges are fetched that are needed, several at a time."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from datamodules.index.shard_index import Source
 from datamodules.reading.cache import ShardCache
@@ -10,6 +10,7 @@ from datamodules.reading.shard_file import ShardFile
 from datamodules.reading.stores import OPEN, ByteRange, Store
 from lightning_meta.core.files import storage_errors
 
+PORTION = 32 * 2**20  # bytes that are fetched at a time, which a process holds in memory meanwhile
 GAP = 2**15  # bytes between two ranges up to which they are fetched as one
 
 
@@ -32,7 +33,7 @@ class Ranges(Store):
 
     def open(self, source: Source) -> ShardFile:
         file = self._files.pop(source, None)
-        if file is None:
+        if file is None or file.is_removed():
             while len(self._files) >= OPEN:
                 self._files.pop(next(iter(self._files)))
             file = self.cache.open_ranges(self.where(source), source)
@@ -48,14 +49,16 @@ class Ranges(Store):
             self.refresh(missing)
 
     def refresh(self, places: Sequence[ByteRange]) -> bool:
-        joined = join_ranges(places)
-        data = fetch_ranges([(self.where(source), first, last) for source, first, last in joined])
-        with storage_errors(f"{self.cache.folder}, the cache of remote shards (LIGHTNING_META_CACHE names another)"):
-            for (source, first, _), piece in zip(joined, data, strict=True):
-                file = self.open(source)
-                file.write(first, piece)
-                file.touch()
-            self.cache.make_room({self.open(place.source).path for place in places})
+        for joined in portions(join_ranges(places)):
+            data = fetch_ranges([(self.where(source), first, last) for source, first, last in joined])
+            with storage_errors(
+                f"{self.cache.folder}, the cache of remote shards (LIGHTNING_META_CACHE names another)"
+            ):
+                for (source, first, _), piece in zip(joined, data, strict=True):
+                    file = self.open(source)
+                    file.write(first, piece)
+                    file.touch()
+        self.cache.make_room({self.open(place.source).path for place in places})
         return True
 
     def _is_here(self, place: ByteRange) -> bool:
@@ -66,12 +69,27 @@ class Ranges(Store):
 
 
 def join_ranges(places: Sequence[ByteRange]) -> list[tuple[Source, int, int]]:
-    """Return the ranges [first, last) that cover all places, those joined that lie close together in a source."""
+    """Return the ranges [first, last) that cover all places, those joined, up to PORTION, that lie close together."""
     joined: list[tuple[Source, int, int]] = []
     for place in sorted(places, key=lambda place: (place.source, place.offset)):
         first, last = place.offset, place.offset + place.bytes
-        if joined and joined[-1][0] == place.source and first - joined[-1][2] <= GAP:
-            joined[-1] = (place.source, joined[-1][1], max(last, joined[-1][2]))
+        source, start, end = joined[-1] if joined else (None, 0, 0)
+        if source == place.source and first - end <= GAP and max(last, end) - start <= PORTION:
+            joined[-1] = (place.source, start, max(last, end))
         else:
             joined.append((place.source, first, last))
     return joined
+
+
+def portions(ranges: Sequence[tuple[Source, int, int]]) -> Iterator[list[tuple[Source, int, int]]]:
+    """Yield the ranges in lists of up to PORTION bytes; a larger range is a list of its own."""
+    portion, size = list[tuple[Source, int, int]](), 0
+    for one in ranges:
+        length = one[2] - one[1]
+        if portion and size + length > PORTION:
+            yield portion
+            portion, size = [], 0
+        portion.append(one)
+        size += length
+    if portion:
+        yield portion

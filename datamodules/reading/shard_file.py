@@ -76,6 +76,10 @@ class ShardFile:
             checksum = zlib.crc32(piece, checksum)
         return checksum
 
+    def is_removed(self) -> bool:
+        """Return whether the file has no name any more, so that other processes do not see what is written to it."""
+        return os.fstat(self.number).st_nlink == 0
+
     def touch(self) -> None:
         """Record the time of this use, if the file system allows it."""
         with suppress(OSError):

@@ -1,5 +1,6 @@
 """Reading of a set of images in place: any image of any class, by its place in a tar or another file."""
 
+import copy
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from lightning_meta.core import InputError
 
 OnError = Literal["raise", "skip"]
 Images = NDArray[Any]  # uint8; float32 for a set of features
+Wanted = tuple[int, NDArray[np.integer]]  # the number of a class, and those of some of its images
 EARLY = 1024  # local sources up to which their lengths are looked at when the set is opened
 
 
@@ -127,14 +129,37 @@ class ShardSet:
                     raise index.damage(f"image {image} of class {index.name(record)} is not where it should be")
                 place[...] = array[row]
 
-    def prefetch(self, wanted: Iterable[tuple[int, NDArray[np.integer]]]) -> None:
+    def prefetch(self, wanted: Iterable[Wanted]) -> None:
         """Fetch images that will be read next, several at a time, if the set is remote and read by ranges.
 
         Args:
             wanted: Numbers of classes, and of the images of each.
         """
-        if all(store.is_lasting for store in self.stores):
-            return
+        if not self.is_lasting:
+            self.fetch(wanted)
+
+    @property
+    def is_lasting(self) -> bool:
+        """True if no source is read by ranges, which have to be fetched for each episode."""
+        return all(store.is_lasting for store in self.stores)
+
+    def for_fetching(self) -> "ShardSet | None":
+        """Return this set for `fetch` in another thread, with open files of its own; None if it keeps no copies."""
+        if not any(isinstance(store, Copies | Ranges) for store in self.stores):
+            return None
+        twin = copy.copy(self)
+        twin.stores = [copy.copy(store) for store in self.stores]  # a copy of a store has no file open
+        return twin
+
+    def fetch(self, wanted: Iterable[Wanted]) -> None:
+        """Fetch images into the cache that are not there yet: their ranges of bytes, or the shards that they are in.
+
+        Args:
+            wanted: Numbers of classes, and of the images of each.
+
+        Raises:
+            InputError: If the network or disk fails.
+        """
         places: dict[int, list[ByteRange]] = {}
         for record, which in wanted:
             for blob in self.index.blob_table(np.unique(self.index.blobs(record, which))):

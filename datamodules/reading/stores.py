@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -120,6 +121,7 @@ class Copies(Store):
     def __init__(self, url: str, cache: ShardCache):
         self.url, self.cache = url, cache
         self._files: dict[Source, ShardFile] = {}  # the most recently used comes last
+        self._tried: set[Source] = set()  # to copy beforehand
 
     def open(self, source: Source) -> ShardFile:
         file = self._files.pop(source, None)
@@ -135,6 +137,12 @@ class Copies(Store):
     def where(self, source: Source) -> str:
         return f"{self.url}/{source.path}"
 
+    def prefetch(self, places: Sequence[ByteRange]) -> None:
+        for source in sorted({place.source for place in places} - self._tried):
+            self._tried.add(source)  # one that is damaged, or removed to make room, is left to the reader
+            with suppress(DamageError):
+                self.open(source)
+
     def refresh(self, places: Sequence[ByteRange]) -> bool:
         for source in {place.source for place in places}:
             self._files.pop(source, None)
@@ -142,4 +150,4 @@ class Copies(Store):
         return True
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_files": {}}
+        return self.__dict__ | {"_files": {}, "_tried": set()}

@@ -1,7 +1,7 @@
 """Episodes: the task distributions that they are drawn from, and their meta-batches."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from datamodules.augmentation.image_changes import NamedTasks
 from datamodules.augmentation.new_classes import ClassAugmentation
 from datamodules.sampling.composition import Composer, Composition, Sampler, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
+from datamodules.sampling.look_ahead import Fetch
 from datamodules.sampling.meta_batches import Key, MetaBatches
 from lightning_meta.core import Episode, InputError, MetaBatch, join_tasks
 from lightning_meta.core.meta_batch import size_of
@@ -105,6 +106,22 @@ class Tasks(ABC):
         """Return the tasks of these classes and of new ones that are made of them. Raise InputError if that cannot be."""
         raise InputError(f"{type(self).__name__} has no lasting classes to make new ones of: leave augment_classes out")
 
+    def fetcher(self) -> Callable[[Iterator[Any]], None] | None:
+        """Return what fetches beforehand, in another thread, what tasks read: any of `wanted`. None if it is at hand."""
+        return None
+
+    def wanted(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Iterator[Any]:
+        """Yield what `draw_batch` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def wanted_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> Iterator[Any]:
+        """Yield what `draw_composed` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
+    def wanted_flat(self, key: Key, n: int) -> Iterator[Any]:
+        """Yield what `draw_flat` will read, for `fetcher`."""
+        raise NotImplementedError(type(self).__name__)
+
     def check(self, split: str, size: EpisodeSize) -> None:
         """Raise InputError if this split cannot give episodes of this size."""
 
@@ -145,6 +162,7 @@ class EpisodeStream(MetaBatches[MetaBatch | NamedTasks]):
         flat: Number of examples in a flat batch; 0 for episodes.
         sampler: Choice of the classes of an episode and of the number of examples of each; by default that of `tasks`.
         named: Whether each meta-batch comes with a number that names each task, for augmentation.
+        look_ahead: Number of meta-batches after the one in use whose data this process fetches beforehand if they are remote.
 
     Attributes:
         size: Ways, shots and queries that can be drawn.
@@ -163,8 +181,9 @@ class EpisodeStream(MetaBatches[MetaBatch | NamedTasks]):
         flat: int = 0,
         sampler: Sampler | None = None,
         named: bool = False,
+        look_ahead: int = 4,
     ):
-        super().__init__(split, episodes, meta_batch, seed, rank, world)
+        super().__init__(split, episodes, meta_batch, seed, rank, world, look_ahead)
         if flat < 0:
             raise InputError(f"flat_batch is {flat}: give the number of examples in a flat batch, or 0 for episodes")
         self.composer = None
@@ -186,8 +205,31 @@ class EpisodeStream(MetaBatches[MetaBatch | NamedTasks]):
             return self.tasks.composed_names(first, self.composer.compose(first))
         return self.tasks.class_names(first, *self.size.draw(first.rng("size")))
 
+    def fetcher(self) -> Fetch | None:
+        fetch = self.tasks.fetcher()
+        return fetch and (lambda numbers: fetch(one for number in numbers for one in self.wanted(number)))
+
+    def wanted(self, number: int) -> Iterator[Any]:
+        """Yield what `draw` will read for meta-batch `number`."""
+        keys = self.keys(self.share_of(number))
+        if self.flat:
+            for key in keys:
+                yield from self.tasks.wanted_flat(key, self.flat)
+        elif self.composer is not None:
+            yield from self.tasks.wanted_composed(keys, [self.composer.compose(key) for key in keys])
+        else:
+            yield from self.tasks.wanted(keys, *self.size_of(number))
+
+    def keys(self, indices: range) -> list[Key]:
+        """Return the keys of the episodes with these indices."""
+        return [Key(self.seed, self.split, self.epoch, index) for index in indices]
+
+    def size_of(self, number: int) -> tuple[int, int, int]:
+        """Draw the ways, shots and queries of meta-batch `number`."""
+        return self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
+
     def draw(self, number: int, indices: range) -> MetaBatch | NamedTasks:
-        keys = [Key(self.seed, self.split, self.epoch, index) for index in indices]
+        keys = self.keys(indices)
         if self.flat or self.composer is not None:
             episodes = (
                 self.tasks.draw_composed(keys, [self.composer.compose(key) for key in keys])
@@ -196,8 +238,7 @@ class EpisodeStream(MetaBatches[MetaBatch | NamedTasks]):
             )
             batch, sizes = join_tasks(episodes), [size_of(episode) for episode in episodes] if self.named else []
         else:
-            ways, shots, queries = self.size.draw(Key(self.seed, self.split, self.epoch, number).rng("size"))
-            batch, sizes = self.tasks.draw_batch(keys, ways, shots, queries), [()] * len(keys)
+            batch, sizes = self.tasks.draw_batch(keys, *self.size_of(number)), [()] * len(keys)
         return self._named(batch, keys, sizes) if self.named else batch
 
     def _named(self, batch: MetaBatch, keys: list[Key], sizes: list[tuple[Any, ...]]) -> NamedTasks:

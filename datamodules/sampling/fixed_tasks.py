@@ -1,5 +1,6 @@
 """Fixed episodes of a shard set, as a published evaluation prescribes them."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from datamodules.index import class_names
 from datamodules.index.fixed_episodes import EpisodeFile, Item
 from datamodules.index.trained_on import check_shape, images_of
-from datamodules.reading.shard_set import ShardSet
+from datamodules.reading.shard_set import ShardSet, Wanted
 from datamodules.sampling.episode_size import EpisodeSize
 from datamodules.sampling.episodes import Tasks
 from datamodules.sampling.meta_batches import Key
@@ -46,6 +47,17 @@ class FixedTasks(Tasks):
             )
         support, query = self.fixed.episodes[key.index]
         return Episode(self._read(support), self._read(query))
+
+    def fetcher(self) -> Callable[[Iterator[Wanted]], None] | None:
+        shards = self.shards.for_fetching()
+        return shards and shards.fetch
+
+    def wanted(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Iterator[Wanted]:  # noqa: ARG002
+        for key in keys:
+            for item in (
+                item for part in self.fixed.episodes[key.index : key.index + 1] for items in part for item in items
+            ):
+                yield item.record, np.array([item.image])
 
     def class_names(self, key: Key, ways: int, shots: int, queries: int) -> list[str]:  # noqa: ARG002  as in the file
         record_of = {item.label: item.record for item in self.fixed.episodes[key.index].support}

@@ -1,12 +1,14 @@
 """Ordinary, non-episodic reading of a shard set: passes over all images of a split, for pretraining."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.augmentation.new_classes import Versions
 from datamodules.reading.damage import DamageError
 from datamodules.reading.joined_set import JoinedSet
-from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.reading.shard_set import Images, ShardSet, Wanted
 from datamodules.sampling.meta_batches import Key
 from lightning_meta.core import InputError
 
@@ -39,19 +41,21 @@ class Passes:
         self.class_of = np.repeat(np.arange(len(records)), counts)  # by image, in the order of the records
         self.number = np.arange(len(self.class_of)) - np.repeat(counts.cumsum() - counts, counts)  # within its class
         self.records, self.labels, self.shard_of = records, labels, shards.index.sources_of(of_set)
-        self._order: tuple[Key, NDArray[np.integer]] | None = None
+        self._orders: dict[Key, NDArray[np.integer]] = {}  # of two passes: one thread may read ahead of the other
 
     def read(self, key: Key, n: int) -> tuple[Images, NDArray[np.integer]]:
         """The n images of flat batch number `key.index` of an epoch, and their class numbers [n]."""
         places = range(key.index * n, (key.index + 1) * n)
-        images_to_come = [self._at(key, place) for place in places]
-        numbers = [int(self.records[self.class_of[i]]) for i in images_to_come]
-        self.shards.prefetch(
-            (self.versions.record(number), self.number[i : i + 1])
-            for number, i in zip(numbers, images_to_come, strict=True)
-        )
+        self.shards.prefetch(self.wanted(key, n))
         images, labels = zip(*(self._whole(key, place) for place in places), strict=True)
         return np.concatenate(images), np.array(labels)
+
+    def wanted(self, key: Key, n: int) -> Iterator[Wanted]:
+        """Yield the images of a flat batch before any is read."""
+        for place in range(key.index * n, (key.index + 1) * n):
+            image = self._at(key, place)
+            number = int(self.records[self.class_of[image]])
+            yield self.versions.record(number), self.number[image : image + 1]
 
     def _whole(self, key: Key, place: int) -> tuple[Images, int]:
         """The image at a place of the epoch, or in place of a damaged one (on_error: skip) the next whole one of the pass."""
@@ -74,9 +78,11 @@ class Passes:
         """The number of the image at a place of the epoch."""
         number, within = divmod(place, len(self.class_of))
         this = key._replace(index=number)
-        if self._order is None or self._order[0] != this:
-            self._order = this, self.order(this)
-        return int(self._order[1][within])
+        order = self._orders.get(this)
+        if order is None:
+            order = self.order(this)
+            self._orders = {**dict(list(self._orders.items())[-1:]), this: order}
+        return int(order[within])
 
     def order(self, key: Key) -> NDArray[np.integer]:
         """The images of pass number `key.index` of an epoch, in their order."""

@@ -1,6 +1,6 @@
 """Few-shot image classification from a shard set: draw classes, then images of each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from datamodules.index import class_names
 from datamodules.index.trained_on import check_shape, images_of
 from datamodules.reading.damage import DamageError
 from datamodules.reading.joined_set import JoinedSet
-from datamodules.reading.shard_set import Images, ShardSet
+from datamodules.reading.shard_set import Images, ShardSet, Wanted
 from datamodules.sampling.composition import Composition, SplitClasses
 from datamodules.sampling.episode_size import EpisodeSize
 from datamodules.sampling.episodes import Tasks
@@ -70,7 +70,7 @@ class ImageTasks(Tasks):
         query = np.empty((len(keys), ways * queries, *shape), kind)
         support_y = np.empty((len(keys), ways * shots), np.int64)
         plans = [self.plan(key, ways, shots, queries) for key in keys]
-        self._prefetch(plans)
+        self.shards.prefetch(self._pairs(plans))
         for task, plan in enumerate(plans):
             # A learner that reads the support set in sequence must not see a pattern in its order.
             place = np.argsort(plan.order).reshape(ways, shots)
@@ -103,7 +103,7 @@ class ImageTasks(Tasks):
 
     def draw_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> list[Episode]:
         plans = [self.composed_plan(key, one) for key, one in zip(keys, compositions, strict=True)]
-        self._prefetch(plans)
+        self.shards.prefetch(self._pairs(plans))
         return [self._composed(plan, one) for plan, one in zip(plans, compositions, strict=True)]
 
     def _composed(self, plan: "Plan", composition: Composition) -> Episode:
@@ -151,10 +151,10 @@ class ImageTasks(Tasks):
         """Return the classes that may come in place of a damaged one of a task."""
         return plan.classes
 
-    def _prefetch(self, plans: Sequence["Plan"]) -> None:
-        """Fetch the images of some tasks, if the set is remote."""
+    def _pairs(self, plans: Iterable["Plan"]) -> Iterator[Wanted]:
+        """Yield the classes of the set that some tasks read, each with the numbers of its images."""
         pairs = (pair for plan in plans for pair in zip(plan.records, plan.images, strict=True))
-        self.shards.prefetch((self.versions.record(number), images) for number, images in pairs)
+        return ((self.versions.record(number), images) for number, images in pairs)
 
     def _read(self, plan: "Plan", label: int, out: Sequence[Images]) -> None:
         """Read the images of a class of a task, or of another class in place of a damaged one (on_error: skip)."""
@@ -176,12 +176,29 @@ class ImageTasks(Tasks):
 
     def draw_flat(self, key: Key, n: int) -> Episode:
         """Draw images from passes over the split, each image once per pass (see `datamodules.sampling.flat`)."""
-        if key.split not in self._passes:
-            classes, of_split = self.classes(key.split), self.versions.of(self.shards.index.split(key.split))
-            labels = np.flatnonzero(~self._damaged[self.versions.records(of_split)])
-            self._passes[key.split] = Passes(self.shards, classes, labels, self.versions)
-        images, labels = self._passes[key.split].read(key, n)
+        images, labels = self._flat(key.split).read(key, n)
         return flat_batch(Examples(torch.from_numpy(images).unsqueeze(0), torch.from_numpy(labels).unsqueeze(0)))
+
+    def fetcher(self) -> Callable[[Iterator[Wanted]], None] | None:
+        shards = self.shards.for_fetching()
+        return shards and shards.fetch
+
+    def wanted(self, keys: Sequence[Key], ways: int, shots: int, queries: int) -> Iterator[Wanted]:
+        return self._pairs(self.plan(key, ways, shots, queries) for key in keys)
+
+    def wanted_composed(self, keys: Sequence[Key], compositions: Sequence[Composition]) -> Iterator[Wanted]:
+        return self._pairs(map(self.composed_plan, keys, compositions))
+
+    def wanted_flat(self, key: Key, n: int) -> Iterator[Wanted]:
+        return self._flat(key.split).wanted(key, n)
+
+    def _flat(self, split: str) -> Passes:
+        """Return the passes over a split."""
+        if split not in self._passes:
+            of_split = self.versions.of(self.shards.index.split(split))
+            labels = np.flatnonzero(~self._damaged[self.versions.records(of_split)])
+            self._passes[split] = Passes(self.shards, self.classes(split), labels, self.versions)
+        return self._passes[split]
 
     def classes(self, split: str) -> NDArray[np.integer]:
         """Return the numbers of the classes of a split, as in `versions`, without those known as damaged when the set was

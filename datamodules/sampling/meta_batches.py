@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset
 from webdataset.pipeline import DataPipeline
 from webdataset.shardlists import split_by_worker
 
+from datamodules.sampling.look_ahead import Fetch, fetched_ahead
 from lightning_meta.core import InputError
 
 Batch = TypeVar("Batch")
@@ -45,6 +46,8 @@ class MetaBatches(IterableDataset[Batch], ABC, Generic[Batch]):
         seed: Seed of the sequence.
         rank: Number of this process, from 0; needed if several run.
         world: Number of processes; needed if several run.
+        look_ahead: Number of meta-batches after the one in use whose data each process fetches beforehand, of those that it
+            reads itself; 0 for none. It has no effect on the sequence.
 
     Raises:
         InputError: If `episodes` or `meta_batch` does not divide evenly among `world` processes, or if several processes
@@ -59,6 +62,7 @@ class MetaBatches(IterableDataset[Batch], ABC, Generic[Batch]):
         seed: int = 0,
         rank: int | None = None,
         world: int | None = None,
+        look_ahead: int = 4,
     ):
         if rank is None or world is None:
             if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -71,24 +75,38 @@ class MetaBatches(IterableDataset[Batch], ABC, Generic[Batch]):
                 raise InputError(
                     f"{name} is {value}, which {world} processes cannot share evenly: make it a multiple of {world}"
                 )
-        if seed < 0:
-            raise InputError(f"seed is {seed}: give 0 or more")
+        for name, value in {"seed": seed, "look_ahead": look_ahead}.items():
+            if value < 0:
+                raise InputError(f"{name} is {value}: give 0 or more")
         self.split, self.seed, self.episodes, self.meta_batch = split, seed, episodes, meta_batch
         self.rank, self.world = rank, world
         self.epoch, self.start = 0, 0
+        self.look_ahead = look_ahead
 
     def __len__(self) -> int:
         return -(-self.episodes // self.meta_batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        pipeline = DataPipeline(partial(iter, range(self.start, len(self))), split_by_worker, partial(map, self.read))
-        return iter(pipeline)
+        numbers = partial(iter, range(self.start, len(self)))
+        return iter(DataPipeline(numbers, split_by_worker, self._fetched, partial(map, self.read)))
 
     def read(self, number: int) -> Batch:
         """Return the share of meta-batch `number` that this rank reads."""
+        return self.draw(number, self.share_of(number))
+
+    def share_of(self, number: int) -> range:
+        """Return the numbers of the tasks of meta-batch `number` that this rank reads."""
         first = number * self.meta_batch
-        share = share_of_rank(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
-        return self.draw(number, share)
+        return share_of_rank(range(first, min(first + self.meta_batch, self.episodes)), self.rank, self.world)
+
+    def fetcher(self) -> Fetch | None:
+        """Return what fetches the data of meta-batches beforehand, in another thread; None if nothing is gained by that."""
+        return None
+
+    def _fetched(self, numbers: Iterator[int]) -> Iterator[int]:
+        """Return the numbers of the meta-batches to read, each fetched beforehand if that helps."""
+        fetch = self.fetcher() if self.look_ahead else None
+        return fetched_ahead(numbers, fetch, self.look_ahead) if fetch else numbers
 
     @abstractmethod
     def draw(self, number: int, indices: range) -> Batch:

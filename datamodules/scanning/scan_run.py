@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 
 from datamodules.scanning.units import Unit, scan_unit
 from lightning_meta.core import InputError
+from lightning_meta.core.cores import usable_cores
 
 START = (
     "fork" if sys.platform == "linux" else "spawn"
@@ -159,5 +160,5 @@ def default_workers(units: Sequence[Unit]) -> int:
     remote = any(unit.remote for unit in units)
     if not remote and sum(unit.amount * (IMAGE if unit.format == "images" else 1) for unit in units) < LITTLE:
         return 1
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = usable_cores()
     return max(1, min(len(units), 4 * cpus if remote else cpus, 64))

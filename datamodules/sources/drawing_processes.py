@@ -1,6 +1,5 @@
 """A function applied to many items in several processes, in order, with a progress bar and bounded memory."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -11,6 +10,7 @@ from typing import TypeVar
 from rich.progress import track
 
 from lightning_meta.core import InputError
+from lightning_meta.core.cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,13 +31,8 @@ def in_processes(
     Raises:
         InputError: If a process ended before its work was done.
     """
-    count = min(cores() if processes is None else processes, len(items))
+    count = min(usable_cores() if processes is None else processes, len(items))
     yield from track(map(function, items) if count <= 1 else _parallel(function, items, count), title, len(items))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _parallel(function: Callable[[Item], Result], items: Iterable[Item], count: int) -> Iterator[Result]:

@@ -48,6 +48,12 @@ YOURS = (
         "0",
     ),
     Variable("LIGHTNING_META_DEBUG", "1: an error that the user can correct shows its traceback as well.", "0"),
+    Variable(
+        "LIGHTNING_META_CORES",
+        "The number of cores that this process may use, by which `data.num_workers: auto` and the processes of `shards` are"
+        " counted.",
+        "its CPU affinity, or the CPU quota of its control group if that is less",
+    ),
     Variable("LIGHTNING_META_MALLOC", "0: leave the memory allocator of the C library as it is.", "1"),
 )
 BETWEEN_PROCESSES = (

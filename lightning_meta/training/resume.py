@@ -23,7 +23,7 @@ TRAINER = (
     "plugins",
 )
 # Of the data and the model, what changes no step of training and no validation.
-DATA = ("num_workers", "test_episodes", "test_tasks", "on_error")
+DATA = ("num_workers", "look_ahead", "test_episodes", "test_tasks", "on_error")
 MODEL = ("clip", "vectorize", "recompute")
 OUTER = ("model.optimizer.", "model.scheduler.")  # arguments of the optimiser and the schedule, which are applied
 NOT_OF_TRAINING = ("ckpt_path", "config", "ways", "shots")
