@@ -13,6 +13,7 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +55,10 @@ def main() -> None:
 def font_characters(fonts: list[Path], size: int) -> Iterator[Named]:
     """Yield the characters that have at least two pictures in fonts."""
     library = read_fonts(find_fonts(fonts or None), None, None)
-    for one in FontClasses(library, 2, 0.25, size, (0.64, 0.16, 0.2), 0, None):
-        assert isinstance(one.images, np.ndarray)
-        yield one.name, one.images[:, 0]
+    with TemporaryDirectory() as folder:
+        for one in FontClasses(library, 2, 0.25, size, (0.64, 0.16, 0.2), 0, None, Path(folder)):
+            assert isinstance(one.images, np.ndarray)
+            yield one.name, one.images[:, 0]
 
 
 def drawn_glyphs(args: argparse.Namespace) -> Iterator[Named]:

@@ -1,9 +1,5 @@
 """An index of images that stay where they are: in tars, parquet files, folders, and at the paths of CSV lists."""
 
-import fcntl
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datamodules.index.opening import read_index
@@ -16,12 +12,11 @@ from datamodules.scanning.index_contents import index_contents
 from datamodules.scanning.listing import list_units
 from datamodules.scanning.roots import choose_roots
 from datamodules.scanning.scan_run import default_workers, scan_all
+from datamodules.writing.kept import keep_parts
 from datamodules.writing.shards import check_out
 from datamodules.writing.task_file import write_task_file
 from datamodules.writing.written_set import WrittenSet
-from lightning_meta.core import InputError
 from lightning_meta.core.errors import check_at_least
-from lightning_meta.core.files import make_parent, remove, storage_errors
 
 
 def index_sources(
@@ -93,7 +88,7 @@ def index_sources(
         print(line)
     units, lines = list_units(addresses, rules)
     places = choose_roots(address.folder for address in addresses)
-    with _kept(out) as partial:
+    with keep_parts(out, out.with_name(f"{out.name}.partial"), "scans", "index") as partial:
         scan_all(units, partial / "scans", workers or default_workers(units))
         together = combine(units, partial / "scans", places, label or "")
         contents, more = index_contents(together, choices, title or out.name, preprocess)
@@ -113,39 +108,3 @@ def check_lists(choices: Division) -> None:
     for path, column in ((choices.split, "split"), (choices.group, "group")):
         if path:
             read_pairs(path, column)
-
-
-@contextmanager
-def _kept(out: Path) -> Iterator[Path]:
-    """Make the folder of what is kept, and remove it at the end, unless an error leaves something to continue from.
-
-    Raises:
-        InputError: If another process is writing the same index, or the folder cannot be written.
-    """
-    partial = out.with_name(f"{out.name}.partial")
-    scans = partial / "scans"
-    with storage_errors(out):
-        made = make_parent(out)
-        if partial.exists() and not scans.is_dir():  # left by another kind of writer
-            shutil.rmtree(partial)
-        scans.mkdir(parents=True, exist_ok=True)
-        with (partial / "lock").open("w") as lock:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, it is not the lock of the workers too
-            except (BlockingIOError, PermissionError) as error:
-                raise InputError(f"another process is writing {out}: wait for it, or choose another --out") from error
-            shutil.rmtree(partial / "index", ignore_errors=True)
-            try:
-                yield partial
-            except BaseException as error:
-                shutil.rmtree(partial / "index", ignore_errors=True)
-                if not any(scans.glob("*.npz")):
-                    shutil.rmtree(partial, ignore_errors=True)
-                    with suppress(OSError):
-                        remove(made)
-                elif isinstance(error, InputError):
-                    raise InputError(
-                        f"{error}. What was scanned is kept in {partial}: the same command continues"
-                    ) from error
-                raise
-            shutil.rmtree(partial, ignore_errors=True)

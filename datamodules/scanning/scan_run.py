@@ -2,9 +2,7 @@
 
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,13 +14,11 @@ from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from datamodules.reading.processes import START, begin_process
 from datamodules.scanning.units import Unit, scan_unit
 from lightning_meta.core import InputError
 from lightning_meta.core.cores import usable_cores
 
-START = (
-    "fork" if sys.platform == "linux" else "spawn"
-)  # a fork needs no imports, and works in a script without a main guard
 INTERVAL = 0.2  # seconds between two looks at the progress
 AHEAD = 4  # units per process that are handed over before they are needed
 IMAGE = 2**14  # bytes of an image file, about
@@ -142,17 +138,9 @@ def _scan(unit: Unit, folder: Path) -> bool:
 
 
 def _begin(*shared: Any) -> None:
-    """Prepare a worker: it leaves Ctrl-C to the parent, and ends when the parent is killed."""
+    """Prepare a process that scans."""
     _shared[:] = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
+    begin_process()
 
 
 def default_workers(units: Sequence[Unit]) -> int:

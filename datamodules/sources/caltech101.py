@@ -14,7 +14,7 @@ from rich.progress import track
 from datamodules.reading.preprocess import Preprocess
 from datamodules.sources.class_splits import divide, read_split_file
 from datamodules.sources.download import download_file
-from datamodules.sources.duplicates import Duplicates
+from datamodules.sources.duplicates import Duplicates, image_digest
 from datamodules.sources.picture_archive import Pictures, open_archive
 from datamodules.writing.shards import ClassImages, check_out, write_shards
 from datamodules.writing.written_set import WrittenSet
@@ -128,7 +128,7 @@ def photograph_classes(
             array = preprocess(data, f"{path} in {pictures.path}")  # also a test of a file that is kept encoded
             files.append((Path(path).suffix.lower(), data))
             arrays.append(array)
-            duplicates.add(Path(path), data)
+            duplicates.add(Path(path), image_digest(data))
         duplicates.end_class(split_of[name], Path(name))
         yield ClassImages(
             name, split_of[name], files if encoded else np.stack(arrays), f"{pictures.path.name}, CC BY 4.0"

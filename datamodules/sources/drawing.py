@@ -3,10 +3,10 @@
 Imports neither PyTorch nor the rest of the package, so that the processes that draw start quickly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,26 @@ def draw_characters(
             if number in numbers and (picture := draw(*typefaces[number], chr(code), size)) is not None:
                 pictures[code].append((number, picture))
     return [_distinct(code, len(numbers), pictures.pop(code), size, distance) for code, numbers in wanted]
+
+
+def draw_as_arrays(
+    wanted: Sequence[tuple[int, Sequence[int]]], typefaces: Sequence[tuple[Path, int]], size: int, distance: float
+) -> dict[str, NDArray[Any]]:
+    """Draw characters as `draw_characters` does, and return the fields of the results as arrays by name."""
+    drawn = draw_characters(wanted, typefaces, size, distance)
+    return {
+        "about": np.array([(one.code, len(one.pictures), one.missing, one.near) for one in drawn], np.int64),
+        "pictures": np.concatenate([one.pictures.reshape(-1, size, size) for one in drawn]),
+        "typefaces": np.concatenate([np.array(one.typefaces, np.int64) for one in drawn]),
+    }
+
+
+def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Iterator[Drawn]:
+    """Yield the characters that `draw_as_arrays` drew."""
+    first = 0
+    for code, count, missing, near in arrays["about"].tolist():
+        part = slice(first, first := first + count)
+        yield Drawn(code, arrays["pictures"][part], arrays["typefaces"][part].tolist(), missing, near)
 
 
 def draw(path: Path, number: int, character: str, size: int) -> NDArray[np.uint8] | None:

@@ -7,6 +7,11 @@ from pathlib import Path
 from lightning_meta.core import InputError
 
 
+def image_digest(data: bytes) -> bytes:
+    """Return 12 bytes by which another file with the same bytes is known."""
+    return blake2b(data, digest_size=12).digest()
+
+
 class Duplicates:
     """A count of images that occur more than once, fed with the images of one class after another.
 
@@ -23,9 +28,9 @@ class Duplicates:
         # Images of the current class, and the class in which each first occurred.
         self._current: list[tuple[Path, int]] = []
 
-    def add(self, path: Path, data: bytes) -> None:
-        """Add an image of the current class."""
-        digest, number = blake2b(data, digest_size=12).digest(), len(self.classes)
+    def add(self, path: Path, digest: bytes) -> None:
+        """Add an image of the current class, given the `image_digest` of its file."""
+        number = len(self.classes)
         if digest in self.first and self.first[digest] == number:
             self.copies["in the same class"] += 1
             self.example = self.example or f"{path}, in its class"

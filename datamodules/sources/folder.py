@@ -1,18 +1,13 @@
 """A user's own images: one sub-folder per class."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from rich.progress import track
-
-from datamodules.reading.image_files import list_images, read_bytes
 from datamodules.reading.preprocess import Preprocess
 from datamodules.sources.class_splits import outside_classes, split_classes
-from datamodules.sources.duplicates import Duplicates
-from datamodules.writing.shards import ClassImages, check_out, write_shards
+from datamodules.sources.folder_classes import FolderClasses
+from datamodules.writing.chunks import keep_chunks
+from datamodules.writing.shards import check_out, write_shards
 from datamodules.writing.written_set import WrittenSet
-from lightning_meta.core import InputError
 from lightning_meta.core.errors import check_at_least
 
 SHOWN = 10  # images that could not be decoded and are listed by name
@@ -29,8 +24,11 @@ def write_folder(
     encoded: bool = False,
     skip: bool = False,
     shared_classes: bool = False,
+    processes: int | None = None,
 ) -> WrittenSet:
     """Write your own images: one sub-folder per class, with JPEG, PNG or WebP files of any size.
+
+    What is decoded is kept in OUT.chunks.partial until the set is whole: after a kill or a mistake the same command continues.
 
     Args:
         images: The folder; its classes are divided at random, unless it holds folders train, val and test.
@@ -44,6 +42,7 @@ def write_folder(
         skip: Pass over images that cannot be read or decoded, and count them.
         shared_classes: Allow classes of the same name, or with the same images, in two of train, val and test; reports then
             say how many of the test classes were trained on.
+        processes: Processes that decode; by default one for each core. The set is the same for any number.
 
     Returns:
         The written set, with notes about files outside the class folders, skipped images and duplicates.
@@ -52,11 +51,16 @@ def write_folder(
         InputError: If there are too few classes or images, an image cannot be read, or a class is in two splits.
     """
     check_at_least(0, seed=seed)
+    check_at_least(1, processes=1 if processes is None else processes)
     check_out(out)
     splits = split_classes(images, fractions, seed, shared_classes)
-    classes = FolderClasses(splits, Preprocess(size, channels, invert), encoded, skip, shared_classes)
+    preprocess = Preprocess(size, channels, invert).check()
     outside = outside_classes(images, splits)
-    index = write_shards(out, images.resolve().name, classes.preprocess, classes)
+    with keep_chunks(
+        out, set="folder", images=images.resolve(), preprocess=preprocess, encoded=encoded, skip=skip
+    ) as folder:
+        classes = FolderClasses(splits, preprocess, encoded, skip, shared_classes, folder, processes)
+        index = write_shards(out, images.resolve().name, preprocess, classes)
     notes = [f"in no class folder, and passed over: {first_few(outside)}"] if outside else []
     notes += [f"skipped: {message}" for message in classes.skipped[:SHOWN]]
     if classes.skipped:
@@ -64,54 +68,6 @@ def write_folder(
     if duplicates := classes.duplicates.report():
         notes.append(duplicates)
     return WrittenSet(out, index, tuple(notes))
-
-
-class FolderClasses:
-    """The classes of a folder, read one after another. Iterate once.
-
-    Args:
-        splits: The class folders of each split.
-        preprocess: How images become arrays of the final size.
-        encoded: Keep the image files unchanged, to be decoded and resized when they are read.
-        skip: Pass over images that cannot be read or decoded, and list them in `skipped`; otherwise they raise InputError.
-        shared_classes: Allow classes with the same images in two splits; otherwise, if half of the images of a class are in
-            a class of another split, InputError is raised. `duplicates` counts the images that occur twice.
-    """
-
-    def __init__(
-        self,
-        splits: dict[str, list[Path]],
-        preprocess: Preprocess,
-        encoded: bool,
-        skip: bool,
-        shared_classes: bool = False,
-    ):
-        self.splits, self.preprocess, self.encoded, self.skip = splits, preprocess.check(), encoded, skip
-        self.skipped: list[str] = []
-        self.duplicates = Duplicates(shared_classes)
-
-    def __iter__(self) -> Iterator[ClassImages]:
-        folders = [(split, folder) for split, folders in self.splits.items() for folder in folders]
-        for split, folder in track(folders, "classes"):
-            arrays, files = [], []
-            for path in list_images(folder):
-                try:
-                    data = read_bytes(path)
-                    arrays.append(self.preprocess(data, str(path)))
-                except InputError as error:
-                    if not self.skip:
-                        raise InputError(f"{error}, or pass over all such images with --skip true") from error
-                    self.skipped.append(str(error))
-                    continue
-                self.duplicates.add(path, data)
-                files.append((path.suffix.lower(), data if self.encoded else b""))
-            if len(arrays) < 2:
-                raise InputError(
-                    f"class folder {folder} has {len(arrays)} images that can be decoded, but a task takes 2 or more per class,"
-                    " for support and query: add some, or remove the folder"
-                )
-            images = files if self.encoded else np.stack(arrays)
-            yield ClassImages(folder.name, split, images, str(folder), self.duplicates.end_class(split, folder))
 
 
 def first_few(names: list[str]) -> str:

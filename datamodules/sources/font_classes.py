@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 
 from datamodules.sources.characters import SPLITS, block_of, split_of
-from datamodules.sources.drawing import Drawn, draw_characters
-from datamodules.sources.drawing_processes import in_processes
+from datamodules.sources.drawing import Drawn, draw_as_arrays, from_arrays
 from datamodules.sources.font_files import INSTALL, Library
 from datamodules.sources.font_licences import LICENCES
+from datamodules.writing.chunks import in_chunks
 from datamodules.writing.shards import ClassImages
 from lightning_meta.core import InputError
 
@@ -30,6 +31,7 @@ class FontClasses:
         fractions: Shares of the characters for train, val and test.
         seed: Seed of the split.
         processes: Processes that draw; by default one for each core.
+        folder: Where pictures are kept.
 
     Attributes:
         pictures_of: The number of pictures that each typeface gave.
@@ -51,9 +53,10 @@ class FontClasses:
         fractions: tuple[float, float, float],
         seed: int,
         processes: int | None,
+        folder: Path,
     ):
         self.library, self.examples, self.distance, self.size = library, examples, distance, size
-        self.fractions, self.seed, self.processes = fractions, seed, processes
+        self.fractions, self.seed, self.processes, self.folder = fractions, seed, processes, folder
         self.pictures_of, self.dropped, self.splits = Counter[int](), Counter[str](), Counter[str]()
         self.enough = np.flatnonzero(library.counts() >= examples)
         self.few, self.alike = len(library.codes) - len(self.enough), 0
@@ -63,9 +66,9 @@ class FontClasses:
     def __iter__(self) -> Iterator[ClassImages]:
         chunks = [self._chunk(self.enough[first : first + CHUNK]) for first in range(0, len(self.enough), CHUNK)]
         faces = [(face.path, face.number) for face in self.library.typefaces]
-        draw = partial(draw_characters, typefaces=faces, size=self.size, distance=self.distance)
-        for drawn in in_processes(draw, chunks, self.processes, f"characters, {CHUNK} at a time"):
-            for character in drawn:
+        draw = partial(draw_as_arrays, typefaces=faces, size=self.size, distance=self.distance)
+        for arrays in in_chunks(draw, chunks, [""] * len(chunks), self.folder, self.processes):
+            for character in from_arrays(arrays):
                 self.dropped["empty or not to be drawn"] += character.missing
                 self.dropped["nearly the same as one of another typeface"] += character.near
                 if len(character.pictures) < self.examples:

@@ -9,8 +9,8 @@ from matplotlib.font_manager import findSystemFonts
 from numpy.typing import NDArray
 
 from datamodules.reading.image_files import is_clutter
+from datamodules.reading.processes import in_processes
 from datamodules.sources.characters import chosen
-from datamodules.sources.drawing_processes import in_processes
 from datamodules.sources.typefaces import ENDINGS, Typeface, read_typefaces
 from lightning_meta.core import InputError
 
@@ -73,6 +73,12 @@ def find_fonts(given: Sequence[Path] | None) -> list[Path]:
             f" with {INSTALL}"
         )
     return sorted({file.resolve(): file for file in sorted(files)}.values())
+
+
+def state_of_font(path: Path) -> list[str | int]:
+    """Return the path, length and time of a font file, by which another one is known."""
+    about = path.stat()
+    return [str(path.resolve()), about.st_size, about.st_mtime_ns]
 
 
 def read_fonts(files: Sequence[Path], characters: str | None, processes: int | None) -> Library:

@@ -5,8 +5,9 @@ from pathlib import Path
 from datamodules.reading.preprocess import Preprocess
 from datamodules.sources.class_splits import check_fractions
 from datamodules.sources.font_classes import FontClasses
-from datamodules.sources.font_files import find_fonts, read_fonts
+from datamodules.sources.font_files import find_fonts, read_fonts, state_of_font
 from datamodules.sources.font_licences import LICENCES, licence_text
+from datamodules.writing.chunks import keep_chunks
 from datamodules.writing.shards import check_out, write_shards
 from datamodules.writing.written_set import WrittenSet
 from lightning_meta.core import InputError
@@ -26,7 +27,8 @@ def write_fonts(
 ) -> WrittenSet:
     """Write the characters of fonts, white on black: each character is a class, each typeface that has it an example.
 
-    With the fonts of Chinese, Japanese and Korean that Linux distributions package, these are more than 10,000 classes.
+    With the fonts of Chinese, Japanese and Korean that Linux distributions package, these are more than 10,000 classes. What is
+    drawn is kept in OUT.chunks.partial until the set is whole: after a kill the same command continues.
 
     Args:
         out: Folder to write. `fonts.txt` in it lists the typefaces with their licences.
@@ -40,7 +42,7 @@ def write_fonts(
         size: Side of the pictures, in pixels.
         fractions: Shares of the characters for train, val and test.
         seed: Seed of the split. The split of a character depends on the seed and the fractions only, not on the fonts.
-        processes: Processes that draw; by default one for each core.
+        processes: Processes that draw; by default one for each core. The set is the same for any number.
 
     Returns:
         The written set, with notes about what was left out.
@@ -59,10 +61,13 @@ def write_fonts(
     check_out(out)
     files = find_fonts([fonts] if isinstance(fonts, Path) else fonts)
     library = read_fonts(files, characters, processes)
-    classes = FontClasses(library, examples, distance, size, fractions, seed, processes)
+    with keep_chunks(
+        out, set="fonts", fonts=[state_of_font(path) for path in files], examples=examples, distance=distance, size=size
+    ) as folder:
+        classes = FontClasses(library, examples, distance, size, fractions, seed, processes, folder)
 
-    def texts() -> dict[str, str]:
-        return {LICENCES: licence_text(library.typefaces, classes.pictures_of)}
+        def texts() -> dict[str, str]:
+            return {LICENCES: licence_text(library.typefaces, classes.pictures_of)}
 
-    index = write_shards(out, "fonts", preprocess, classes, texts=texts)
+        index = write_shards(out, "fonts", preprocess, classes, texts=texts)
     return WrittenSet(out, index, (*library.notes(), *classes.notes(), f"typefaces and licences: {out / LICENCES}"))

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,12 +101,15 @@ def write_shards(
         shutil.rmtree(partial, ignore_errors=True)  # left by a writer that was killed
         partial.mkdir()
         writer = _Writer(partial, shard_megabytes, math.prod(preprocess.check().shape))
+        items = iter(classes)
         try:
-            for item in classes:
+            for item in items:
                 writer.add(item)
             writer.close()
         finally:
             writer.release()
+            if isinstance(items, Generator):
+                items.close()  # also the processes that it has
         contents = writer.contents(title, preprocess, extra_splits or {})
         contents.write(partial)
         write_task_file(partial, out, read_index(str(partial)))

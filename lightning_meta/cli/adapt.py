@@ -53,8 +53,8 @@ def adapt(
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: give the name of a CSV file")
     check_writable(*([out] if query else []), *([save] if save else []))
-    paths = list_images(query) if query else []
     classifier = adapted(ckpt, support, batch, skip, abstain, trust or [])
+    paths = list_images(query) if query else []
     if classifier.preprocess_ is None:
         raise InputError(f"{ckpt} classifies vectors, and adapt reads images: use FewShotClassifier in Python")
     if save:

@@ -66,8 +66,10 @@ class FewShotEstimator(BaseEstimator):
         arrays = decode(x, self.preprocess_, skipped)
         if fitting:
             self.skipped_ = skipped or []
+        if not len(x):
+            raise InputError("there are no images: give some")
         if not arrays:
-            raise InputError("no image can be read: give at least one" if len(x) else "there are no images: give some")
+            return torch.empty(0), np.zeros(len(x), bool)
         return floats(list(arrays.values()))[0], np.isin(np.arange(len(x)), list(arrays))
 
     def _vectors(self, x: Any, fitting: bool) -> Tensor:
@@ -95,6 +97,8 @@ class FewShotEstimator(BaseEstimator):
         """Return the outputs of phi, with rows of NaN for inputs that could not be read."""
         check_is_fitted(self, "adapted_")
         inputs, is_read = self._read(x)
+        if not len(inputs):
+            raise InputError("no image can be read: give at least one that decodes")
         outputs = self.adapted_(inputs).double().numpy()
         rows = np.full((len(is_read), outputs.shape[1]), np.nan)
         rows[is_read] = outputs

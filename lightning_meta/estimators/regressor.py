@@ -62,6 +62,8 @@ class FewShotRegressor(RegressorMixin, FewShotEstimator):
         inputs, is_read = self._read(X, fitting=True)
         if targets.ndim > 2 or targets.shape[:1] != is_read.shape:
             raise InputError(f"y has shape {list(targets.shape)}, for {len(is_read)} examples: give a target for each")
+        if not len(inputs):
+            raise InputError("no image can be read: give some that decode")
         self.flat_ = targets.ndim == 1
         columns = targets.reshape(len(targets), -1)[is_read]
         self._adapt(Examples(inputs, torch.tensor(columns, dtype=inputs.dtype)))

@@ -111,7 +111,7 @@ WRONG = {
     "shards wrte": ["'wrte'", "write"],
     "jobs lst": ["'lst'", "list"],
     "submit slrm -- fit": ["'slrm'", "slurm"],
-    "adapt": ["ckpt, support, query must be given"],
+    "adapt": ["ckpt must be given"],
 }
 FILES = {
     "twice.yaml": "data: {init_args: {shots: 1}}\ndata: {init_args: {shots: 2}}\n",

@@ -236,6 +236,7 @@ def test_a_set_of_features_is_not_augmented(shard_root: Path, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("recwarn", "no_type_checker")
 @of_lightning
+@pytest.mark.slow
 def test_a_command_takes_augmentations_and_does_not_continue_with_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

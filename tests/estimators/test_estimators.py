@@ -186,6 +186,8 @@ def test_images_that_do_not_decode_are_named_or_passed_over(ckpt: Path, photos: 
     assert len(classifier.skipped_) == 1
     assert classifier.predict(photos / "queries").tolist() == [None, "bright", "dark"]
     assert np.isnan(classifier.predict_proba(photos / "queries")).all(1).tolist() == [True, False, False]
+    with pytest.raises(InputError, match="no image can be read"):
+        classifier.predict([photos / "queries" / "a.png"])
     for path in (photos / "examples" / "dark").iterdir():
         path.write_bytes(b"no image")
     with pytest.raises(InputError, match="no image of 'dark' decodes"):

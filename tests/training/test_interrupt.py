@@ -87,7 +87,7 @@ def test_a_reader_that_leaves_ends_a_command_without_a_word(tmp_path: Path) -> N
 
 
 def test_a_command_without_a_training_ends_with_one_line(tmp_path: Path) -> None:
-    """SIGINT while images are written: what was begun is gone."""
+    """SIGINT while images are written: there is no set (test_write_restart.py shows what the same command continues from)."""
     command = [sys.executable, "-m", "lightning_meta", "shards", "write", "glyphs", "--classes", "1000", "--out", "set"]
     running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     deadline = time.monotonic() + 60

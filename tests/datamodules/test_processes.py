@@ -6,7 +6,7 @@ from multiprocessing import active_children
 
 import pytest
 
-from datamodules.sources.drawing_processes import in_processes
+from datamodules.reading.processes import in_processes
 from lightning_meta.core import InputError
 
 
