@@ -101,7 +101,7 @@ def _make(function: Callable[[list[Class]], Arrays], work: tuple[list[Class], Pa
     classes, path = work
     if not _is_whole(path):
         arrays, aside = function(classes), path.with_suffix(".aside")
-        with storage_errors(path):
+        with storage_errors(path.parent.parent):
             with aside.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
                 file.flush()

@@ -132,7 +132,7 @@ def test_a_disk_that_fills_in_the_middle_leaves_nothing_half_written(
     monkeypatch.chdir(workplace)
     with ExitStack() as stack:
         here = disk(stack, tmp_path / "disk", kilobytes=400)
-        said = [f"cannot write {here}/deep/x (No space left on device): make room"]
+        said = [f"cannot write {here}/deep/x", "(No space left on device): make room"]
         ends_with_one_message(f"shards {command} --out {here}/deep/x", said, tmp_path, capfd)
 
 

@@ -146,7 +146,7 @@ MISTAKES = {
         "Favourite, an agent",
         "compare is for learners of labelled examples",
     ],
-    "adapt --ckpt {ckpt} --support . --query . --trust agents": ["Favourite, an agent", "adapt is for learners"],
+    "adapt --ckpt {ckpt} --support . --query . --trust agents": ["Favourite, an agent", "is for learners of"],
 }
 
 
