@@ -51,7 +51,7 @@ YOURS = (
     Variable(
         "LIGHTNING_META_CORES",
         "The number of cores that this process may use, by which `data.num_workers: auto` and the processes of `shards` are"
-        " counted.",
+        " counted. The trials of a search set it to `search.cpus`.",
         "its CPU affinity, or the CPU quota of its control group if that is less",
     ),
     Variable("LIGHTNING_META_MALLOC", "0: leave the memory allocator of the C library as it is.", "1"),

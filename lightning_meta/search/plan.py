@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback
 
+from lightning_meta.core.cores import VARIABLE
 from lightning_meta.search.override import TakeOver
 from lightning_meta.search.space import Dimension
 from lightning_meta.search.worker import fit
@@ -26,7 +27,9 @@ class Plan(NamedTuple):
 
 
 def train(plan: Plan, config: dict[str, Any], callbacks: list[Callback], path: Path | None) -> None:
-    """`fit`, from the folder that the search was started in, where there is one."""
+    """`fit`, from the folder that the search was started in, where there is one. Loader processes of several trials on a
+    machine share its cores."""
+    os.environ.setdefault(VARIABLE, str(max(1, int(plan.cpus))))
     if os.path.isdir(plan.cwd):
         os.chdir(plan.cwd)
     fit(config, [TakeOver(), *callbacks], str(path) if path else None)
