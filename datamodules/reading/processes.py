@@ -25,7 +25,7 @@ START = (
 
 
 def in_processes(
-    function: Callable[[Item], Result], items: Sequence[Item], processes: int | None, title: str
+    function: Callable[[Item], Result], items: Sequence[Item], processes: int | None, title: str | None
 ) -> Iterator[Result]:
     """Yield the result of `function` for each item, in order.
 
@@ -33,21 +33,21 @@ def in_processes(
         function: A function of a module, whose arguments and results can be pickled.
         items: The items.
         processes: Number of processes; by default one for each core. With 1, or one item, this process does it.
-        title: Name of the items beside the progress bar.
+        title: Name of the items beside the progress bar; None for no bar.
 
     Raises:
         InputError: If a process ended before its work was done.
     """
     count = min(usable_cores() if processes is None else processes, len(items))
     if count <= 1:
-        yield from track(map(function, items), title, len(items))
+        yield from _tracked(map(function, items), title, len(items))
         return
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(count, multiprocessing.get_context(START), begin_process) as pool:
         try:
             # Begun before the thread of the progress bar: a fork could copy a lock that it holds.
             pool.submit(os.getpid).result()
-            yield from track(_results(pool, function, items, AHEAD * count), title, len(items))
+            yield from _tracked(_results(pool, function, items, AHEAD * count), title, len(items))
         except BrokenProcessPool as error:
             raise InputError(
                 "a process ended before its work was done: there may be too little memory, or a script calls this outside of"
@@ -57,6 +57,10 @@ def in_processes(
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
+
+
+def _tracked(results: Iterator[Result], title: str | None, count: int) -> Iterable[Result]:
+    return results if title is None else track(results, title, count)
 
 
 def begin_process() -> None:

@@ -169,9 +169,10 @@ class ShardSet:
             with suppress(DamageError):  # it is raised, or counted, when the image itself is read
                 self.stores[root].prefetch(needed)
 
-    def verify(self) -> list[str]:
-        """Read everything and compare it with the index; return a line for every damaged class or shard."""
-        return verify(self)
+    def verify(self, processes: int | None = None) -> list[str]:
+        """Read everything and compare it with the index; return a line for every damaged class or shard, the same for any
+        number of processes."""
+        return verify(self, processes)
 
     def forget(self, record: int) -> None:
         """Mark a class as damaged."""

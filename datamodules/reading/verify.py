@@ -1,38 +1,63 @@
 """Verification of a whole set: every byte of its sources is compared with the index."""
 
 import hashlib
-from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datamodules.index.consistency import check_consistency
 from datamodules.reading.damage import DamageError
+from datamodules.reading.processes import in_processes
 from datamodules.reading.ranges import Ranges
 from datamodules.reading.shard_file import REMEDY, ShardFile
 from datamodules.reading.stores import ByteRange
 from lightning_meta.core import InputError
+from lightning_meta.core.cores import usable_cores
 
 if TYPE_CHECKING:
     from datamodules.reading.shard_set import ShardSet
 
 
-def verify(shards: "ShardSet") -> list[str]:
-    """Read everything and compare it with the index; return a line for every damaged class or source."""
+LITTLE = 2**26  # bytes of a local set that one process reads at once
+ITEMS = 64  # parts of a set, of which a process reads one at a time
+
+
+def verify(shards: "ShardSet", processes: int | None = None) -> list[str]:
+    """Read everything and compare it with the index; return a line for every damaged class or source.
+
+    Args:
+        shards: The set.
+        processes: Processes that read; by default one for each core, four for a remote set, and one for a little local set.
+
+    Raises:
+        InputError: If a process ended before its work was done.
+    """
     try:
         check_consistency(shards.index)
     except InputError as error:
         return [str(error)]
-    return [line for source, blobs in _by_source(shards) for line in _verify(shards, source, blobs)]
+    is_little = shards.cache is None and shards.index.source_bytes < LITTLE
+    if processes is None:
+        processes = 1 if is_little else usable_cores() * (1 if shards.cache is None else 4)
+    count = len(shards.index.sources)
+    parts = [part for part in np.array_split(np.arange(count), min(count, ITEMS)) if len(part)]
+    damage = in_processes(partial(_verify_sources, shards), parts, processes, None if is_little else "parts of the set")
+    return [line for lines in damage for line in lines]
 
 
-def _by_source(shards: "ShardSet") -> Iterator[tuple[int, list[int]]]:
-    """Yield the number of each source with the numbers of the blobs in it."""
+def _verify_sources(shards: "ShardSet", sources: NDArray[np.integer]) -> list[str]:
+    """Return a line for every damaged class in some consecutive sources, or for a source itself."""
     of_blob = shards.index.blob_sources()
-    order = np.argsort(of_blob, kind="stable")
-    ends = np.searchsorted(of_blob[order], np.arange(len(shards.index.sources) + 1))
-    for source in range(len(shards.index.sources)):
-        yield source, order[ends[source] : ends[source + 1]].tolist()
+    blobs = np.flatnonzero((of_blob >= sources[0]) & (of_blob <= sources[-1]))
+    blobs = blobs[np.argsort(of_blob[blobs], kind="stable")]
+    of_each = np.split(blobs, np.searchsorted(of_blob[blobs], sources[1:]))
+    return [
+        line
+        for source, own in zip(sources.tolist(), of_each, strict=True)
+        for line in _verify(shards, source, own.tolist())
+    ]
 
 
 def _verify(shards: "ShardSet", source: int, blobs: list[int]) -> list[str]:

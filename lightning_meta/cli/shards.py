@@ -20,13 +20,15 @@ from datamodules.writing.written_set import WrittenSet
 from lightning_meta.cli.features import features
 from lightning_meta.config.parser_errors import Complaining
 from lightning_meta.core import InputError
+from lightning_meta.core.errors import check_at_least
 
 
-def verify(root: str) -> str:
+def verify(root: str, processes: int | None = None) -> str:
     """Read a whole shard set, local or remote, and compare it with its index by checksum.
 
     Args:
         root: Folder or URL of the set, or its task file if the index names roots.
+        processes: Processes that read; by default one for each core, and four for each if the set is remote.
 
     Returns:
         A line that says how much was read.
@@ -34,9 +36,10 @@ def verify(root: str) -> str:
     Raises:
         InputError: If a record or shard is damaged, with one line for each.
     """
+    check_at_least(1, processes=1 if processes is None else processes)
     place, roots = set_place(root)
     shards = ShardSet(place, on_error="skip", roots=roots)
-    if damage := shards.verify():
+    if damage := shards.verify(processes):
         raise InputError("\n".join(damage))
     return f"{root}: {len(shards.index.sources)} shards, {len(shards.index.records)} classes, all as the index says"
 

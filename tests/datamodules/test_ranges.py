@@ -153,7 +153,8 @@ def test_an_image_that_the_server_has_damaged_is_damaged(server: Server) -> None
         file.write(b"damage")
     with pytest.raises(DamageError, match=rf"class c0 in {server.url}/{FIRST} is damaged"):
         opened(server).images(0, np.arange(1))
-    assert len(opened(server).verify()) == 1
+    assert len(damage := opened(server).verify(1)) == 1
+    assert opened(server).verify(3) == damage
 
 
 def test_a_server_that_gives_files_only_whole_is_named_with_the_remedy(server: Server) -> None:
