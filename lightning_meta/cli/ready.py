@@ -13,6 +13,7 @@ from lightning_meta.core import InputError
 from lightning_meta.evaluation.rehearsal import rehearse
 from lightning_meta.training.quiet import LIGHTNING, only_errors, quiet
 from lightning_meta.training.run_folder import home, locate
+from lightning_meta.training.trainer_checks import check_fit
 
 HERE = "--trainer.accelerator cpu --trainer.devices 1 --trainer.num_nodes 1 --trainer.strategy auto"
 
@@ -139,6 +140,8 @@ def try_here(command: str, config: dict[str, Any], rest: list[str], processes: i
     if command != "fit" and not cli.ckpt_path:
         raise InputError(f"{command} needs a checkpoint: --ckpt_path best, last or a file")
     rehearse(command, cli.model, cli.datamodule, cli.trainer, processes)
+    if command == "fit":
+        check_fit(cli.trainer, cli.model, cli.datamodule)
 
 
 def _parsed(command: str, config: dict[str, Any], rest: list[str]) -> MetaCLI:

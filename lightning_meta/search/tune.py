@@ -28,6 +28,8 @@ from lightning_meta.search.storage import stored
 from lightning_meta.training import MetaRL
 from lightning_meta.training.resume import changes
 from lightning_meta.training.run_folder import RunFolder, claim, home, versions
+from lightning_meta.training.task_data import TaskData
+from lightning_meta.training.trainer_checks import check_schedule
 
 OWN = ("search", "address", "resume", "ckpt_path", "config")  # keys that are not of a trial
 
@@ -136,6 +138,8 @@ def try_corners(config: dict[str, Any], space: list[Dimension], population: bool
             try:
                 cli = parse("fit", configured(config, space, corner(space, {**chosen, one.key: value})), [])
                 rehearse("fit", cli.model, cli.datamodule, cli.trainer, workers)
+                if isinstance(cli.datamodule, TaskData):
+                    check_schedule(cli.trainer, cli.model, cli.datamodule)
             except ValueError as error:  # ours, or of an optimiser's constructor
                 raise InputError(f"search.space: with {one.key} {value}: {error}") from error
             agent = isinstance(cli.model.learner, MetaRLLearner)

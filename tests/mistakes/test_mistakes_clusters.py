@@ -28,6 +28,10 @@ MISTAKES: list[tuple[str, list[str]]] = [
     (f"submit local --cpus-per-task 1 {FIT}", ["--cpus-per-task is 1", "local reserves no cores"]),
     (f"submit local --max-restarts 3 {FIT}", ["--max-restarts is 3", "local restarts no job"]),
     (f"submit local --nodes 2 {FIT}", ["--nodes is 2", "local is one machine"]),
+    (
+        f"submit local {FIT} --model.scheduler torch.optim.lr_scheduler.ExponentialLR --model.scheduler.gamma -1",
+        ["ExponentialLR makes the outer learning rate -"],
+    ),
     (f"submit local --time soon {FIT}", ["--time is 'soon'"]),
     (f"submit ray --max-restarts 3 {FIT}", ["--max-restarts is 3", "Ray restarts no job"]),
     (f"submit ray --nodes 4 {TUNE}", ["--nodes is 4: leave it out, as a search spreads its trials", "--search.cpus"]),

@@ -180,6 +180,10 @@ def test_pb2_proposes_within_the_ranges_and_keeps_whole_numbers_whole() -> None:
             f"{TUNE[5:]} --search.objective meta_val/acuracy",
             "choose from meta_val/error, meta_val/loss, meta_val/shots/1/error",
         ),
+        (
+            f"{TUNE[5:]} --model.scheduler torch.optim.lr_scheduler.ExponentialLR --model.scheduler.gamma -1",
+            "ExponentialLR makes the outer learning rate -",
+        ),
         (f"{TUNE[5:]} --search.trails 3", "no key 'trails'. Did you mean trials"),
     ],
 )
