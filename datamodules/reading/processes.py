@@ -15,6 +15,7 @@ from rich.progress import track
 
 from lightning_meta.core import InputError
 from lightning_meta.core.cores import usable_cores
+from lightning_meta.core.signals import deferring_signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +47,8 @@ def in_processes(
     with ProcessPoolExecutor(count, multiprocessing.get_context(START), begin_process) as pool:
         try:
             # Begun before the thread of the progress bar: a fork could copy a lock that it holds.
-            pool.submit(os.getpid).result()
+            with deferring_signals():
+                pool.submit(os.getpid)
             yield from _tracked(_results(pool, function, items, AHEAD * count), title, len(items))
         except BrokenProcessPool as error:
             raise InputError(

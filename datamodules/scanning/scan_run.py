@@ -18,6 +18,7 @@ from datamodules.reading.processes import START, begin_process
 from datamodules.scanning.units import Unit, scan_unit
 from lightning_meta.core import InputError
 from lightning_meta.core.cores import usable_cores
+from lightning_meta.core.signals import deferring_signals
 
 INTERVAL = 0.2  # seconds between two looks at the progress
 AHEAD = 4  # units per process that are handed over before they are needed
@@ -96,7 +97,9 @@ class _Pool:
         self.pool = ProcessPoolExecutor(workers, context, _begin, (self.read, self.stop))
 
     def __enter__(self) -> "_Pool":
-        self.pool.submit(os.getpid).result()
+        with deferring_signals():
+            first = self.pool.submit(os.getpid)
+        first.result()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -58,3 +58,26 @@ def ending_on_signals(restarted: bool) -> Iterator[None]:
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
+
+
+@contextmanager
+def deferring_signals() -> Iterator[None]:
+    """Within, signals that Python handles wait, and come at the end. For forks: Python passes over what a handler raises
+    in the functions that it calls before and after a fork, so that the signal would be lost."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a handler's signature
+        came.append(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for sign in {*BY_USER, *BY_SCHEDULER}:
+            if callable(signal.getsignal(sign)):
+                before[sign] = signal.signal(sign, note)
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+        for number in came:
+            signal.raise_signal(number)

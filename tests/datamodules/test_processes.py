@@ -1,6 +1,7 @@
 """Work in several processes: results in order, nothing left running, and a process that dies is said."""
 
 import os
+import signal
 import time
 from multiprocessing import active_children
 
@@ -30,3 +31,21 @@ def test_a_process_that_dies_is_said_in_one_line() -> None:
     ):
         list(in_processes(os._exit, [1, 1, 1], 2, "exits"))
     assert not active_children()
+
+
+def test_a_signal_during_a_fork_is_not_lost() -> None:
+    """Python passes over what a handler raises in a function that it calls after a fork."""
+    os.register_at_fork(after_in_parent=interrupt_once)
+    interrupts.append(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_processes(str, range(4), 2, "numbers"))
+    assert not active_children()
+    assert not interrupts
+
+
+interrupts: list[signal.Signals] = []
+
+
+def interrupt_once() -> None:
+    while interrupts:
+        signal.raise_signal(interrupts.pop())
