@@ -82,14 +82,16 @@ def test_a_test_is_the_same_each_time(workplace: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_fit_and_test_from_the_command_line(workplace: Path) -> None:
+    """By SGD: a bias before batch norm has no gradient but rounding, of which Adam makes whole steps."""
+    sgd = "--model.optimizer torch.optim.SGD --model.optimizer.lr 0.1"
     both = "--trainer.devices 2 --trainer.strategy ddp"
     name = "--trainer.logger.init_args.name"
     scores = []
     for processes, options in (("one", ""), ("two", both)):
-        run(workplace, f"fit {GLYPHS} {QUICK} {name} {processes} {options}")
+        run(workplace, f"fit {GLYPHS} {QUICK} {sgd} {name} {processes} {options}")
         run(
             workplace,
-            f"test {GLYPHS} {QUICK} {name} {processes} {options} --ckpt_path last --data.test_episodes 6 --shots 1 2",
+            f"test {GLYPHS} {QUICK} {sgd} {name} {processes} {options} --ckpt_path last --data.test_episodes 6 --shots 1 2",
         )
         assert (workplace / f"runs/{processes}/version_0/meta_test_5way_2shot.json").exists()
         scores.append(
