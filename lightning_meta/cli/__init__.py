@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         show(usage())
     elif argv == ["--version"]:
         print(f"lightning-meta {version('lightning-meta')}")
-    elif len(argv) == 2 and argv[0] in COMMANDS and argv[1] in HELP and (text := rendered(argv[0])):
+    elif argv[-1] in HELP and argv[0] in COMMANDS and (text := rendered(*argv[:-1])):
         show(text)
     else:
         from lightning_meta.cli.running import ending_with_one_message
@@ -80,10 +80,12 @@ def show(text: str) -> None:
         sys.exit(128 + signal.SIGPIPE)
 
 
-def rendered(command: str) -> str | None:
-    """Return the help of a command as `tools/render_help.py` wrote it, because making it anew imports PyTorch and Lightning;
-    None where there is none."""
-    file = files("lightning_meta.cli") / "help" / f"{command}.txt"
+def rendered(*words: str) -> str | None:
+    """Return the help of a command or subcommand, such as `shards`, `index`, as `tools/render_help.py` wrote it, because making
+    it anew imports PyTorch and Lightning; None where there is none."""
+    if not all(word.isalnum() for word in words):
+        return None
+    file = files("lightning_meta.cli") / "help" / f"{'-'.join(words)}.txt"
     return file.read_text() if file.is_file() else None
 
 

@@ -18,7 +18,7 @@ DESCRIPTION = """Print a script with which the Tab key completes commands, optio
   bash:  lightning-meta completion bash > ~/.local/share/bash-completion/completions/lightning-meta
   zsh:   lightning-meta completion zsh > ~/.zfunc/_lightning-meta, with fpath+=~/.zfunc before compinit in ~/.zshrc"""
 OPTION = re.compile(r"^  (?:-\w(?: \w+)?, )?(--[\w.]+\+?)", re.MULTILINE)
-SUBCOMMAND = re.compile(r"^    ([a-z]+)(?:\s|$)", re.MULTILINE)
+SUBCOMMAND = re.compile(r"^    ([a-z][a-z0-9]*)(?:\s|$)", re.MULTILINE)
 CONFIGS = "_lightning_meta_configs"
 FUNCTIONS = {  # packaged names and YAML files
     "bash": '{name}() {{\n  compgen -W \'{configs}\' -- "$1"\n  compgen -f -X \'!*.y*ml\' -- "$1"\n  compgen -d -- "$1"\n}}',
@@ -67,20 +67,28 @@ def whole_parser() -> argparse.ArgumentParser:
         elif name == "configs":
             completed(parser.add_argument("name", nargs="*", help="a packaged configuration"))
         else:
-            add_options(parser, rendered(name) or "")
+            add_options(parser, name)
     return whole
 
 
-def add_options(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add to a parser what the help of a command lists: its options and its subcommands."""
+def add_options(parser: argparse.ArgumentParser, *words: str) -> None:
+    """Add to a parser what the help of a command or subcommand lists: its options and its subcommands with theirs."""
+    text = rendered(*words) or ""
     for option in options(text):
         action = parser.add_argument(option, help="")
         if option == "--config":
             completed(action)
         elif option == "--ckpt_path":
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # which shtab reads
-    if names := SUBCOMMAND.findall(text.partition("Available subcommands:")[2]):
-        parser.add_argument("subcommand", choices=names, help="a subcommand")
+    if names := subcommands(text):
+        nested = parser.add_subparsers()
+        for name in names:
+            add_options(nested.add_parser(name, help=name), *words, name)
+
+
+def subcommands(text: str) -> list[str]:
+    """Return the names of the subcommands in the help of a command."""
+    return SUBCOMMAND.findall(text.partition("Available subcommands:")[2])
 
 
 def options(text: str) -> Iterator[str]:
