@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 
 from datamodules.index.header import FeatureInfo
 from datamodules.index.verification import check_features
@@ -67,6 +68,12 @@ def check_shape(path: str | Path, trained: Preprocess | FeatureInfo, shards: Sha
             f"{path} was trained on images of {times(trained.shape)} (channels x height x width), those of"
             f" {shards.root} are {times(shape)}: write that set again with --size {trained.size}"
             f"{' --channels 1' if trained.channels == 1 else ''}"
+        )
+    if not index.features and index.preprocess.scaled != trained.scaled:
+        first, second = ("" if scaled else "not " for scaled in (trained.scaled, index.preprocess.scaled))
+        rank_zero_warn(
+            f"the training images of {path} were {first}scaled while they were decoded, and those of {shards.root} are"
+            f" {second}scaled: their pixels differ slightly"
         )
 
 

@@ -26,11 +26,14 @@ class Preprocess(NamedTuple):
     size: side of the square, in pixels.
     channels: 1 (grey) or 3 (RGB).
     invert: whether to store 255 - value, so that dark ink on white becomes ink = 255 on 0.
+    scaled: whether a JPEG file is decoded at the smallest of its scales 1/8, 2/8, ... 8/8 whose sides are not below `size`,
+        which is several times faster for large photographs and gives slightly other pixels.
     """
 
     size: int
     channels: int = 3
     invert: bool = False
+    scaled: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,10 +43,11 @@ class Preprocess(NamedTuple):
     def check(self) -> "Preprocess":
         """Return these steps unchanged; raise InputError if a value is not legal."""
         sides = type(self.size) is int and 1 <= self.size <= LARGEST
-        if not (sides and type(self.channels) is int and self.channels in (1, 3) and type(self.invert) is bool):
+        switches = type(self.invert) is bool and type(self.scaled) is bool
+        if not (sides and type(self.channels) is int and self.channels in (1, 3) and switches):
             raise InputError(
-                f"size is {self.size}, channels {self.channels} and invert {self.invert}: size must be 1 to {LARGEST},"
-                " channels 1 or 3, invert true or false"
+                f"size is {self.size}, channels {self.channels}, invert {self.invert} and scaled {self.scaled}: size must be 1"
+                f" to {LARGEST}, channels 1 or 3, invert and scaled true or false"
             )
         return self
 
@@ -77,7 +81,7 @@ class Preprocess(NamedTuple):
 
     def decoded(self, data: bytes) -> NDArray[np.uint8]:
         """Decode the content of an image file to uint8 [channels, size, size]."""
-        if (pixels := decoded_jpeg(data)) is not None:
+        if (pixels := decoded_jpeg(data, self.size if self.scaled else 0)) is not None:
             if self.channels == 3 and pixels.shape == (self.size, self.size, 3):
                 values = pixels.transpose(2, 0, 1)
                 return 255 - values if self.invert else values
@@ -94,13 +98,14 @@ class Preprocess(NamedTuple):
         return 255 - values if self.invert else values
 
 
-def decoded_jpeg(data: bytes) -> NDArray[np.uint8] | None:
+def decoded_jpeg(data: bytes, least: int = 0) -> NDArray[np.uint8] | None:
     """Decode a JPEG file several times as fast as Pillow, to the same values, and turn it upright.
 
     Both use libjpeg-turbo; Pillow feeds it piece by piece.
 
     Args:
         data: The content of the file.
+        least: Side that the image may be scaled down to while it is decoded, in pixels; 0 for its full size.
 
     Returns:
         The image, [height, width, 3] or, if it is grey, [height, width]; None if it is of another format or colour space, so
@@ -113,7 +118,7 @@ def decoded_jpeg(data: bytes) -> NDArray[np.uint8] | None:
         kind = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}.get(colours)
         if kind is None or int(height) * int(width) > (Image.MAX_IMAGE_PIXELS or 0):
             return None
-        pixels = simplejpeg.decode_jpeg(data, kind)
+        pixels = simplejpeg.decode_jpeg(data, kind, min_height=least, min_width=least)
     except ValueError:
         return None
     pixels = pixels.squeeze(-1) if kind == "GRAY" else pixels

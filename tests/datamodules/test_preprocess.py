@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from datamodules import write_folder
-from datamodules.reading.preprocess import decoded_jpeg
+from datamodules import index_sources, write_folder
+from datamodules.reading.preprocess import Preprocess, decoded_jpeg
 from datamodules.reading.shard_set import ShardSet
+from datamodules.sampling.image_tasks import ImageTasks
 
 SIZE = 16
 DESCRIBED = Image.Exif()
@@ -155,3 +157,37 @@ def test_what_pillow_has_to_judge_is_left_to_it() -> None:
     Image.new("RGB", (200, 200)).save(file := io.BytesIO(), "JPEG")
     for data in (b"", b"\xff\xd8\xff", file.getvalue()[:300], file.getvalue()[:-30]):
         assert decoded_jpeg(data) is None
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_large_jpeg_may_be_scaled_down_while_it_is_decoded(channels: int, turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn  # the camera was held upright
+    picture(0, 640, 480).save(file := io.BytesIO(), "JPEG", exif=exif)
+    pixels = decoded_jpeg(file.getvalue(), 84)
+    assert pixels is not None
+    assert pixels.shape == ((120, 160, 3) if turn == 1 else (160, 120, 3)), "2/8: 1/8 would be below 84"
+    whole, scaled = (Preprocess(84, channels, scaled=scaled)(file.getvalue()) for scaled in (False, True))
+    assert scaled.shape == whole.shape == (channels, 84, 84)
+    assert np.abs(scaled.astype(int) - whole).mean() < 1.5
+    small = Preprocess(450, channels, scaled=True)(file.getvalue())
+    assert np.array_equal(small, Preprocess(450, channels)(file.getvalue())), "7/8 is below 450"
+
+
+def test_an_index_says_how_its_images_are_decoded_and_a_checkpoint_that_differs_is_told(
+    folder: Path, tmp_path: Path
+) -> None:
+    picture(0, 640, 480).save(folder / "a.jpg")
+    picture(1, 640, 480).save(folder / "b.jpg")
+    tasks = {}
+    for scaled in (False, True):
+        out = tmp_path / f"scaled {scaled}"
+        index_sources([str(folder.parent)], out, size=84, scaled=scaled, fractions=(0.34, 0.33, 0.33))
+        shards = ShardSet(str(out), roots=yaml.safe_load((out / "task.yaml").read_text())["data"]["init_args"]["roots"])
+        assert shards.index.preprocess == Preprocess(84, scaled=scaled)
+        tasks[scaled] = ImageTasks(shards)
+    trained = {"ImageEpisodes": {"preprocess": Preprocess(84, scaled=True)._asdict()}}
+    tasks[True].check_checkpoint("a.ckpt", trained)
+    with pytest.warns(UserWarning, match=r"images of a\.ckpt were scaled while they were decoded, .* are not scaled"):
+        tasks[False].check_checkpoint("a.ckpt", trained)
