@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import get_data_path
 
-from datamodules import ShardSet, write_fonts
+from datamodules import Preprocess, ShardSet, write_fonts
 from datamodules.sources.drawing import draw, draw_characters, ink_distance
 from datamodules.sources.font_files import read_fonts
 from datamodules.sources.typefaces import read_typefaces
@@ -91,7 +91,7 @@ def test_a_set_holds_each_character_once_per_typeface(fonts: Path, tmp_path: Pat
     assert names == [f"U+{ord(letter):04X}" for letter in LETTERS]
     assert {shards.count(record) for record in range(26)} == {2}
     assert sorted(n for numbers in shards.index.splits.values() for n in numbers) == list(range(26))
-    assert shards.index.preprocess == (28, 1, True)
+    assert shards.index.preprocess == Preprocess(28, 1, invert=True)
     assert shards.verify() == []
     images = shards.images(0, np.arange(2))
     faces = [draw(fonts / name, 0, "a", 28) for name in ("across.otf", "down.ttf")]
