@@ -33,7 +33,7 @@ class Ranges(Store):
 
     def open(self, source: Source) -> ShardFile:
         file = self._files.pop(source, None)
-        if file is None or file.is_removed():
+        if file is None:
             while len(self._files) >= OPEN:
                 self._files.pop(next(iter(self._files)))
             file = self.cache.open_ranges(self.where(source), source)
@@ -42,6 +42,13 @@ class Ranges(Store):
 
     def where(self, source: Source) -> str:
         return f"{self.url}/{source.path}"
+
+    def current(self, source: Source) -> ShardFile:
+        """Open the file that other processes see too: not one that was removed to make room, which `open` still reads, so that
+        what was just fetched cannot be lost before it is read."""
+        if source in self._files and self._files[source].is_removed():
+            del self._files[source]
+        return self.open(source)
 
     def prefetch(self, places: Sequence[ByteRange]) -> None:
         missing = [place for place in dict.fromkeys(places) if not self._is_here(place)]
@@ -55,14 +62,14 @@ class Ranges(Store):
                 f"{self.cache.folder}, the cache of remote shards (LIGHTNING_META_CACHE names another)"
             ):
                 for (source, first, _), piece in zip(joined, data, strict=True):
-                    file = self.open(source)
+                    file = self.current(source)
                     file.write(first, piece)
                     file.touch()
         self.cache.make_room({self.open(place.source).path for place in places})
         return True
 
     def _is_here(self, place: ByteRange) -> bool:
-        return zlib.crc32(self.open(place.source).read(place.offset, place.bytes)) == place.crc32
+        return zlib.crc32(self.current(place.source).read(place.offset, place.bytes)) == place.crc32
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_files": {}}
