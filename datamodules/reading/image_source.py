@@ -26,7 +26,7 @@ class ImageSource:
 
 
 def check_sources(sources: Mapping[str, ImageSource]) -> None:
-    """Raise InputError if there is no source, one has a name or a weight that cannot be, or two are of the same set."""
+    """Raise InputError if there is no source, the name or weight of one is not legal, or two are of the same set."""
     if not sources:
         raise InputError("sources is empty: give at least one source, --data.sources '{NAME: {root: FOLDER_OR_URL}}'")
     for name, source in sources.items():

@@ -71,7 +71,7 @@ class Fetcher:
                 raise self._failed
 
     def stop(self) -> None:
-        """Let the thread end after what it fetches now. In a fork of the process that began it, there is no thread."""
+        """Let the thread end after its present fetch. A fork of the process that began it has no such thread."""
         if os.getpid() == self.process:
             with self._changed:
                 self._is_stopped = True

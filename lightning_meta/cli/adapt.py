@@ -10,6 +10,7 @@ from rich.progress import track
 from datamodules.reading.image_files import list_images
 from lightning_meta.config.parser_errors import Complaining, add_trust
 from lightning_meta.core import InputError
+from lightning_meta.core.errors import check_at_least
 from lightning_meta.core.files import check_writable, whole
 from lightning_meta.estimators.inputs import decode
 
@@ -50,6 +51,9 @@ def adapt(
         raise InputError(
             "neither query nor save is given: give --query FOLDER to classify, --save FILE to keep the model"
         )
+    check_at_least(1, batch=batch)
+    if abstain is not None and not 0 <= abstain <= 1:
+        raise InputError(f"--abstain is {abstain}: give a probability, 0 to 1, or leave it out")
     if out.is_dir():
         raise InputError(f"--out {out} is a folder: give the name of a CSV file")
     check_writable(*([out] if query else []), *([save] if save else []))
@@ -78,7 +82,7 @@ def adapted(
         raise InputError(
             f"{error}; of a checkpoint of `fit`, give --support FOLDER too, with a sub-folder of examples for each class"
         ) from error
-    classifier.skip, classifier.adapted_.batch = skip, batch
+    classifier.skip, classifier.batch, classifier.adapted_.batch = skip, batch, batch
     classifier.abstain = classifier.abstain if abstain is None else abstain
     return classifier
 

@@ -103,7 +103,7 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
             before = self.classes_[self.support_.y.numpy()]
             self._learn(torch.cat([self.support_.x, x]), np.concatenate([before, labels]))
         if classes is not None and (missing := set(np.asarray(classes).tolist()) - set(self.classes_.tolist())):
-            raise InputError(f"classes names {sorted(missing, key=str)[0]!r}, of which there is no example: give one")
+            raise InputError(f"classes names {sorted(missing, key=str)[0]!r}, which has no example yet: give one")
         return self
 
     def add_class(self, name: Any, X: Any) -> "FewShotClassifier":  # noqa: N803
@@ -193,6 +193,6 @@ class FewShotClassifier(ClassifierMixin, FewShotEstimator):
         if int(support.y.min()) != 0 or int(support.y.max()) != len(names) - 1:
             raise ValueError("its examples and labels do not fit together")
         if not (abstain is None or (isinstance(abstain, (int, float)) and 0 <= abstain <= 1)):
-            raise ValueError("its threshold is no probability")
+            raise ValueError("its threshold is not a probability")
         self.classes_, self.abstain = np.array(names), abstain
         self._adapt(support)
